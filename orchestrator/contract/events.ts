@@ -1,0 +1,57 @@
+/**
+ * The events of a trial: append-only, ordered by `seq`, the source of its timeline and of every
+ * live view. Worker events carry their allocation's own `cursor`, which makes them idempotent.
+ */
+import { type Static, Type } from "typebox";
+
+/**
+ * `trial.*` come from the engine, `call.*` and `budget.*` from the gateway, the rest from the
+ * worker-agent. Each type's `data` is stated beside it.
+ */
+export const EVENT_TYPES = [
+  "trial.state", // { from, to, reason? }
+  "trial.retry", // { failure_class, tries }
+  "trial.note", // { level: "info" | "warn", message }
+  "budget.threshold", // { percent, spent_nanos, limit_nanos }
+  "budget.exhausted", // { required_nanos, available_nanos }
+  "call.settled", // { call_id, side, model, input_tokens, output_tokens, cost_nanos }
+  "call.refused", // { code, message }
+  "worker.step", // { step, detail? }: enrolled, workspace_ready, installing, collected …
+  "phase.started", // { phase, side, agent, argv }
+  "phase.ended", // { phase, exit_code, signal, duration_ms, outcome }
+  "agent.message", // { text }
+  "agent.reasoning", // { text }
+  "agent.tool_call", // { call_id, name, arguments }
+  "agent.tool_result", // { call_id, is_error, text }
+  "agent.usage", // { input_tokens, output_tokens }: as the CLI reports it, a hint only
+  "agent.error", // { message, status? }
+  "egress.refused", // { host, method }
+  "verify.started", // {}
+  "verify.ended", // { verdict, tests_passed, tests_failed, duration_ms }
+] as const;
+
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** What a worker sends; `at` is the worker's clock, kept as its word. */
+export type WorkerEvent = Static<typeof WorkerEvent>;
+export const WorkerEvent = Type.Object(
+  {
+    cursor: Type.Integer({ minimum: 1 }),
+    type: Type.Union(EVENT_TYPES.map((type) => Type.Literal(type))),
+    at: Type.String({ format: "date-time" }),
+    data: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { additionalProperties: false },
+);
+
+export type TrialEvent = Static<typeof TrialEvent>;
+export const TrialEvent = Type.Object(
+  {
+    seq: Type.Integer({ minimum: 1 }),
+    trial_id: Type.String(),
+    type: Type.Union(EVENT_TYPES.map((type) => Type.Literal(type))),
+    at: Type.String({ format: "date-time" }),
+    data: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { additionalProperties: false },
+);

@@ -1,0 +1,54 @@
+/**
+ * Exact money. An amount is an integer number of nano-units of one currency (1 CAD is
+ * 1_000_000_000n), so that no floating point number can stand where an amount is meant.
+ */
+
+/** An amount in nano-units. */
+export type Nanos = bigint;
+
+export const NANOS_PER_UNIT = 1_000_000_000n;
+/** The largest amount a `bigint` column holds. */
+export const NANOS_MAX = 2n ** 63n - 1n;
+
+/** Every division of money rounds up, so that a reservation covers its cost. */
+export function ceilDiv(dividend: bigint, divisor: bigint): bigint {
+  if (dividend < 0n) throw new RangeError("ceilDiv: dividend must not be negative");
+  if (divisor <= 0n) throw new RangeError("ceilDiv: divisor must be positive");
+  return (dividend + divisor - 1n) / divisor;
+}
+
+/** `tokens` at `nanosPerMillion` nano-units for a million tokens, rounded up to 1 nano-unit. */
+export function tokenCost(tokens: number, nanosPerMillion: Nanos): Nanos {
+  if (!Number.isSafeInteger(tokens) || tokens < 0) throw new RangeError("tokenCost: bad count");
+  return ceilDiv(BigInt(tokens) * nanosPerMillion, 1_000_000n);
+}
+
+/**
+ * Reads a decimal amount of currency units ("12.5", "0.000000001") as nano-units.
+ * Null when it is not one: signs, exponents, more than nine decimals, or past a bigint column.
+ */
+export function parseUnits(text: string): Nanos | null {
+  const match = /^(\d{1,10})(?:\.(\d{1,9}))?$/.exec(text);
+  if (match === null) return null;
+  const [, units = "0", decimals = ""] = match;
+  const nanos = BigInt(units) * NANOS_PER_UNIT + BigInt(decimals.padEnd(9, "0"));
+  return nanos <= NANOS_MAX ? nanos : null;
+}
+
+/**
+ * An amount for people: the currency's usual decimals ("12.50 CAD"), and as many more as a small
+ * amount needs to show two significant digits ("0.00042 CAD"), cut, never rounded up.
+ */
+export function formatNanos(nanos: Nanos, currency: string): string {
+  const sign = nanos < 0n ? "-" : "";
+  const absolute = nanos < 0n ? -nanos : nanos;
+  const units = absolute / NANOS_PER_UNIT;
+  const decimals = String(absolute % NANOS_PER_UNIT).padStart(9, "0");
+  const usual =
+    new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions()
+      .maximumFractionDigits ?? 2;
+  const leadingZeros = decimals.search(/[1-9]/);
+  const isSmall = units === 0n && leadingZeros >= usual - 1 && leadingZeros !== -1;
+  const shown = decimals.slice(0, isSmall ? Math.min(9, leadingZeros + 2) : usual);
+  return `${sign}${units}${shown === "" ? "" : `.${shown}`} ${currency}`;
+}

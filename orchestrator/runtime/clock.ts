@@ -1,0 +1,24 @@
+/** Time as a dependency: nothing but this file reads the machine's clock. */
+
+/** Milliseconds since 1970-01-01T00:00:00Z. */
+export type EpochMs = number;
+
+export interface Clock {
+  now(): EpochMs;
+}
+
+export const systemClock: Clock = { now: () => Date.now() };
+
+/** RFC 3339 in UTC with milliseconds, as the wire and the tables have it. */
+export function rfc3339(atMs: EpochMs): string {
+  return new Date(atMs).toISOString();
+}
+
+/**
+ * The calendar day `atMs` falls on in `timeZone` (an IANA name), as `YYYY-MM-DD`.
+ *
+ * @throws RangeError for a time zone that does not exist.
+ */
+export function localDate(atMs: EpochMs, timeZone: string): string {
+  return new Intl.DateTimeFormat("en-CA", { timeZone, dateStyle: "short" }).format(atMs);
+}

@@ -1,0 +1,69 @@
+/**
+ * TypeIDs (typeid.dev, spec 0.3): a kind, an underscore and a UUIDv7 in 26 base32 characters.
+ * They sort by time, read well in logs and URLs, and are the idempotency keys of what they name.
+ */
+import type { Clock } from "./clock.ts";
+import type { Random } from "./random.ts";
+
+/** Append only: a kind is part of rows, URLs and exports for ever. */
+export const ID_KINDS = [
+  "project",
+  "account",
+  "transfer",
+  "task",
+  "experiment",
+  "trial",
+  "allocation",
+  "key",
+  "call",
+  "approval",
+  "token",
+  "log",
+] as const;
+
+export type IdKind = (typeof ID_KINDS)[number];
+export type Id<Kind extends IdKind> = `${Kind}_${string}`;
+
+export type ProjectId = Id<"project">;
+export type AccountId = Id<"account">;
+export type TransferId = Id<"transfer">;
+export type TaskId = Id<"task">;
+export type ExperimentId = Id<"experiment">;
+export type TrialId = Id<"trial">;
+export type AllocationId = Id<"allocation">;
+export type KeyId = Id<"key">;
+export type CallId = Id<"call">;
+export type ApprovalId = Id<"approval">;
+
+export interface Ids {
+  next<Kind extends IdKind>(kind: Kind): Id<Kind>;
+}
+
+const ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+export function createIds(clock: Clock, random: Random): Ids {
+  return { next };
+
+  function next<Kind extends IdKind>(kind: Kind): Id<Kind> {
+    const bytes = random.bytes(16);
+    let uuid = BigInt(clock.now()) << 80n;
+    for (const [index, byte] of bytes.subarray(6).entries()) {
+      uuid |= BigInt(byte) << BigInt(8 * (9 - index));
+    }
+    // RFC 9562: version 7 in bits 76..79, variant 2 in bits 62..63.
+    uuid = (uuid & ~(0xfn << 76n)) | (0x7n << 76n);
+    uuid = (uuid & ~(0x3n << 62n)) | (0x2n << 62n);
+    let text = "";
+    for (let digit = 25n; digit >= 0n; digit--) {
+      text += ALPHABET[Number((uuid >> (5n * digit)) & 31n)];
+    }
+    return `${kind}_${text}`;
+  }
+}
+
+/** Whether `text` has the form of an id of `kind`; says nothing of whether the thing exists. */
+export function isId<Kind extends IdKind>(kind: Kind, text: string): text is Id<Kind> {
+  return (
+    text.startsWith(`${kind}_`) && /^[0-7][0-9a-hjkmnp-tv-z]{25}$/.test(text.slice(kind.length + 1))
+  );
+}
