@@ -1,0 +1,27 @@
+/** What the API serves: ports alone, made by compose.ts. */
+import type { Agents } from "../agents/agents.ts";
+import type { Budgets } from "../budgets/budgets.ts";
+import type { Finding, PairStatus } from "../contract/system.ts";
+import type { Projects } from "../projects/projects.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Trials } from "../trials/trials.ts";
+import type { WorkerSessions } from "../trials/worker-sessions.ts";
+import type { Access } from "./access.ts";
+
+export interface Services {
+  clock: Clock;
+  log: Log;
+  access: Access;
+  agents: Agents;
+  budgets: Budgets;
+  projects: Projects;
+  trials: Trials;
+  workerSessions: WorkerSessions;
+  pairs(project?: string): Promise<PairStatus[]>;
+  doctor(): Promise<Finding[]>;
+  /** Each dependency by name: null when it is ready, else why not. */
+  readiness(): Promise<Record<string, string | null>>;
+  /** Prometheus text. */
+  metrics(): Promise<string>;
+}

@@ -1,0 +1,141 @@
+/**
+ * A project and its file, `autocode.yaml`. The schema is what users meet: it is published as JSON
+ * Schema, and a key it does not know is an error.
+ */
+import { type Static, Type } from "typebox";
+import { Wire } from "./agents.ts";
+import { Balance, CurrencyCode, NanosText } from "./money.ts";
+
+/** An amount as people write it: "25", "0.50"; at most nine decimals, never a float. */
+export const UnitsText = Type.String({
+  pattern: "^[0-9]{1,10}([.][0-9]{1,9})?$",
+  description: 'An amount in units of the currency, as text: "12.50"',
+  examples: ["12.50"],
+});
+
+const Name = Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,62}$" });
+
+const PriceEntry = Type.Object(
+  {
+    input: UnitsText,
+    output: UnitsText,
+    cache_read: Type.Optional(UnitsText),
+    cache_write: Type.Optional(UnitsText),
+  },
+  { additionalProperties: false, description: "Units of the currency for a million tokens" },
+);
+
+const ModelEntry = Type.Object(
+  {
+    model: Type.String({ minLength: 1, maxLength: 200, description: "The provider's own name" }),
+    base_url: Type.Optional(Type.String({ pattern: "^https?://" })),
+    provider: Type.Optional(
+      Type.Union([Type.Literal("openai"), Type.Literal("anthropic"), Type.Literal("scripted")]),
+    ),
+    wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
+    api_key_env: Type.Optional(
+      Type.String({
+        pattern: "^[A-Z][A-Z0-9_]{0,63}$",
+        description: "The orchestrator's environment variable that holds the key",
+      }),
+    ),
+    context_tokens: Type.Optional(Type.Integer({ minimum: 1024, maximum: 10_000_000 })),
+    max_output_tokens: Type.Optional(Type.Integer({ minimum: 256, maximum: 1_000_000 })),
+    price: Type.Optional(PriceEntry),
+  },
+  { additionalProperties: false },
+);
+
+export type PairEntry = Static<typeof PairEntry>;
+export const PairEntry = Type.Object(
+  { normal: ModelEntry, thinking: ModelEntry },
+  { additionalProperties: false },
+);
+
+export type ProjectFile = Static<typeof ProjectFile>;
+export const ProjectFile = Type.Object(
+  {
+    project: Name,
+    currency: CurrencyCode,
+    time_zone: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
+    budget: Type.Object(
+      {
+        total: Type.Optional(UnitsText),
+        daily_allowance: Type.Optional(UnitsText),
+        per_trial: UnitsText,
+      },
+      { additionalProperties: false },
+    ),
+    agents: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+    pairs: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+    models: Type.Optional(Type.Record(Name, PairEntry)),
+    tasks: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+    egress: Type.Optional(Type.Union([Type.Literal("deny"), Type.Literal("open")])),
+    limits: Type.Optional(
+      Type.Object(
+        {
+          wall_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 604_800_000 })),
+          idle_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 86_400_000 })),
+          concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+          retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 10 })),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false, $id: "https://autocode.invalid/schemas/autocode.yaml/v1" },
+);
+
+/** `POST /api/v1/projects`: the file's text and the folder its relative task paths start from. */
+export const NewProject = Type.Object(
+  {
+    file_text: Type.String({ minLength: 1, maxLength: 1_000_000 }),
+    file_name: Type.String({ minLength: 1, maxLength: 4096, description: "For error messages" }),
+    folder: Type.String({ minLength: 1, maxLength: 4096 }),
+  },
+  { additionalProperties: false },
+);
+export type NewProject = Static<typeof NewProject>;
+
+export type Project = Static<typeof Project>;
+export const Project = Type.Object(
+  {
+    id: Type.String(),
+    name: Type.String(),
+    currency: CurrencyCode,
+    time_zone: Type.String(),
+    per_trial_nanos: NanosText,
+    daily_allowance_nanos: Type.Union([NanosText, Type.Null()]),
+    agents: Type.Array(Type.String()),
+    pairs: Type.Array(Type.String()),
+    tasks: Type.Array(Type.String()),
+    balance: Balance,
+    today: Type.Union([Balance, Type.Null()], {
+      description: "The day's allowance, when the project has one",
+    }),
+    trial_counts: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+    created_at: Type.String({ format: "date-time" }),
+  },
+  { additionalProperties: false },
+);
+
+export type Task = Static<typeof Task>;
+export const Task = Type.Object(
+  {
+    id: Type.String(),
+    project: Type.String(),
+    name: Type.String(),
+    instruction: Type.String(),
+    base_commit: Type.String(),
+    has_hidden_tests: Type.Boolean(),
+    test: Type.String({ description: "The command or script that decides" }),
+    source: Type.String(),
+    created_at: Type.String({ format: "date-time" }),
+  },
+  { additionalProperties: false },
+);
+
+export const NewTask = Type.Object(
+  { project: Name, folder: Type.String({ minLength: 1, maxLength: 4096 }) },
+  { additionalProperties: false },
+);

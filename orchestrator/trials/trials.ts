@@ -1,0 +1,40 @@
+/** The trials port: what people and other services ask of trials and experiments. */
+import type { Artefact } from "../contract/artefacts.ts";
+import type { Call } from "../contract/calls.ts";
+import type { TrialEvent } from "../contract/events.ts";
+import type { Experiment, NewExperiment, NewTrial, Trial, TrialState } from "../contract/trials.ts";
+import type { ExperimentId, TrialId } from "../runtime/ids.ts";
+
+export interface TrialFilter {
+  project?: string;
+  experimentId?: ExperimentId;
+  state?: TrialState;
+  limit: number;
+  /** The last id of the page before; newest first. */
+  before?: TrialId;
+}
+
+export interface Trials {
+  /** @throws Problem `invalid_request` naming the field, `not_found` for an unknown project. */
+  create(trial: NewTrial): Promise<Trial>;
+  createExperiment(experiment: NewExperiment): Promise<Experiment>;
+  list(filter: TrialFilter): Promise<Trial[]>;
+  /** @throws Problem `not_found`, as every function below that takes an id. */
+  get(id: TrialId): Promise<Trial>;
+  experiments(project?: string): Promise<Experiment[]>;
+  experiment(id: ExperimentId): Promise<Experiment>;
+  /** Asks for its end; the engine ends it. Cancelling what has ended changes nothing. */
+  cancel(id: TrialId): Promise<Trial>;
+  /** Queues a paused trial again. @throws Problem `conflict` or `budget_exceeded`. */
+  resume(id: TrialId): Promise<Trial>;
+  calls(id: TrialId): Promise<Call[]>;
+  /** Events after `afterSeq`, oldest first, at most `limit`. Of all trials when `id` is null. */
+  events(id: TrialId | null, afterSeq: number, limit: number): Promise<TrialEvent[]>;
+  /** Wakes with each new event's trial id, until disposed. */
+  onEvent(listener: (trialId: TrialId) => void): Disposable;
+  artefacts(id: TrialId): Promise<Artefact[]>;
+  /** The newest artefact of this name: its file's path. @throws Problem `not_found`. */
+  artefactPath(id: TrialId, name: string): Promise<string>;
+  /** ATIF v1.7, built from the gateway's records. */
+  trajectory(id: TrialId): Promise<unknown>;
+}
