@@ -37,7 +37,7 @@ export type WorkerEvent = Static<typeof WorkerEvent>;
 export const WorkerEvent = Type.Object(
   {
     cursor: Type.Integer({ minimum: 1 }),
-    type: Type.Union(EVENT_TYPES.map((type) => Type.Literal(type))),
+    type: Type.Enum(EVENT_TYPES),
     at: Type.String({ format: "date-time" }),
     data: Type.Record(Type.String(), Type.Unknown()),
   },
@@ -49,7 +49,7 @@ export const TrialEvent = Type.Object(
   {
     seq: Type.Integer({ minimum: 1 }),
     trial_id: Type.String(),
-    type: Type.Union(EVENT_TYPES.map((type) => Type.Literal(type))),
+    type: Type.Enum(EVENT_TYPES),
     at: Type.String({ format: "date-time" }),
     data: Type.Record(Type.String(), Type.Unknown()),
   },

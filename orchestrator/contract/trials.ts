@@ -15,7 +15,7 @@ export const TRIAL_STATES = [
   "cancelled",
 ] as const;
 export type TrialState = (typeof TRIAL_STATES)[number];
-export const TrialState = Type.Union(TRIAL_STATES.map((state) => Type.Literal(state)));
+export const TrialState = Type.Enum(TRIAL_STATES);
 
 /** What the hidden tests said: `error` when they could not be run to an answer. */
 export type Verdict = Static<typeof Verdict>;
