@@ -12,7 +12,7 @@ export async function rows<Row extends Record<string, unknown>>(
   sql: Pick<Sql, "execute">,
   statement: SQL,
 ): Promise<Row[]> {
-  return (await sql.execute<Row>(statement)).rows;
+  return (await sql.execute(statement)).rows as Row[];
 }
 
 /** A `bigint` column of nano-units. */
@@ -30,9 +30,7 @@ export function readTime(text: string): EpochMs {
 /** Whether `error` is the server's refusal of a second row, by `constraint` where it is given. */
 export function isUniqueViolation(error: unknown, constraint?: string): boolean {
   const found = serverError(error);
-  return (
-    found?.code === "23505" && (constraint === undefined || found.constraint === constraint)
-  );
+  return found?.code === "23505" && (constraint === undefined || found.constraint === constraint);
 }
 
 /**

@@ -1,0 +1,99 @@
+/**
+ * Brings a database to this code's schema: `migrations/NNNN_<what>.sql`, in order, a transaction
+ * each, one migrator at a time. A landed migration never changes: its hash is kept beside its
+ * number, and another hash is refused.
+ */
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { sql } from "drizzle-orm";
+import { Problem } from "../problem.ts";
+import { type Clock, rfc3339, systemClock } from "../runtime/clock.ts";
+import type { Database } from "./database.ts";
+import { rows } from "./rows.ts";
+
+/** Any number, the same for ever: what migrators of one database wait for. */
+const ADVISORY_LOCK = 7_205_759;
+const MIGRATIONS = fileURLToPath(new URL("migrations/", import.meta.url));
+
+interface Migration {
+  version: number;
+  name: string;
+  text: string;
+  sha256: string;
+}
+
+/**
+ * Applies what is missing and returns the names of what it applied. Safe to run twice, at once.
+ *
+ * @throws Problem `conflict` when the database is newer than this code, or a landed file changed.
+ */
+export async function migrate(
+  db: Pick<Database, "sql">,
+  { folder = MIGRATIONS, clock = systemClock }: { folder?: string; clock?: Clock } = {},
+): Promise<string[]> {
+  const migrations = await readMigrations(folder);
+  const applied: string[] = [];
+  for (;;) {
+    const name = await applyNext(db, migrations, clock);
+    if (name === null) return applied;
+    applied.push(name);
+  }
+}
+
+async function applyNext(
+  db: Pick<Database, "sql">,
+  migrations: readonly Migration[],
+  clock: Clock,
+): Promise<string | null> {
+  return db.sql.transaction(async (tx) => {
+    await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`);
+    await tx.execute(sql`
+      create table if not exists migration (
+        version integer primary key,
+        name text not null,
+        sha256 text not null,
+        applied_at timestamptz not null
+      )`);
+    const landed = await rows<{ version: number; name: string; sha256: string }>(
+      tx,
+      sql`select version, name, sha256 from migration order by version`,
+    );
+    for (const { version, name, sha256 } of landed) {
+      const ours = migrations.find((migration) => migration.version === version);
+      if (ours === undefined) {
+        throw new Problem(
+          "conflict",
+          `The database is newer than this autocode (migration ${name}): upgrade autocode`,
+        );
+      }
+      if (ours.sha256 !== sha256) {
+        throw new Problem(
+          "conflict",
+          `Migration ${ours.name} changed after this database had it: restore the file, ` +
+            "and put the change into a new one",
+        );
+      }
+    }
+    const next = migrations[landed.length];
+    if (next === undefined) return null;
+    await tx.execute(sql.raw(next.text));
+    await tx.execute(sql`
+      insert into migration (version, name, sha256, applied_at)
+      values (${next.version}, ${next.name}, ${next.sha256}, ${rfc3339(clock.now())})`);
+    return next.name;
+  });
+}
+
+async function readMigrations(folder: string): Promise<Migration[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".sql")).toSorted();
+  return Promise.all(
+    names.map(async (file, index) => {
+      const version = Number.parseInt(file, 10);
+      if (version !== index + 1) throw new Error(`migrations: ${file} is not number ${index + 1}`);
+      const text = await readFile(`${folder}/${file}`, "utf8");
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      return { version, name: file.replace(/\.sql$/, ""), text, sha256 };
+    }),
+  );
+}

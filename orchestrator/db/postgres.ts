@@ -1,0 +1,79 @@
+/** The database port over any PostgreSQL: a pool for statements, one connection for LISTEN. */
+import { drizzle } from "drizzle-orm/node-postgres";
+import pg from "pg";
+import { Problem } from "../problem.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Database } from "./database.ts";
+import { createListener } from "./listener.ts";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** More than any statement of ours takes; a lost client's locks go after this at the latest. */
+const IDLE_IN_TRANSACTION_MS = 60_000;
+
+export interface PostgresOptions {
+  /** `postgresql://user:password@host:port/database?…` */
+  url: string;
+  log: Log;
+  name?: Database["name"];
+  /** Most connections at once. */
+  connectionsMax?: number;
+}
+
+/**
+ * Connects to `url` and asks for the server's version.
+ *
+ * @throws Problem `unavailable` when it does not answer; `invalid_request` before PostgreSQL 15.
+ */
+export async function openPostgresDatabase({
+  url,
+  log,
+  name = "postgres",
+  connectionsMax = 12,
+}: PostgresOptions): Promise<Database> {
+  const config = {
+    connectionString: url,
+    application_name: "autocode",
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+    keepAlive: true,
+  } satisfies pg.ClientConfig;
+  const pool = new pg.Pool({ ...config, max: connectionsMax });
+  // An idle connection that breaks is replaced at its next use; unheard, it would end the process.
+  pool.on("error", (error) => log.warn({ err: error }, "idle database connection failed"));
+  const listener = createListener(config, log);
+
+  const version = await readVersion(pool).catch(async (error: unknown) => {
+    await pool.end();
+    throw error;
+  });
+  return {
+    name,
+    sql: drizzle({ client: pool }),
+    version,
+    listen: listener.listen,
+    [Symbol.asyncDispose]: close,
+  };
+
+  async function close(): Promise<void> {
+    await listener.close();
+    await pool.end();
+  }
+}
+
+async function readVersion(pool: pg.Pool): Promise<string> {
+  let version: string;
+  try {
+    const answer = await pool.query<{ server_version: string }>("show server_version");
+    version = answer.rows[0]?.server_version.split(" ")[0] ?? "";
+  } catch (cause) {
+    throw new Problem(
+      "unavailable",
+      `PostgreSQL did not answer (${(cause as Error).message}): check DATABASE_URL`,
+      { cause },
+    );
+  }
+  if (Number.parseInt(version, 10) < 15) {
+    throw new Problem("invalid_request", `PostgreSQL ${version} is too old: use 15 or newer`);
+  }
+  return version;
+}
