@@ -8,6 +8,7 @@ import type { Log } from "../runtime/log.ts";
 import type { Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
 import type { Access } from "./access.ts";
+import type { Idempotency } from "./idempotency.ts";
 
 export interface Services {
   clock: Clock;
@@ -15,6 +16,7 @@ export interface Services {
   access: Access;
   agents: Agents;
   budgets: Budgets;
+  idempotency: Idempotency;
   projects: Projects;
   trials: Trials;
   workerSessions: WorkerSessions;

@@ -69,3 +69,9 @@ export const InstallProgress = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type AgentList = Static<typeof AgentList>;
+export const AgentList = Type.Object(
+  { agents: Type.Array(AgentStatus) },
+  { additionalProperties: false },
+);

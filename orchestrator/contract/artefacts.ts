@@ -11,3 +11,9 @@ export const Artefact = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type ArtefactList = Static<typeof ArtefactList>;
+export const ArtefactList = Type.Object(
+  { artefacts: Type.Array(Artefact) },
+  { additionalProperties: false },
+);

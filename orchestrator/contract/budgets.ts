@@ -42,3 +42,9 @@ export const Statement = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type BudgetList = Static<typeof BudgetList>;
+export const BudgetList = Type.Object(
+  { budgets: Type.Array(Budget) },
+  { additionalProperties: false },
+);

@@ -29,3 +29,6 @@ export const Call = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type CallList = Static<typeof CallList>;
+export const CallList = Type.Object({ calls: Type.Array(Call) }, { additionalProperties: false });

@@ -55,3 +55,21 @@ export const TrialEvent = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/**
+ * `GET …/trials/:id/events?after_seq=`, as JSON. Asked for as `text/event-stream` the same events
+ * stream as they happen: `id` is the event's `seq` (send it back as Last-Event-ID to resume),
+ * `data` a TrialEvent, the event name is the default one. After the last event of a trial that
+ * has ended comes one event named `end`; then the stream closes.
+ */
+export type EventPage = Static<typeof EventPage>;
+export const EventPage = Type.Object(
+  {
+    events: Type.Array(TrialEvent),
+    next_after_seq: Type.Integer({
+      minimum: 0,
+      description: "Ask with this as after_seq for what comes later",
+    }),
+  },
+  { additionalProperties: false },
+);

@@ -135,7 +135,18 @@ export const Task = Type.Object(
   { additionalProperties: false },
 );
 
+/** `POST /api/v1/projects/:name/tasks`: a task folder on the orchestrator's machine. */
+export type NewTask = Static<typeof NewTask>;
 export const NewTask = Type.Object(
-  { project: Name, folder: Type.String({ minLength: 1, maxLength: 4096 }) },
+  { folder: Type.String({ minLength: 1, maxLength: 4096 }) },
   { additionalProperties: false },
 );
+
+export type ProjectList = Static<typeof ProjectList>;
+export const ProjectList = Type.Object(
+  { projects: Type.Array(Project) },
+  { additionalProperties: false },
+);
+
+export type TaskList = Static<typeof TaskList>;
+export const TaskList = Type.Object({ tasks: Type.Array(Task) }, { additionalProperties: false });

@@ -26,3 +26,48 @@ export const PairStatus = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type PairList = Static<typeof PairList>;
+export const PairList = Type.Object(
+  { pairs: Type.Array(PairStatus) },
+  { additionalProperties: false },
+);
+
+export type DoctorReport = Static<typeof DoctorReport>;
+export const DoctorReport = Type.Object(
+  { findings: Type.Array(Finding) },
+  { additionalProperties: false },
+);
+
+/** `/readyz`: each dependency by name, null when it is ready, else why not. */
+export type Readiness = Static<typeof Readiness>;
+export const Readiness = Type.Object(
+  {
+    is_ready: Type.Boolean(),
+    dependencies: Type.Record(Type.String(), Type.Union([Type.String(), Type.Null()])),
+  },
+  { additionalProperties: false },
+);
+
+/** `POST /api/v1/login-links`: an address that logs one browser in, once. */
+export type LoginLink = Static<typeof LoginLink>;
+export const LoginLink = Type.Object(
+  { url: Type.String(), expires_at: Type.String({ format: "date-time" }) },
+  { additionalProperties: false },
+);
+
+/** `$AUTOCODE_HOME/shared/configs/endpoint.json`: where this machine's command line finds us. */
+export type Endpoint = Static<typeof Endpoint>;
+export const Endpoint = Type.Object(
+  { url: Type.String({ pattern: "^https?://" }), token: Type.String({ minLength: 1 }) },
+  { additionalProperties: false },
+);
+
+/** RFC 9457; `type` is `/problems/<code>`. Facts of the case are members beside these. */
+export type ProblemBody = Static<typeof ProblemBody>;
+export const ProblemBody = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String(),
+});

@@ -140,3 +140,16 @@ export const Experiment = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/** Newest first. `next_cursor`, given back as `before`, asks for the page after; null at the end. */
+export type TrialPage = Static<typeof TrialPage>;
+export const TrialPage = Type.Object(
+  { trials: Type.Array(Trial), next_cursor: Type.Union([Type.String(), Type.Null()]) },
+  { additionalProperties: false },
+);
+
+export type ExperimentList = Static<typeof ExperimentList>;
+export const ExperimentList = Type.Object(
+  { experiments: Type.Array(Experiment) },
+  { additionalProperties: false },
+);
