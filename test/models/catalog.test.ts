@@ -1,0 +1,101 @@
+/** Goal: every shipped pair is usable and priced; a wrong file is told by file, line and field. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import test from "node:test";
+import { loadCatalog, parsePair, withProjectPairs } from "../../models/catalog.ts";
+import { priceAt } from "../../models/prices.ts";
+
+const MODELS = join(import.meta.dirname, "../../models");
+const NOW_MS = Date.parse("2026-01-15T00:00:00Z");
+
+test("every shipped pair has prices in CAD and USD", async () => {
+  const { pairs, book } = await loadCatalog(MODELS);
+  assert.ok(pairs.size >= 9);
+  for (const pair of pairs.values()) {
+    for (const { name } of [pair.normal, pair.thinking]) {
+      for (const currency of ["CAD", "USD"]) {
+        const price = priceAt(book, name, currency, NOW_MS);
+        assert.equal(price?.currency, currency, `${name} has no price in ${currency}`);
+      }
+    }
+  }
+  assert.equal(pairs.get("scripted")?.isScripted, true);
+  assert.equal(pairs.get("coder-32b")?.isScripted, false);
+});
+
+const MODEL = `
+  name: a
+  provider: vllm
+  wires: [openai.chat]
+  context_tokens: 4096
+  max_output_tokens: 1024`;
+
+test("a wrong pair file is told by file, line and field", () => {
+  const good = `title: T\nnormal:${MODEL}\nthinking:${MODEL}\n`;
+  assert.equal(parsePair(good, "pairs/mine.yaml").name, "mine");
+  const faults: [string, RegExp][] = [
+    [good.replace("title: T", "title: T\ncolour: red"), /^pairs\/x\.yaml:2: colour: unknown key$/],
+    [good.replace("openai.chat", "gopher"), /^pairs\/x\.yaml:5: normal\.wires/],
+    [good.replace("4096", "many"), /^pairs\/x\.yaml:6: normal\.context_tokens: /],
+    [good.replace("1024", "9999"), /^pairs\/x\.yaml:7: normal\.max_output_tokens: must not be/],
+    [good.replace("  name: a\n", ""), /^pairs\/x\.yaml:3: normal: missing name$/],
+    [`title: [`, /^pairs\/x\.yaml:1: /],
+  ];
+  for (const [text, message] of faults) {
+    assert.throws(() => parsePair(text, "pairs/x.yaml"), { name: "CatalogError", message });
+  }
+});
+
+test("a project's pair brings its provider and its prices", async () => {
+  const catalog = await loadCatalog(MODELS);
+  const own = { model: "m-1", base_url: "http://127.0.0.1:9/v1", api_key_env: "M_KEY" };
+  const price = { input: "1", output: "2.5" };
+  const merged = withProjectPairs(
+    catalog,
+    { mine: { normal: { ...own, price }, thinking: { model: "o3", provider: "openai" } } },
+    "CAD",
+  );
+  assert.deepEqual(merged.pairs.get("mine")?.normal, {
+    name: "mine-normal",
+    upstreamName: "m-1",
+    provider: "mine-normal",
+    wires: ["openai.chat"],
+    contextTokens: 32_768,
+    maxOutputTokens: 8_192,
+  });
+  assert.deepEqual(merged.providers.get("mine-normal"), {
+    name: "mine-normal",
+    baseUrl: "http://127.0.0.1:9/v1",
+    apiKeyEnv: "M_KEY",
+    authStyle: "bearer",
+  });
+  assert.deepEqual(priceAt(merged.book, "mine-normal", "CAD", NOW_MS), {
+    version: "mine-normal@project",
+    currency: "CAD",
+    inputNanosPerMillion: "1000000000",
+    cacheReadNanosPerMillion: "1000000000",
+    cacheWriteNanosPerMillion: "1000000000",
+    outputNanosPerMillion: "2500000000",
+  });
+  assert.equal(merged.pairs.get("mine")?.thinking.name, "o3");
+  assert.equal(catalog.pairs.has("mine"), false);
+});
+
+test("a project's pair that cannot work is refused by field", async () => {
+  const catalog = await loadCatalog(MODELS);
+  const thinking = { model: "o3", provider: "openai" as const };
+  const refuse = (normal: object, message: RegExp) =>
+    assert.throws(
+      () =>
+        withProjectPairs(catalog, { p: { normal: { model: "m", ...normal }, thinking } }, "CAD"),
+      { name: "CatalogError", message },
+    );
+  refuse({}, /^models\.p\.normal: name a provider, or give base_url$/);
+  refuse({ base_url: "http://" }, /^models\.p\.normal\.base_url: /);
+  refuse({ base_url: "http://u:secret@h/v1" }, /api_key_env, not in the URL$/);
+  refuse({ provider: "openai", api_key_env: "K" }, /only goes with base_url$/);
+  refuse(
+    { provider: "openai", context_tokens: 2048, max_output_tokens: 4096 },
+    /max_output_tokens/,
+  );
+});
