@@ -1,0 +1,104 @@
+/**
+ * Claude Code: plans in its plan mode with the thinking model, then resumes the session with the
+ * normal one. Proprietary: installed at run time on the user's order, never shipped.
+ *
+ * `--bare` keeps its own prompt at 4 KB instead of 49, which leaves room on small models, and
+ * reads nothing of the repository's own settings.
+ */
+import { type Agent, binaryPath, type Phase, type PlanInput } from "./agent.ts";
+import { phaseOutcome } from "./outcomes.ts";
+import {
+  commonEnv,
+  earlierPlan,
+  gitConfig,
+  implementPlanPrompt,
+  implementPrompt,
+  MODEL_RETRIES,
+  planPrompt,
+} from "./phases.ts";
+import { createStreamJsonParser } from "./stream-json.ts";
+
+/** Else each command of the plan phase is judged in a call of its own, of 36,000 tokens. */
+const PLAN_SETTINGS = { permissions: { disableAutoMode: "disable" } };
+
+export const claudeCode: Agent = {
+  facts: {
+    name: "claude-code",
+    title: "Claude Code",
+    package_source: "npm",
+    package_name: "@anthropic-ai/claude-code",
+    version: "2.1.329",
+    license: "proprietary",
+    is_redistributable: false,
+    wire: "anthropic.messages",
+    pair_mode: "phases",
+    is_exit_code_trusted: true,
+    budget_stop_status: 403,
+    prompt_floor_tokens: 1_000,
+  },
+  binary: { path: "node_modules/.bin/claude", args: [] },
+  executableGlobs: [],
+  litter: [],
+  plan,
+  parser: createStreamJsonParser,
+  outcome: phaseOutcome,
+};
+
+function plan(input: PlanInput): Phase[] {
+  const { instruction, sessionId } = input;
+  const earlier = earlierPlan(input);
+  if (earlier !== null) {
+    return [executePhase(input, [], implementPlanPrompt(instruction, earlier))];
+  }
+  const planArgs = ["--permission-mode", "plan", "--session-id", sessionId];
+  planArgs.push("--settings", JSON.stringify(PLAN_SETTINGS));
+  return [
+    phase(input, "plan", planArgs, planPrompt(instruction)),
+    executePhase(input, ["--resume", sessionId], implementPrompt()),
+  ];
+}
+
+function executePhase(input: PlanInput, args: readonly string[], prompt: string): Phase {
+  return phase(input, "execute", ["--dangerously-skip-permissions", ...args], prompt);
+}
+
+function phase(
+  input: PlanInput,
+  name: Phase["name"],
+  args: readonly string[],
+  prompt: string,
+): Phase {
+  const side = name === "plan" ? "thinking" : "normal";
+  const model = input.models[side];
+  return {
+    name,
+    sides: [side],
+    file: binaryPath(claudeCode, input.installDir),
+    args: ["-p", "--bare", "--output-format", "stream-json", "--verbose", ...args, "--", prompt],
+    env: {
+      ...commonEnv(input),
+      ANTHROPIC_BASE_URL: input.gatewayUrl,
+      ANTHROPIC_API_KEY: input.virtualKey,
+      // Every model that it may choose by itself, so that a phase has one side alone.
+      ANTHROPIC_MODEL: model,
+      ANTHROPIC_DEFAULT_OPUS_MODEL: model,
+      ANTHROPIC_DEFAULT_SONNET_MODEL: model,
+      ANTHROPIC_DEFAULT_HAIKU_MODEL: model,
+      ANTHROPIC_SMALL_FAST_MODEL: model,
+      CLAUDE_CODE_SUBAGENT_MODEL: model,
+      CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(input.maxOutputTokens),
+      CLAUDE_CODE_MAX_RETRIES: String(MODEL_RETRIES),
+      API_TIMEOUT_MS: String(input.deadlineMs),
+      CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+      CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS: "1",
+      CLAUDE_CODE_DISABLE_AUTO_MEMORY: "1",
+      DISABLE_AUTOUPDATER: "1",
+      DISABLE_TELEMETRY: "1",
+      DISABLE_ERROR_REPORTING: "1",
+      // It refuses to skip permissions as root unless it is told that this is a sandbox.
+      ...(input.isRoot && { IS_SANDBOX: "1" }),
+    },
+    files: [gitConfig(input)],
+    terminal: false,
+  };
+}

@@ -1,0 +1,64 @@
+/** What the phases of all CLIs have in common: their environment and what they are told. */
+import type { PhaseFile, PlanInput } from "./agent.ts";
+
+/**
+ * How often a CLI may repeat a failed model call by itself. Few, since each repeat holds the
+ * worker and may be billed; more than none, since the gateway asks for one when it is busy.
+ */
+export const MODEL_RETRIES = 2;
+
+/** The most that Linux takes in one argument is 131072 bytes; a plan is cut to fit beside a task. */
+const PLAN_CHARACTERS = 20_000;
+
+export function commonEnv({ home, tmp }: Pick<PlanInput, "home" | "tmp">): Record<string, string> {
+  return { HOME: home, TMPDIR: tmp, LANG: "C.UTF-8", GIT_TERMINAL_PROMPT: "0" };
+}
+
+/** Git's settings in the agent's HOME: agents may commit, and some ask for a name at their start. */
+export function gitConfig({ home }: Pick<PlanInput, "home">): PhaseFile {
+  const content = "[user]\n\tname = autocode agent\n\temail = agent@autocode.invalid\n";
+  return { path: `${home}/.gitconfig`, content, mode: 0o644 };
+}
+
+/** The plan that an earlier allocation made; null when planning is still to be done. */
+export function earlierPlan({ resume }: Pick<PlanInput, "resume">): string | null {
+  if (!resume?.completedPhases.includes("plan")) return null;
+  return resume.planText ?? null;
+}
+
+/**
+ * What the thinking model is told in the plan phase. Prompts begin with words of ours: CLIs take
+ * a leading `-` for an option and a leading `/` for a command.
+ */
+export function planPrompt(instruction: string): string {
+  return `The task:
+
+${clean(instruction)}
+
+Do not change anything yet. Read what you need of this repository, then answer with a plan: the
+files to change, what to change in each of them, and how to check the result. Somebody else will
+carry the plan out.`;
+}
+
+/** What the normal model is told in the session in which the plan was made. */
+export function implementPrompt(): string {
+  return "Now carry the plan out: make the changes in this repository and check the result.";
+}
+
+/** What the normal model is told in a session of its own. */
+export function implementPlanPrompt(instruction: string, planText: string): string {
+  return `The task:
+
+${clean(instruction)}
+
+A plan for this was made before, and a part of it may be done already:
+
+${clean(planText).slice(0, PLAN_CHARACTERS)}
+
+Carry the plan out: make the changes in this repository and check the result.`;
+}
+
+/** No argument can hold a NUL; the rest of a text is passed as it is. */
+export function clean(text: string): string {
+  return text.replaceAll("\0", "\u{FFFD}");
+}
