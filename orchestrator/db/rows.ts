@@ -51,7 +51,7 @@ export function isUnavailable(error: unknown): boolean {
 }
 
 /** The error that PostgreSQL sent, from under what the driver and drizzle wrapped around it. */
-function serverError(error: unknown): { code?: string; constraint?: string } | null {
+export function serverError(error: unknown): { code?: string; constraint?: string } | null {
   for (let at = error; at instanceof Error; at = at.cause) {
     if (/^[0-9A-Z]{5}$/.test((at as { code?: string }).code ?? "")) return at as object;
   }

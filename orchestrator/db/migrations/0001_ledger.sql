@@ -58,3 +58,4 @@ create unique index transfer_resolved_once on transfer (pending_id) where pendin
 create index transfer_by_debit on transfer (debit_account_id, created_at);
 create index transfer_by_credit on transfer (credit_account_id, created_at);
 create index transfer_expiring on transfer (expires_at) where kind = 'pending';
+create index transfer_by_within on transfer using gin (within);

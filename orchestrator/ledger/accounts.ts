@@ -1,0 +1,83 @@
+/** Opening and reading accounts. */
+import { sql } from "drizzle-orm";
+import type { Sql } from "../db/database.ts";
+import { readNanos, rows } from "../db/rows.ts";
+import { Problem } from "../problem.ts";
+import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { AccountId } from "../runtime/ids.ts";
+import type { AccountBalance, AccountKind, NewAccount } from "./ledger.ts";
+
+/** @throws Problem `conflict` when the owner's account is kept in another way. */
+export async function openAccount(db: Sql, account: NewAccount, now: EpochMs): Promise<AccountId> {
+  const { id, kind, owner, currency, mustNotExceed } = account;
+  // The second look is for a rival whose row was not yet committed at the first.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const [row] = await rows<{ id: AccountId; currency: string; must_not_exceed: boolean }>(
+      db,
+      sql`
+        with inserted as (
+          insert into account (id, kind, owner, currency, must_not_exceed, created_at)
+          values (${id}, ${kind}, ${owner}, ${currency}, ${mustNotExceed},
+            ${rfc3339(now)})
+          on conflict (kind, owner) do nothing
+          returning id, currency, must_not_exceed
+        )
+        select * from inserted
+        union all
+        select id, currency, must_not_exceed from account
+        where kind = ${kind} and owner = ${owner}
+        limit 1`,
+    );
+    if (row === undefined) continue;
+    if (row.currency !== currency || row.must_not_exceed !== mustNotExceed) {
+      throw new Problem(
+        "conflict",
+        `The ${kind} account of ${owner} is kept in ${row.currency}` +
+          `${row.must_not_exceed ? " with a limit" : ""}: it cannot be opened otherwise`,
+      );
+    }
+    return row.id;
+  }
+  throw new Error(`open: the account of ${owner} is neither there nor can it be inserted`);
+}
+
+export async function readBalance(db: Sql, accountId: AccountId): Promise<AccountBalance | null> {
+  const [row] = await rows<{
+    owner: string;
+    currency: string;
+    funded: string;
+    reserved: string;
+    spent: string;
+  }>(
+    db,
+    sql`
+      select owner, currency, credits_posted_nanos as funded,
+        debits_pending_nanos as reserved, debits_posted_nanos as spent
+      from account where id = ${accountId}`,
+  );
+  if (row === undefined) return null;
+  const fundedNanos = readNanos(row.funded);
+  const reservedNanos = readNanos(row.reserved);
+  const spentNanos = readNanos(row.spent);
+  return {
+    accountId,
+    owner: row.owner,
+    currency: row.currency,
+    fundedNanos,
+    reservedNanos,
+    spentNanos,
+    availableNanos: fundedNanos - reservedNanos - spentNanos,
+  };
+}
+
+export async function findAccountOf(
+  db: Sql,
+  kind: AccountKind,
+  owner: string,
+): Promise<AccountId | null> {
+  const [row] = await rows<{ id: AccountId }>(
+    db,
+    sql`select id from account where kind = ${kind} and owner = ${owner}`,
+  );
+  return row?.id ?? null;
+}

@@ -1,0 +1,191 @@
+/**
+ * One request in one statement: the accounts are locked in the order of their ids, every level is
+ * checked, and balances and transfer are written together, in one round trip.
+ *
+ * Two statements with one transfer id (or two resolutions of one reservation) may both find
+ * nothing in their snapshots. The unique index then fails the later one, whose updates go with
+ * it, and a second try sees what the first wrote. The insert waits for the locks, never the other
+ * way round: an uncommitted row must not wait for an account that its rival holds.
+ */
+import { type SQL, sql } from "drizzle-orm";
+import type { Sql } from "../db/database.ts";
+import { isUniqueViolation, readNanos, rows } from "../db/rows.ts";
+import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { AccountId } from "../runtime/ids.ts";
+import { CALL_REASON, type Request, type Resolution, type Result } from "./decide.ts";
+import type { Funding, FundResult, Reservation } from "./ledger.ts";
+
+export async function runSingle(db: Sql, request: Request, now: EpochMs): Promise<Result> {
+  return request.op === "reserve" ? reserve(db, request, now) : resolve(db, request, now);
+}
+
+async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise<Result> {
+  const { id, budget, within, spend, amountNanos, timeoutMs } = reservation;
+  const budgets = [...within, budget];
+  const accountIds = [...budgets, spend];
+  const [row] = await twice<{
+    are_found: boolean;
+    is_repeated: boolean;
+    is_inserted: boolean;
+    short_id: AccountId | null;
+    short_nanos: string | null;
+  }>(
+    db,
+    sql`
+      with locked as materialized (
+        select id, kind, currency, must_not_exceed,
+          credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
+        from account where id = any(${sql.param(accountIds)})
+        order by id
+        for no key update
+      ), decision as materialized (
+        select
+          (
+            select count(*) = ${accountIds.length}::int and count(distinct currency) = 1
+            from locked
+            where kind = case when id = ${spend} then 'spend' else 'budget' end
+          ) as are_found,
+          exists (select from transfer where id = ${id}) as is_repeated,
+          short.id as short_id,
+          short.available_nanos as short_nanos
+        from (values (1)) as one
+        left join lateral (
+          select id, available_nanos from locked
+          where must_not_exceed and id <> ${spend} and available_nanos < ${amountNanos}::bigint
+          -- The tightest budget is told, so that the caller knows the most it could have asked for.
+          order by available_nanos, array_position(${sql.param(budgets)}::text[], id)
+          limit 1
+        ) as short on true
+      ), inserted as (
+        insert into transfer
+          (id, kind, debit_account_id, within, credit_account_id, amount_nanos, expires_at,
+            reason, created_at)
+        select ${id}, 'pending', ${budget}, ${sql.param(within)}::text[], ${spend},
+          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, ${CALL_REASON},
+          ${rfc3339(now)}::timestamptz
+        from decision where are_found and not is_repeated and short_id is null
+        returning id
+      ), changed as (
+        update account set
+          debits_pending_nanos = debits_pending_nanos
+            + case when account.id = ${spend} then 0 else ${amountNanos}::bigint end,
+          credits_pending_nanos = credits_pending_nanos
+            + case when account.id = ${spend} then ${amountNanos}::bigint else 0 end
+        from inserted where account.id = any(${sql.param(accountIds)})
+      )
+      select decision.*, exists (select from inserted) as is_inserted from decision`,
+  );
+  if (row === undefined) throw new Error("reserve: the statement returned no row");
+  if (row.is_inserted) return { outcome: "reserved" };
+  if (row.is_repeated) return { outcome: "already_reserved" };
+  if (!row.are_found || row.short_id === null) return { outcome: "account_not_found" };
+  const availableNanos = readNanos(row.short_nanos ?? "0");
+  return { outcome: "insufficient_funds", budget: row.short_id, availableNanos };
+}
+
+async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<Result> {
+  const { id, pendingId } = resolution;
+  const isSettle = resolution.op === "settle";
+  // A void names what it gives back; a post what it took.
+  const amount: SQL = isSettle ? sql`${resolution.amountNanos}::bigint` : sql`amount_nanos`;
+  const posted: SQL = isSettle ? amount : sql`0`;
+  const [row] = await twice<{
+    amount_nanos: string;
+    is_resolved: boolean;
+    is_inserted: boolean;
+  }>(
+    db,
+    sql`
+      with pending as materialized (
+        select debit_account_id, within, credit_account_id, amount_nanos,
+          within || array[debit_account_id, credit_account_id] as account_ids
+        from transfer where id = ${pendingId} and kind = 'pending'
+      ), locked as materialized (
+        select account.id from account
+        where id = any((select account_ids from pending)::text[])
+        order by id
+        for no key update
+      ), decision as materialized (
+        select pending.*,
+          (select count(*) from locked) as locked_count,
+          exists (select from transfer where pending_id = ${pendingId}) as is_resolved
+        from pending
+      ), inserted as (
+        insert into transfer
+          (id, kind, debit_account_id, within, credit_account_id, amount_nanos, pending_id,
+            reason, created_at)
+        select ${id}, ${isSettle ? "post" : "void"}, debit_account_id, within, credit_account_id,
+          ${amount}, ${pendingId}, ${isSettle ? resolution.reason : "release"},
+          ${rfc3339(now)}::timestamptz
+        from decision
+        where locked_count > 0 and not is_resolved and ${amount} <= amount_nanos
+        returning id
+      ), changed as (
+        update account set
+          debits_pending_nanos = debits_pending_nanos
+            - case when account.id = credit_account_id then 0 else amount_nanos end,
+          debits_posted_nanos = debits_posted_nanos
+            + case when account.id = credit_account_id then 0 else ${posted} end,
+          credits_pending_nanos = credits_pending_nanos
+            - case when account.id = credit_account_id then amount_nanos else 0 end,
+          credits_posted_nanos = credits_posted_nanos
+            + case when account.id = credit_account_id then ${posted} else 0 end
+        from decision, inserted where account.id = any(decision.account_ids)
+      )
+      select amount_nanos, is_resolved, exists (select from inserted) as is_inserted
+      from decision`,
+  );
+  if (row === undefined) return { outcome: "reservation_not_found" };
+  if (row.is_inserted) return { outcome: "resolved" };
+  if (row.is_resolved) return { outcome: "already_resolved" };
+  return { outcome: "exceeds_reservation", reservedNanos: readNanos(row.amount_nanos) };
+}
+
+export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promise<FundResult> {
+  const { id, from, to, amountNanos, reason } = funding;
+  const [row] = await twice<{
+    are_found: boolean;
+    is_repeated: boolean;
+  }>(
+    db,
+    sql`
+      with locked as materialized (
+        select id, kind, currency from account where id in (${from}, ${to})
+        order by id
+        for no key update
+      ), decision as materialized (
+        select
+          (
+            select count(*) = 2 and count(distinct currency) = 1 from locked
+            where kind = case when id = ${from} then 'funding' else 'budget' end
+          ) as are_found,
+          exists (select from transfer where id = ${id}) as is_repeated
+      ), inserted as (
+        insert into transfer
+          (id, kind, debit_account_id, credit_account_id, amount_nanos, reason, created_at)
+        select ${id}, 'direct', ${from}, ${to}, ${amountNanos}::bigint, ${reason},
+          ${rfc3339(now)}::timestamptz
+        from decision where are_found and not is_repeated
+        returning id
+      ), changed as (
+        update account set
+          debits_posted_nanos = debits_posted_nanos
+            + case when account.id = ${from} then ${amountNanos}::bigint else 0 end,
+          credits_posted_nanos = credits_posted_nanos
+            + case when account.id = ${to} then ${amountNanos}::bigint else 0 end
+        from inserted where account.id in (${from}, ${to})
+      )
+      select are_found, is_repeated from decision`,
+  );
+  if (row?.is_repeated) return { outcome: "already_funded" };
+  return row?.are_found ? { outcome: "funded" } : { outcome: "account_not_found" };
+}
+
+async function twice<Row extends Record<string, unknown>>(db: Sql, statement: SQL): Promise<Row[]> {
+  try {
+    return await rows<Row>(db, statement);
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    return await rows<Row>(db, statement);
+  }
+}

@@ -1,0 +1,310 @@
+/**
+ * The ledger by itself: outcomes, idempotence, levels, and its agreement with a model. What
+ * concurrency and faults do to it is in `concurrency.test.ts` and `faults.test.ts`.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { LedgerOptions } from "../../../orchestrator/ledger/postgres.ts";
+import type { TransferId } from "../../../orchestrator/runtime/ids.ts";
+import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+
+const SEED = Number(process.env["SEED"] ?? 20_261_121);
+/** Alone and in company, a request must get the same answer: each suite runs both ways. */
+const WAYS: [string, LedgerOptions][] = [
+  ["single statements", { batchMax: 1 }],
+  ["group commit", {}],
+];
+
+test("an owner's account is opened once, and only as it is", async () => {
+  await using fixture = await openTestLedger();
+  const { ledger, ids } = fixture;
+  const account = {
+    kind: "budget",
+    owner: "trial/a",
+    currency: "CAD",
+    mustNotExceed: true,
+  } as const;
+
+  const opened = await Promise.all(
+    Array.from({ length: 8 }, () => ledger.open({ id: ids.next("account"), ...account })),
+  );
+  assert.equal(new Set(opened).size, 1);
+  assert.equal(await ledger.findAccount("budget", "trial/a"), opened[0]);
+  assert.equal(await ledger.findAccount("spend", "trial/a"), null);
+  await assert.rejects(ledger.open({ id: ids.next("account"), ...account, currency: "USD" }), {
+    code: "conflict",
+  });
+});
+
+test("funding repeats nothing", async () => {
+  await using fixture = await openTestLedger();
+  const { ledger, ids } = fixture;
+  const from = await ledger.open({
+    id: ids.next("account"),
+    kind: "funding",
+    owner: "organisation/CAD",
+    currency: "CAD",
+    mustNotExceed: false,
+  });
+  const { budget } = await fixture.openBudget(0n);
+  const funding = {
+    id: ids.next("transfer"),
+    from,
+    to: budget,
+    amountNanos: 9_007_199_254_740_993n,
+    reason: "topup",
+  };
+  const outcomes = await Promise.all(Array.from({ length: 8 }, () => ledger.fund(funding)));
+  assert.equal(outcomes.filter(({ outcome }) => outcome === "funded").length, 1);
+  assert.equal(outcomes.filter(({ outcome }) => outcome === "already_funded").length, 7);
+  assert.equal((await ledger.balance(budget))?.fundedNanos, 9_007_199_254_740_993n);
+  const lost = { ...funding, id: ids.next("transfer"), to: ids.next("account") };
+  assert.deepEqual(await ledger.fund(lost), { outcome: "account_not_found" });
+  await auditLedger(fixture.database);
+});
+
+for (const [way, options] of WAYS) {
+  test(`every outcome of reserve, settle and release (${way})`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids } = fixture;
+    const { budget, spend } = await fixture.openBudget(100n);
+    const reserve = (amountNanos: bigint, over = {}) => {
+      const id = ids.next("transfer");
+      const reservation = { id, budget, within: [], spend, amountNanos, timeoutMs: 1_000, ...over };
+      return { id, reservation, result: ledger.reserve(reservation) };
+    };
+
+    const first = reserve(60n);
+    assert.deepEqual(await first.result, { outcome: "reserved" });
+    assert.deepEqual(await ledger.reserve(first.reservation), { outcome: "already_reserved" });
+    assert.deepEqual(await reserve(41n).result, {
+      outcome: "insufficient_funds",
+      budget,
+      availableNanos: 40n,
+    });
+    const unknown = { outcome: "account_not_found" };
+    assert.deepEqual(await reserve(1n, { budget: ids.next("account") }).result, unknown);
+    assert.deepEqual(await reserve(1n, { spend: ids.next("account") }).result, unknown);
+    assert.deepEqual(await reserve(1n, { within: [ids.next("account")] }).result, unknown);
+    assert.deepEqual(await reserve(1n, { spend: budget, budget: spend }).result, unknown);
+    await assert.rejects(reserve(-1n).result, RangeError);
+    await assert.rejects(reserve(1n, { within: [budget] }).result, RangeError);
+
+    const resolution = (over = {}) => ({
+      id: ids.next("transfer"),
+      pendingId: first.id,
+      amountNanos: 25n,
+      ...over,
+    });
+    const exceeds = { outcome: "exceeds_reservation", reservedNanos: 60n };
+    const missing = { outcome: "reservation_not_found" };
+    assert.deepEqual(await ledger.settle(resolution({ amountNanos: 61n })), exceeds);
+    assert.deepEqual(await ledger.settle(resolution({ pendingId: ids.next("transfer") })), missing);
+    assert.deepEqual(await ledger.settle(resolution()), { outcome: "settled" });
+    assert.deepEqual(await ledger.settle(resolution()), { outcome: "already_resolved" });
+    assert.deepEqual(await ledger.release(resolution()), { outcome: "already_resolved" });
+
+    const second = reserve(75n);
+    assert.deepEqual(await second.result, { outcome: "reserved" });
+    const release = { id: ids.next("transfer"), pendingId: second.id };
+    assert.deepEqual(await ledger.release(release), { outcome: "released" });
+    assert.deepEqual(await ledger.release(release), { outcome: "already_resolved" });
+    const expected = { fundedNanos: 100n, reservedNanos: 0n, spentNanos: 25n, availableNanos: 75n };
+    assert.deepEqual(amounts(await ledger.balance(budget)), expected);
+    await auditLedger(fixture.database);
+  });
+
+  test(`a limit holds at every level, and the tightest is named (${way})`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids } = fixture;
+    const { budget: project } = await fixture.openBudget(1_000n);
+    const { budget: day } = await fixture.openBudget(50n);
+    const { budget, spend } = await fixture.openBudget(70n);
+    const within = [project, day];
+    const id = ids.next("transfer");
+    const reservation = { id, budget, within, spend, amountNanos: 80n, timeoutMs: 1_000 };
+
+    const short = { outcome: "insufficient_funds", budget: day, availableNanos: 50n };
+    assert.deepEqual(await ledger.reserve(reservation), short);
+    assert.deepEqual(await ledger.reserve({ ...reservation, amountNanos: 50n }), {
+      outcome: "reserved",
+    });
+    const settlement = { id: ids.next("transfer"), pendingId: id, amountNanos: 30n };
+    assert.deepEqual(await ledger.settle(settlement), { outcome: "settled" });
+    for (const [account, fundedNanos] of [
+      [project, 1_000n],
+      [day, 50n],
+      [budget, 70n],
+    ] as const) {
+      assert.deepEqual(amounts(await ledger.balance(account)), {
+        fundedNanos,
+        reservedNanos: 0n,
+        spentNanos: 30n,
+        availableNanos: fundedNanos - 30n,
+      });
+    }
+    await auditLedger(fixture.database);
+  });
+
+  test(`what expires is posted in full, once (${way})`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids, clock } = fixture;
+    const { budget, spend } = await fixture.openBudget(100n);
+    const common = { budget, within: [], spend, timeoutMs: 1_000 };
+    const made: TransferId[] = [];
+    for (const amountNanos of [10n, 20n, 30n]) {
+      const id = ids.next("transfer");
+      made.push(id);
+      await ledger.reserve({ id, ...common, amountNanos });
+      clock.ms += 100;
+    }
+    assert.equal(await ledger.expire(10), 0);
+    clock.ms += 750;
+    assert.equal(await ledger.expire(10), 1);
+    clock.ms += 1_000;
+    const pendingId = made[1] ?? ids.next("transfer");
+    await ledger.release({ id: ids.next("transfer"), pendingId });
+    const expired = await Promise.all([ledger.expire(10), ledger.expire(10)]);
+    assert.equal(expired[0] + expired[1], 1);
+    assert.equal(await ledger.expire(10), 0);
+    const late = { id: ids.next("transfer"), pendingId: made[0] ?? pendingId, amountNanos: 1n };
+    assert.deepEqual(await ledger.settle(late), { outcome: "already_resolved" });
+    const expected = { fundedNanos: 100n, reservedNanos: 0n, spentNanos: 40n, availableNanos: 60n };
+    assert.deepEqual(amounts(await ledger.balance(budget)), expected);
+    await auditLedger(fixture.database);
+  });
+}
+
+test("a statement pages through an account's history, newest first", async () => {
+  await using fixture = await openTestLedger();
+  const { ledger, ids, clock } = fixture;
+  const { budget: project } = await fixture.openBudget(1_000n);
+  const { budget, spend } = await fixture.openBudget(100n);
+  clock.ms += 1;
+  const pendingId = ids.next("transfer");
+  const common = { budget, within: [project], spend, timeoutMs: 1_000 };
+  await ledger.reserve({ id: pendingId, ...common, amountNanos: 40n });
+  clock.ms += 1;
+  await ledger.settle({ id: ids.next("transfer"), pendingId, amountNanos: 7n });
+
+  for (const account of [project, budget]) {
+    const all = await ledger.statement(account, { limit: 10 });
+    assert.deepEqual(
+      all.map(({ kind, reason, amountNanos, at }) => [kind, reason, amountNanos, clock.ms - at]),
+      [
+        ["post", "call", 7n, 0],
+        ["pending", "call", 40n, 1],
+        ["direct", "test", account === project ? 1_000n : 100n, 2],
+      ],
+    );
+    const [newest] = await ledger.statement(account, { limit: 1 });
+    assert.deepEqual(newest, all[0]);
+    const before = newest?.transferId ?? pendingId;
+    assert.deepEqual(await ledger.statement(account, { limit: 10, before }), all.slice(1));
+  }
+  assert.equal((await ledger.statement(spend, { limit: 10 })).length, 2);
+});
+
+const amountNanos = fc.bigInt({ min: 0n, max: 60n });
+const which = fc.nat({ max: 30 });
+const step = fc.oneof(
+  fc.record({ op: fc.constant("reserve" as const), amountNanos, budget: fc.nat({ max: 1 }) }),
+  fc.record({ op: fc.constant("settle" as const), amountNanos, which }),
+  fc.record({ op: fc.constant("release" as const), which }),
+);
+const FUNDED_NANOS = 100n;
+
+/**
+ * Goal: no sequence of reserve, settle and release overspends a budget or loses money.
+ *
+ * Method: fast-check draws rounds of steps; the steps of a round are sent at once (so the group
+ * commit gets them together) and are answered in their order. Two budgets lie within a third that
+ * cannot cover both. Each answer and each balance must agree with a model, a dozen lines of
+ * arithmetic. Each run has budgets of its own, so a failure shrinks. Replay: SEED=n.
+ */
+for (const [way, options] of WAYS) {
+  test(`the ledger agrees with its model (${way}), SEED=${SEED}`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids } = fixture;
+    const rounds = fc.array(fc.array(step, { minLength: 1, maxLength: 6 }), { maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(rounds, async (drawn) => {
+        const { budget: outer } = await fixture.openBudget(150n);
+        const inner = await Promise.all([0, 1].map(() => fixture.openBudget(FUNDED_NANOS)));
+        const made: { id: TransferId; budget: number; amountNanos: bigint; open: boolean }[] = [];
+        const spent = [0n, 0n];
+        const held = (budget: number) =>
+          made
+            .filter((one) => one.open && one.budget === budget)
+            .reduce((sum, one) => sum + one.amountNanos, 0n);
+        for (const round of drawn) {
+          const checks = round.map((drawnStep) => apply(drawnStep));
+          for (const check of checks) await check;
+        }
+        for (const [index, { budget }] of inner.entries()) {
+          const [reservedNanos, spentNanos] = [held(index), spent[index] ?? 0n];
+          assert.deepEqual(amounts(await ledger.balance(budget)), {
+            fundedNanos: FUNDED_NANOS,
+            reservedNanos,
+            spentNanos,
+            availableNanos: FUNDED_NANOS - reservedNanos - spentNanos,
+          });
+        }
+        const all = (of: (index: number) => bigint) => of(0) + of(1);
+        assert.deepEqual(amounts(await ledger.balance(outer)), {
+          fundedNanos: 150n,
+          reservedNanos: all(held),
+          spentNanos: all((index) => spent[index] ?? 0n),
+          availableNanos: 150n - all(held) - all((index) => spent[index] ?? 0n),
+        });
+
+        /** Sends a step; the promise checks its answer, which the model knows already. */
+        function apply(drawnStep: Step): Promise<void> {
+          const id = ids.next("transfer");
+          if (drawnStep.op === "reserve") {
+            const left = (index: number) => FUNDED_NANOS - held(index) - (spent[index] ?? 0n);
+            const outerLeft = left(0) + left(1) - 50n;
+            const { budget: index, amountNanos } = drawnStep;
+            const fits = amountNanos <= left(index) && amountNanos <= outerLeft;
+            if (fits) made.push({ id, budget: index, amountNanos, open: true });
+            const one = inner[index];
+            assert.ok(one !== undefined);
+            return expectOutcome(
+              ledger.reserve({ id, ...one, within: [outer], amountNanos, timeoutMs: 1_000 }),
+              fits ? "reserved" : "insufficient_funds",
+            );
+          }
+          const target = made[drawnStep.which % Math.max(1, made.length)];
+          const pendingId = target?.id ?? ids.next("transfer");
+          if (drawnStep.op === "release") {
+            const outcome = refused(target) ?? "released";
+            if (target !== undefined) target.open = false;
+            return expectOutcome(ledger.release({ id, pendingId }), outcome);
+          }
+          const { amountNanos } = drawnStep;
+          const isAbove = target !== undefined && amountNanos > target.amountNanos;
+          const outcome = refused(target) ?? (isAbove ? "exceeds_reservation" : "settled");
+          if (outcome === "settled" && target !== undefined) {
+            target.open = false;
+            spent[target.budget] = (spent[target.budget] ?? 0n) + amountNanos;
+          }
+          return expectOutcome(ledger.settle({ id, pendingId, amountNanos }), outcome);
+        }
+      }),
+      { seed: SEED, numRuns: 60 },
+    );
+    await auditLedger(fixture.database);
+  });
+}
+
+type Step = typeof step extends fc.Arbitrary<infer Drawn> ? Drawn : never;
+
+function refused(target: { open: boolean } | undefined): string | null {
+  if (target === undefined) return "reservation_not_found";
+  return target.open ? null : "already_resolved";
+}
+
+async function expectOutcome(result: Promise<{ outcome: string }>, outcome: string): Promise<void> {
+  assert.equal((await result).outcome, outcome);
+}
