@@ -1,0 +1,83 @@
+/** What the installation says of itself: alive, ready, metrics, doctor, and its own description. */
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import { DoctorReport, Readiness } from "../../contract/system.ts";
+import { docsPage } from "../pages.ts";
+import type { Services } from "../services.ts";
+
+const tags = ["system"];
+
+/** The routes outside `/api/v1`, at the addresses that probes and scrapers expect. */
+export function probeRoutes({
+  readiness,
+  metrics,
+}: Pick<Services, "readiness" | "metrics">): FastifyPluginAsyncTypebox {
+  return async (api) => {
+    api.get(
+      "/healthz",
+      {
+        config: { access: "public" },
+        schema: {
+          tags,
+          summary: "Whether the process answers",
+          response: { 200: Type.Object({ status: Type.Literal("ok") }) },
+        },
+      },
+      async () => ({ status: "ok" as const }),
+    );
+
+    api.get(
+      "/readyz",
+      {
+        config: { access: "public" },
+        schema: {
+          tags,
+          summary: "Whether each dependency answers",
+          response: { 200: Readiness, 503: Readiness },
+        },
+      },
+      async (_request, reply) => {
+        const dependencies = await readiness();
+        const isReady = Object.values(dependencies).every((fault) => fault === null);
+        return reply.code(isReady ? 200 : 503).send({ is_ready: isReady, dependencies });
+      },
+    );
+
+    api.get(
+      "/metrics",
+      { config: { access: "viewer" }, schema: { tags, summary: "Prometheus metrics" } },
+      async (_request, reply) =>
+        reply.type("text/plain; version=0.0.4; charset=utf-8").send(await metrics()),
+    );
+
+    api.get(
+      "/openapi.json",
+      { config: { access: "public" }, schema: { tags, summary: "This description" } },
+      async () => api.swagger(),
+    );
+
+    api.get(
+      "/docs",
+      { config: { access: "public" }, schema: { tags, summary: "This description, for people" } },
+      async (_request, reply) =>
+        reply.type("text/html; charset=utf-8").send(docsPage(api.swagger())),
+    );
+  };
+}
+
+export function doctorRoutes({ doctor }: Pick<Services, "doctor">): FastifyPluginAsyncTypebox {
+  return async (api) => {
+    api.get(
+      "/doctor",
+      {
+        config: { access: "viewer" },
+        schema: {
+          tags,
+          summary: "Which adapter is in force, what is missing, and what to do",
+          response: { 200: DoctorReport },
+        },
+      },
+      async () => ({ findings: await doctor() }),
+    );
+  };
+}
