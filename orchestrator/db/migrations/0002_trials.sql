@@ -77,6 +77,8 @@ create table trial (
   cancel_requested boolean not null default false,
   -- The gateway refused a call for want of money: the engine stops the worker.
   is_budget_exhausted boolean not null default false,
+  -- When the worker was first told to stop, so that one that does not obey is ended.
+  stop_asked_at timestamptz,
   -- What a resumed allocation needs: { completed_phases, plan_text }.
   resume jsonb,
   agent_report jsonb,

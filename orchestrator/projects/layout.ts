@@ -1,0 +1,57 @@
+/** Where everything lies under AUTOCODE_HOME (architecture, section 8): pure paths. */
+import { join } from "node:path";
+
+export interface Layout {
+  home: string;
+  postgres: string;
+  configs: string;
+  agents: string;
+  allocations: string;
+  logs: string;
+  project(projectId: string): {
+    root: string;
+    financial: string;
+    trafficLogs: string;
+    workerArtifacts: string;
+    checkpoints: string;
+    tasks: string;
+  };
+  task(projectId: string, taskId: string): { root: string; source: string; tests: string };
+  artefact(projectId: string, trialId: string, allocationId: string, name: string): string;
+}
+
+export function createLayout(home: string): Layout {
+  const shared = join(home, "shared");
+  return {
+    home,
+    postgres: join(shared, "postgres"),
+    configs: join(shared, "configs"),
+    agents: join(shared, "agents"),
+    allocations: join(shared, "allocations"),
+    logs: join(shared, "logs"),
+    project,
+    task,
+    artefact,
+  };
+
+  function project(projectId: string) {
+    const root = join(home, "projects", projectId);
+    return {
+      root,
+      financial: join(root, "financial"),
+      trafficLogs: join(root, "traffic-logs"),
+      workerArtifacts: join(root, "worker-artifacts"),
+      checkpoints: join(root, "checkpoints"),
+      tasks: join(root, "tasks"),
+    };
+  }
+
+  function task(projectId: string, taskId: string) {
+    const root = join(project(projectId).tasks, taskId);
+    return { root, source: join(root, "source.bundle"), tests: join(root, "tests.tar") };
+  }
+
+  function artefact(projectId: string, trialId: string, allocationId: string, name: string) {
+    return join(project(projectId).workerArtifacts, trialId, allocationId, name);
+  }
+}

@@ -1,0 +1,270 @@
+/** Projects in Postgres: the project file is checked whole before anything is made of it. */
+import { resolve } from "node:path";
+import { sql } from "drizzle-orm";
+import type { AgentFacts } from "../contract/agents.ts";
+import type { Balance } from "../contract/money.ts";
+import type { NewProject, Project, ProjectFile } from "../contract/projects.ts";
+import type { Database } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import type { AccountBalance, Ledger } from "../ledger/ledger.ts";
+import { formatNanos, type Nanos, parseUnits } from "../money.ts";
+import { Problem } from "../problem.ts";
+import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import { type AccountId, derivedId, type Ids, type ProjectId } from "../runtime/ids.ts";
+import { readTaskFolder } from "../tasks/task-folder.ts";
+import { type Tasks, toTask } from "../tasks/tasks.ts";
+import type { Pairs } from "../trials/pairs.ts";
+import type { Days } from "./day.ts";
+import { parseProjectFile } from "./project-file.ts";
+import type { Projects } from "./projects.ts";
+
+export type ProjectRow = {
+  id: ProjectId;
+  name: string;
+  currency: string;
+  time_zone: string;
+  config: ProjectFile;
+  daily_allowance_nanos: string | null;
+  created_at: string;
+};
+
+export interface ProjectAccounts {
+  funding: AccountId;
+  organisation: AccountId;
+  budget: AccountId;
+  spend: AccountId;
+}
+
+export interface ProjectsDependencies {
+  db: Database;
+  ledger: Ledger;
+  tasks: Tasks;
+  days: Days;
+  pairs: Pairs;
+  agents: readonly AgentFacts[];
+  clock: Clock;
+  ids: Ids;
+}
+
+export type PostgresProjects = ReturnType<typeof createProjects>;
+
+export function createProjects(dependencies: ProjectsDependencies) {
+  const { db, tasks, clock, ids } = dependencies;
+  const projects: Projects = { apply, list, get, tasks: listTasks, importTask };
+  return { ...projects, find, findById, accounts };
+
+  async function apply({ file_text, file_name, folder }: NewProject): Promise<Project> {
+    const file = parseProjectFile(file_text, file_name);
+    const known = await findProject(db, file.project);
+    await check(dependencies, file, file_name, folder, known);
+    const row = known ?? (await insert(file));
+    try {
+      for (const task of file.tasks ?? []) await tasks.importFolder(row.id, resolve(folder, task));
+    } catch (error) {
+      if (known === null) await forget(row.id);
+      throw error;
+    }
+    await db.sql.execute(sql`
+      update project set config = ${JSON.stringify(file)}::jsonb,
+        time_zone = ${file.time_zone ?? "UTC"}, updated_at = ${rfc3339(clock.now())},
+        daily_allowance_nanos = ${allowanceText(file)}
+      where id = ${row.id}`);
+    await fundTotal(dependencies, row, units(file.budget.total));
+    return get(file.project);
+  }
+
+  async function insert(file: ProjectFile): Promise<ProjectRow> {
+    const at = rfc3339(clock.now());
+    await db.sql.execute(sql`
+      insert into project (id, name, currency, time_zone, config, daily_allowance_nanos,
+        created_at, updated_at)
+      values (${ids.next("project")}, ${file.project}, ${file.currency},
+        ${file.time_zone ?? "UTC"}, ${JSON.stringify(file)}::jsonb, ${allowanceText(file)},
+        ${at}, ${at})
+      on conflict (name) do nothing`);
+    return find(file.project);
+  }
+
+  /** Takes back a project that its first `apply` could not finish. */
+  async function forget(id: ProjectId): Promise<void> {
+    await db.sql.execute(sql`
+      with tasks as (delete from task where project_id = ${id})
+      delete from project where id = ${id}`);
+  }
+
+  async function list(): Promise<Project[]> {
+    const all = await rows<ProjectRow>(db.sql, sql`select * from project order by name`);
+    return Promise.all(all.map((row) => describe(dependencies, row)));
+  }
+
+  async function get(name: string): Promise<Project> {
+    return describe(dependencies, await find(name));
+  }
+
+  async function find(name: string): Promise<ProjectRow> {
+    const row = await findProject(db, name);
+    if (row === null) {
+      const detail = `There is no project "${name}"; make it with: autocode project apply`;
+      throw new Problem("not_found", detail);
+    }
+    return row;
+  }
+
+  async function findById(id: ProjectId): Promise<ProjectRow> {
+    const [row] = await rows<ProjectRow>(db.sql, sql`select * from project where id = ${id}`);
+    if (row === undefined) throw new Error(`a project is gone: ${id}`);
+    return row;
+  }
+
+  async function accounts(row: ProjectRow): Promise<ProjectAccounts> {
+    return openAccounts(dependencies, row);
+  }
+
+  async function listTasks(name: string) {
+    const row = await find(name);
+    return (await tasks.list(row.id)).map((task) => toTask(task, name));
+  }
+
+  async function importTask(name: string, folder: string) {
+    const row = await find(name);
+    return toTask((await tasks.importFolder(row.id, folder)).row, name);
+  }
+}
+
+/** Everything that can be wrong with a project file, before anything is made of it. */
+async function check(
+  { agents, pairs }: ProjectsDependencies,
+  file: ProjectFile,
+  fileName: string,
+  folder: string,
+  known: ProjectRow | null,
+): Promise<void> {
+  const names = agents.map(({ name }) => name);
+  for (const agent of file.agents ?? []) {
+    if (names.includes(agent)) continue;
+    const detail = `${fileName}: agents: unknown agent "${agent}"; known: ${names.join(", ")}`;
+    throw new Problem("invalid_request", detail);
+  }
+  pairs.check(file);
+  const known_pairs = pairs.list(file).map(({ name }) => name);
+  for (const pair of file.pairs ?? []) {
+    if (known_pairs.includes(pair)) continue;
+    const detail = `${fileName}: pairs: unknown pair "${pair}"; known: ${known_pairs.join(", ")}`;
+    throw new Problem("invalid_request", detail);
+  }
+  for (const task of file.tasks ?? []) await readTaskFolder(resolve(folder, task));
+  if (known === null) return;
+  if (known.currency !== file.currency) {
+    const detail = `${fileName}: currency: the project's ledger is in ${known.currency}`;
+    throw new Problem("invalid_request", `${detail}; it cannot change, make another project`);
+  }
+  if (units(file.budget.total) < units(known.config.budget.total)) {
+    const before = formatNanos(units(known.config.budget.total), known.currency);
+    const detail = `${fileName}: budget.total: must not be less than before (${before})`;
+    throw new Problem("invalid_request", detail);
+  }
+}
+
+async function openAccounts(
+  { ledger, ids }: ProjectsDependencies,
+  { id, currency }: ProjectRow,
+): Promise<ProjectAccounts> {
+  const open = (kind: "funding" | "budget" | "spend", owner: string, mustNotExceed: boolean) =>
+    ledger.open({ id: ids.next("account"), kind, owner, currency, mustNotExceed });
+  const [funding, organisation, budget, spend] = await Promise.all([
+    open("funding", `organisation/${currency}`, false),
+    open("budget", `organisation/${currency}`, false),
+    open("budget", `project/${id}`, true),
+    open("spend", `project/${id}`, false),
+  ]);
+  return { funding, organisation, budget, spend };
+}
+
+/** Tops the project's budget up to `totalNanos` of what its file ever promised, exactly once. */
+async function fundTotal(
+  dependencies: ProjectsDependencies,
+  row: ProjectRow,
+  totalNanos: Nanos,
+): Promise<void> {
+  const { db, ledger } = dependencies;
+  const { funding, budget } = await openAccounts(dependencies, row);
+  const [given] = await rows<{ nanos: string }>(
+    db.sql,
+    sql`select coalesce(sum(amount_nanos), 0)::text as nanos from transfer
+      where credit_account_id = ${budget} and reason = 'total'`,
+  );
+  const amountNanos = totalNanos - BigInt(given?.nanos ?? "0");
+  if (amountNanos <= 0n) return;
+  const id = derivedId("transfer", "total", row.id, String(totalNanos));
+  await ledger.fund({ id, from: funding, to: budget, amountNanos, reason: "total" });
+}
+
+async function describe(dependencies: ProjectsDependencies, row: ProjectRow): Promise<Project> {
+  const { db, ledger, days, tasks } = dependencies;
+  const { budget } = await openAccounts(dependencies, row);
+  const [balance, today, taskRows, counts] = await Promise.all([
+    ledger.balance(budget),
+    row.daily_allowance_nanos === null
+      ? null
+      : days.dayAccount(dayOf(row)).then((account) => ledger.balance(account)),
+    tasks.list(row.id),
+    rows<{ state: string; count: number }>(
+      db.sql,
+      sql`select state, count(*)::int as count from trial where project_id = ${row.id}
+        group by state`,
+    ),
+  ]);
+  if (balance === null) throw new Error("a project's account is gone");
+  return {
+    id: row.id,
+    name: row.name,
+    currency: row.currency,
+    time_zone: row.time_zone,
+    per_trial_nanos: String(units(row.config.budget.per_trial)),
+    daily_allowance_nanos: row.daily_allowance_nanos,
+    agents: row.config.agents ?? [],
+    pairs: row.config.pairs ?? [],
+    tasks: taskRows.map(({ name }) => name),
+    balance: toBalance(balance),
+    today: today === null ? null : toBalance(today),
+    trial_counts: Object.fromEntries(counts.map(({ state, count }) => [state, count])),
+    created_at: rfc3339(readTime(row.created_at)),
+  };
+}
+
+/** What a day's budget needs to know of its project. */
+export function dayOf(row: ProjectRow) {
+  return {
+    projectId: row.id,
+    timeZone: row.time_zone,
+    currency: row.currency,
+    allowanceNanos: BigInt(row.daily_allowance_nanos ?? "0"),
+  };
+}
+
+export function toBalance(balance: AccountBalance): Balance {
+  return {
+    currency: balance.currency,
+    funded_nanos: String(balance.fundedNanos),
+    reserved_nanos: String(balance.reservedNanos),
+    spent_nanos: String(balance.spentNanos),
+    available_nanos: String(balance.availableNanos < 0n ? 0n : balance.availableNanos),
+  };
+}
+
+async function findProject(db: Database, name: string): Promise<ProjectRow | null> {
+  const [row] = await rows<ProjectRow>(db.sql, sql`select * from project where name = ${name}`);
+  return row ?? null;
+}
+
+function allowanceText(file: ProjectFile): string | null {
+  const allowance = file.budget.daily_allowance;
+  return allowance === undefined ? null : String(units(allowance));
+}
+
+/** The schema has checked its form; only an amount past a bigint column is left to refuse. */
+function units(text: string): Nanos {
+  const nanos = parseUnits(text);
+  if (nanos === null) throw new Problem("invalid_request", `${text} is too large an amount`);
+  return nanos;
+}

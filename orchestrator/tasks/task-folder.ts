@@ -1,0 +1,164 @@
+/**
+ * Reads a task in Harbor's folder format for execution on a host: `task.toml`, `instruction.md`,
+ * `environment/` (the repository's files), `tests/` (hidden), `solution/` (never read).
+ *
+ * A container image is not built: of `environment/Dockerfile` only WORKDIR and COPY are followed.
+ */
+import { cp, mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join, normalize, relative, resolve } from "node:path";
+import { parse } from "smol-toml";
+import { Problem } from "../problem.ts";
+
+export interface TaskFolder {
+  name: string;
+  instruction: string;
+  agentWallMs: number;
+  verifyWallMs: number;
+  /** The folder of hidden tests, holding `test.sh`. */
+  testsDir: string;
+  environmentDir: string;
+  /** What of the environment a host cannot follow, for people. */
+  warnings: string[];
+}
+
+const AGENT_WALL_SEC_DEFAULT = 1800;
+const VERIFY_WALL_SEC_DEFAULT = 600;
+
+/** @throws Problem `invalid_request`, one line that names the file and the fix. */
+export async function readTaskFolder(folder: string): Promise<TaskFolder> {
+  const toml = await readToml(join(folder, "task.toml"));
+  const instruction = (await readText(join(folder, "instruction.md"))).trim();
+  if (instruction === "") throw invalid(join(folder, "instruction.md"), "is empty; say the task");
+  const testsDir = join(folder, "tests");
+  if (!(await isFile(join(testsDir, "test.sh")))) {
+    throw invalid(join(testsDir, "test.sh"), "is missing: the hidden tests decide the verdict");
+  }
+  const environmentDir = join(folder, "environment");
+  if (!(await isFolder(environmentDir))) {
+    throw invalid(environmentDir, "is missing: it holds the repository's files");
+  }
+  const name = basename(resolve(folder)).toLowerCase();
+  if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
+    throw invalid(folder, "is not a task name: use a-z, 0-9, dot, dash and underscore");
+  }
+  return {
+    name,
+    instruction,
+    agentWallMs: seconds(toml, "agent", AGENT_WALL_SEC_DEFAULT, folder) * 1000,
+    verifyWallMs: seconds(toml, "verifier", VERIFY_WALL_SEC_DEFAULT, folder) * 1000,
+    testsDir,
+    environmentDir,
+    warnings: await dockerfileWarnings(environmentDir),
+  };
+}
+
+/** Lays the environment's files out in `target`, as its Dockerfile's COPY lines would. */
+export async function layOutEnvironment(environmentDir: string, target: string): Promise<void> {
+  const dockerfile = await readDockerfile(environmentDir);
+  const copies = dockerfile.filter(({ instruction }) => instruction === "COPY");
+  if (copies.length === 0) {
+    for (const entry of await readdir(environmentDir)) {
+      if (/^(Dockerfile|docker-compose\.ya?ml|\.dockerignore)$/.test(entry)) continue;
+      await cp(join(environmentDir, entry), join(target, entry), { recursive: true });
+    }
+    return;
+  }
+  let workdir = "/app";
+  for (const { instruction, words } of dockerfile) {
+    if (instruction === "WORKDIR") workdir = resolve(workdir, words[0] ?? "/app");
+    if (instruction !== "COPY") continue;
+    const paths = words.filter((word) => !word.startsWith("--"));
+    const to = paths.pop() ?? ".";
+    const inside = relative("/app", resolve(workdir, to));
+    if (inside.startsWith("..")) continue;
+    for (const from of paths) {
+      const source = join(environmentDir, normalize(join("/", from)));
+      const isDir = await isFolder(source);
+      const asFolder = to.endsWith("/") || to === "." || paths.length > 1;
+      const at = isDir || !asFolder ? join(target, inside) : join(target, inside, basename(from));
+      await mkdir(dirname(at), { recursive: true });
+      const skip = (path: string) => !/\/(Dockerfile|docker-compose\.ya?ml)$/.test(path);
+      await cp(source, at, { recursive: true, filter: skip });
+    }
+  }
+}
+
+async function dockerfileWarnings(environmentDir: string): Promise<string[]> {
+  const ignored = (await readDockerfile(environmentDir))
+    .filter(({ instruction }) => !["FROM", "WORKDIR", "COPY"].includes(instruction))
+    .map(({ instruction, words }) => `${instruction} ${words.join(" ")}`.slice(0, 80));
+  if (ignored.length === 0) return [];
+  return [`environment/Dockerfile: not followed on a host: ${ignored.join("; ")}`];
+}
+
+async function readDockerfile(
+  environmentDir: string,
+): Promise<{ instruction: string; words: string[] }[]> {
+  let text: string;
+  try {
+    text = await readFile(join(environmentDir, "Dockerfile"), "utf8");
+  } catch {
+    return [];
+  }
+  return text
+    .replaceAll(/\\\r?\n/g, " ")
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .map((line) => {
+      const [instruction = "", ...words] = line.split(/\s+/);
+      return { instruction: instruction.toUpperCase(), words };
+    });
+}
+
+async function readToml(file: string): Promise<Record<string, unknown>> {
+  const text = await readText(file);
+  try {
+    return parse(text);
+  } catch (cause) {
+    const [message = "not TOML"] = (cause as Error).message.split("\n");
+    throw new Problem("invalid_request", `${file}: ${message}`, { cause });
+  }
+}
+
+function seconds(
+  toml: Record<string, unknown>,
+  section: string,
+  fallback: number,
+  folder: string,
+): number {
+  const table = toml[section] as Record<string, unknown> | undefined;
+  const value = table?.["timeout_sec"] ?? fallback;
+  if (typeof value !== "number" || !(value > 0) || value > 604_800) {
+    throw invalid(join(folder, "task.toml"), `${section}.timeout_sec must be 1 to 604800 seconds`);
+  }
+  return Math.ceil(value);
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const detail = `${file} is missing: a task folder has task.toml, instruction.md, `;
+    const rest = "environment/ and tests/test.sh";
+    throw new Problem("invalid_request", detail + rest, { cause });
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+function invalid(path: string, what: string): Problem {
+  return new Problem("invalid_request", `${path} ${what}`);
+}

@@ -1,0 +1,98 @@
+/** The calls of a trial, as the gateway recorded them. */
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { sql } from "drizzle-orm";
+import type { Side, Wire } from "../contract/agents.ts";
+import type { Call } from "../contract/calls.ts";
+import type { Sql } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import { rfc3339 } from "../runtime/clock.ts";
+import type { TrialId } from "../runtime/ids.ts";
+
+const inflate = promisify(gunzip);
+
+type CallRow = {
+  id: string;
+  trial_id: string;
+  wire: Wire;
+  side: Side;
+  model: string;
+  model_requested: string;
+  provider: string;
+  price_version: string;
+  reserved_nanos: string;
+  cost_nanos: string;
+  input_tokens: string;
+  cache_read_tokens: string;
+  cache_write_tokens: string;
+  output_tokens: string;
+  reasoning_tokens: string;
+  is_estimated: boolean;
+  status: number;
+  error: string | null;
+  started_at: string;
+  first_byte_at: string | null;
+  ended_at: string;
+};
+
+export async function readCalls(db: Sql, trialId: TrialId): Promise<Call[]> {
+  const found = await rows<CallRow>(
+    db,
+    sql`select id, trial_id, wire, side, model, model_requested, provider, price_version,
+        reserved_nanos, cost_nanos, input_tokens, cache_read_tokens, cache_write_tokens,
+        output_tokens, reasoning_tokens, is_estimated, status, error, started_at, first_byte_at,
+        ended_at
+      from call where trial_id = ${trialId} order by started_at, id`,
+  );
+  return found.map(toCall);
+}
+
+/** A call with what passed, where it was kept. */
+export interface RecordedCall extends Call {
+  request: Buffer | null;
+  response: Buffer | null;
+}
+
+export async function readRecordedCalls(db: Sql, trialId: TrialId): Promise<RecordedCall[]> {
+  const found = await rows<CallRow & { request_gzip: Buffer | null; response_gzip: Buffer | null }>(
+    db,
+    sql`select * from call where trial_id = ${trialId} order by started_at, id`,
+  );
+  return Promise.all(
+    found.map(async (row) => ({
+      ...toCall(row),
+      request: row.request_gzip === null ? null : await inflate(row.request_gzip),
+      response: row.response_gzip === null ? null : await inflate(row.response_gzip),
+    })),
+  );
+}
+
+function toCall(row: CallRow): Call {
+  const startedMs = readTime(row.started_at);
+  const firstByteMs = row.first_byte_at === null ? null : readTime(row.first_byte_at);
+  return {
+    id: row.id,
+    trial_id: row.trial_id,
+    wire: row.wire,
+    side: row.side,
+    model: row.model,
+    model_requested: row.model_requested,
+    provider: row.provider,
+    price_version: row.price_version,
+    reserved_nanos: row.reserved_nanos,
+    cost_nanos: row.cost_nanos,
+    usage: {
+      input_tokens: Number(row.input_tokens),
+      cache_read_tokens: Number(row.cache_read_tokens),
+      cache_write_tokens: Number(row.cache_write_tokens),
+      output_tokens: Number(row.output_tokens),
+      reasoning_tokens: Number(row.reasoning_tokens),
+    },
+    is_estimated: row.is_estimated,
+    status: row.status,
+    started_at: rfc3339(startedMs),
+    first_byte_ms: firstByteMs === null ? null : Math.max(0, firstByteMs - startedMs),
+    duration_ms: Math.max(0, readTime(row.ended_at) - startedMs),
+    error: row.error,
+  };
+}

@@ -1,0 +1,139 @@
+/** Pairs from the model catalogue (`models/`) and the providers of this installation. */
+
+import { type Catalog, type CatalogModel, withProjectPairs } from "../../models/catalog.ts";
+import { priceAt } from "../../models/prices.ts";
+import { CatalogError } from "../../models/yaml-file.ts";
+import type { AgentFacts, Side } from "../contract/agents.ts";
+import type { ProjectFile } from "../contract/projects.ts";
+import type { PairStatus } from "../contract/system.ts";
+import type { GrantedModel } from "../keys/keys.ts";
+import { Problem } from "../problem.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Pairs, ResolvedPair } from "./pairs.ts";
+
+/** Where a provider is; its key goes to the gateway alone. */
+export interface ProviderAddress {
+  name: string;
+  baseUrl: string;
+  apiKey: string | null;
+  authStyle: "bearer" | "x-api-key";
+}
+
+export interface CatalogPairs extends Pairs {
+  /** A provider by the name in a grant; null when the installation no longer has it. */
+  provider(name: string): ProviderAddress | null;
+  /** Makes a project's own providers known, at start and whenever its file is applied. */
+  learn(file: ProjectFile): void;
+}
+
+/** `readSecret`: an environment variable of the orchestrator that a project's file names. */
+export function createCatalogPairs(
+  catalog: Catalog,
+  installed: readonly ProviderAddress[],
+  readSecret: (name: string) => string | null,
+  clock: Clock,
+): CatalogPairs {
+  const providers = new Map(installed.map((provider) => [provider.name, provider]));
+  return { resolve, check, list, learn, provider: (name) => providers.get(name) ?? null };
+
+  function resolve(file: ProjectFile, name: string, agent: AgentFacts): ResolvedPair {
+    const own = merged(file);
+    const pair = own.pairs.get(name);
+    if (pair === undefined) {
+      const known = [...own.pairs.keys()].join(", ");
+      throw new Problem("invalid_request", `pair: unknown pair "${name}"; known: ${known}`);
+    }
+    learn(file);
+    const models = [
+      grant(file, own, "normal", pair.normal, agent),
+      grant(file, own, "thinking", pair.thinking, agent),
+    ] as const;
+    return { name, isScripted: pair.isScripted, models };
+  }
+
+  function grant(
+    file: ProjectFile,
+    own: Catalog,
+    side: Side,
+    model: CatalogModel,
+    agent: AgentFacts,
+  ): GrantedModel {
+    const provider = qualified(file, own, model.provider);
+    if (!providers.has(provider)) {
+      const detail = `pair: ${model.name} needs the provider "${model.provider}"`;
+      throw new Problem("invalid_request", `${detail}, which is not set up; ${howTo(model)}`);
+    }
+    if (!model.wires.includes(agent.wire)) {
+      const speaks = `${agent.name} speaks ${agent.wire}, ${model.name} ${model.wires.join(", ")}`;
+      throw new Problem("invalid_request", `pair: ${speaks}; choose another agent or pair`);
+    }
+    const price = priceAt(own.book, model.name, file.currency, clock.now());
+    if (price === null) {
+      const detail = `${model.name} has no price in ${file.currency}`;
+      throw new Problem("unpriced_model", `${detail}; add models.<pair>.${side}.price to the file`);
+    }
+    return { side, ...model, provider, price };
+  }
+
+  function check(file: ProjectFile): void {
+    merged(file);
+  }
+
+  function learn(file: ProjectFile): void {
+    const own = merged(file);
+    for (const named of own.providers.values()) {
+      const { baseUrl, authStyle, apiKeyEnv } = named;
+      const apiKey = apiKeyEnv === null ? null : readSecret(apiKeyEnv);
+      if (apiKeyEnv !== null && apiKey === null) continue;
+      const name = qualified(file, own, named.name);
+      providers.set(name, { name, baseUrl, authStyle, apiKey });
+    }
+  }
+
+  function list(file: ProjectFile | null): PairStatus[] {
+    const own = file === null ? catalog : merged(file);
+    if (file !== null) learn(file);
+    return [...own.pairs.values()].map((pair) => {
+      const missing = [pair.normal, pair.thinking].find((model) => {
+        const name = file === null ? model.provider : qualified(file, own, model.provider);
+        return !providers.has(name);
+      });
+      return {
+        name: pair.name,
+        normal: pair.normal.name,
+        thinking: pair.thinking.name,
+        provider: pair.normal.provider,
+        is_scripted: pair.isScripted,
+        is_available: missing === undefined,
+        detail: missing === undefined ? (pair.note ?? pair.title) : howTo(missing),
+      };
+    });
+  }
+
+  function merged(file: ProjectFile): Catalog {
+    try {
+      return withProjectPairs(catalog, file.models ?? {}, file.currency);
+    } catch (error) {
+      if (!(error instanceof CatalogError)) throw error;
+      throw new Problem("invalid_request", error.message, { cause: error });
+    }
+  }
+}
+
+/** A project's own provider is known by the project's name too, so that two never meet. */
+function qualified(file: ProjectFile, own: Catalog, provider: string): string {
+  return own.providers.has(provider) ? `${file.project}/${provider}` : provider;
+}
+
+function howTo(model: CatalogModel): string {
+  switch (model.provider) {
+    case "openai":
+      return "set OPENAI_API_KEY (and OPENAI_BASE_URL) for the orchestrator";
+    case "anthropic":
+      return "set ANTHROPIC_API_KEY (and ANTHROPIC_BASE_URL) for the orchestrator";
+    case "vllm":
+      return "set VLLM_BASE_URL for the orchestrator, or give base_url in the project's models";
+    default:
+      return "set the variable that the project's api_key_env names";
+  }
+}

@@ -1,0 +1,357 @@
+/** Trials and experiments in Postgres: making, finding, asking. The engine moves them. */
+import { sql } from "drizzle-orm";
+import type { AgentFacts } from "../contract/agents.ts";
+import type { Call } from "../contract/calls.ts";
+import type { TrialEvent } from "../contract/events.ts";
+import type { Experiment, NewExperiment, NewTrial, Trial } from "../contract/trials.ts";
+import type { Database, Sql } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import { parseUnits } from "../money.ts";
+import { Problem } from "../problem.ts";
+import type { Layout } from "../projects/layout.ts";
+import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
+import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import type { ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
+import type { Random } from "../runtime/random.ts";
+import type { TaskRow, Tasks } from "../tasks/tasks.ts";
+import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
+import { readCalls, readRecordedCalls } from "./calls.ts";
+import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
+import { expandMatrix } from "./matrix.ts";
+import type { Pairs } from "./pairs.ts";
+import { findTrial, type TrialRow, viewTrials } from "./rows.ts";
+import { buildTrajectory } from "./trajectory.ts";
+import { isTerminal } from "./trial.ts";
+import type { TrialFilter, Trials } from "./trials.ts";
+import type { Wakes } from "./wakes.ts";
+
+export interface TrialsDependencies {
+  db: Database;
+  ledger: Ledger;
+  projects: PostgresProjects;
+  tasks: Tasks;
+  pairs: Pairs;
+  agents: readonly AgentFacts[];
+  wakes: Wakes;
+  layout: Layout;
+  clock: Clock;
+  ids: Ids;
+  random: Random;
+}
+
+const EXPERIMENT_TRIALS_MAX = 10_000;
+
+export function createTrials(dependencies: TrialsDependencies): Trials {
+  const { db, projects, wakes, layout, random } = dependencies;
+  return {
+    create,
+    createExperiment: (wanted) => createExperiment(dependencies, wanted),
+    list: (filter) => listTrials(db.sql, filter),
+    get: (id) => getTrial(db.sql, id),
+    experiments,
+    experiment: (id) => viewExperiment(db.sql, id),
+    cancel: (id) => cancel(dependencies, id),
+    resume: (id) => resume(dependencies, id),
+    calls: async (id): Promise<Call[]> => readCalls(db.sql, (await needTrial(db.sql, id)).id),
+    events,
+    latestSeq: () => latestSeq(db.sql),
+    onEvent: wakes.onEvent,
+    artefacts: async (id) => listArtefacts(db.sql, (await needTrial(db.sql, id)).id),
+    artefactPath: async (id, name) =>
+      newestArtefactPath(db.sql, layout, await needTrial(db.sql, id), name),
+    trajectory,
+  };
+
+  async function create(wanted: NewTrial): Promise<Trial> {
+    const project = await projects.find(wanted.project);
+    const pair = checkCell(dependencies, project, wanted.agent, wanted.pair);
+    const task = await resolveTask(dependencies, project, wanted.task);
+    const id = dependencies.ids.next("trial");
+    await db.sql.transaction(async (transaction) => {
+      await insertTrial(dependencies, transaction, {
+        id,
+        project,
+        task,
+        agent: wanted.agent,
+        pair: wanted.pair,
+        isScripted: pair.isScripted,
+        attempt: 1,
+        seed: wanted.seed ?? random.below(2 ** 32),
+        priority: wanted.priority ?? 0,
+        limitNanos: wanted.limit_nanos ?? perTrial(project),
+        wallMs: wanted.wall_ms ?? project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
+        experimentId: null,
+      });
+    });
+    return getTrial(db.sql, id);
+  }
+
+  async function experiments(project?: string): Promise<Experiment[]> {
+    const condition = project === undefined ? sql`true` : sql`project.name = ${project}`;
+    const found = await rows<{ id: ExperimentId }>(
+      db.sql,
+      sql`select experiment.id from experiment join project on project.id = experiment.project_id
+        where ${condition} order by experiment.created_at desc limit 100`,
+    );
+    return Promise.all(found.map(({ id }) => viewExperiment(db.sql, id)));
+  }
+
+  async function events(id: TrialId | null, afterSeq: number, limit: number) {
+    const condition = id === null ? sql`true` : sql`trial_id = ${id}`;
+    const found = await rows<Omit<TrialEvent, "seq"> & { seq: string }>(
+      db.sql,
+      sql`select seq, trial_id, type, at, data from event
+        where seq > ${afterSeq} and ${condition} order by seq limit ${limit}`,
+    );
+    return found.map((row) => ({
+      seq: Number(row.seq),
+      trial_id: row.trial_id,
+      type: row.type,
+      at: rfc3339(readTime(row.at)),
+      data: row.data,
+    }));
+  }
+
+  async function trajectory(id: TrialId): Promise<unknown> {
+    const trial = await getTrial(db.sql, id);
+    return buildTrajectory(trial, await readRecordedCalls(db.sql, id));
+  }
+}
+
+async function listTrials(db: Sql, filter: TrialFilter): Promise<Trial[]> {
+  const conditions = [sql`true`];
+  if (filter.project !== undefined) conditions.push(sql`project.name = ${filter.project}`);
+  if (filter.state !== undefined) conditions.push(sql`trial.state = ${filter.state}`);
+  if (filter.experimentId !== undefined) {
+    conditions.push(sql`trial.experiment_id = ${filter.experimentId}`);
+  }
+  if (filter.before !== undefined) {
+    conditions.push(sql`(trial.created_at, trial.id) <
+      (select created_at, id from trial where id = ${filter.before})`);
+  }
+  return viewTrials(db, sql.join(conditions, sql` and `), filter.limit);
+}
+
+async function getTrial(db: Sql, id: TrialId): Promise<Trial> {
+  const [found] = await viewTrials(db, sql`trial.id = ${id}`, 1);
+  if (found === undefined) throw new Problem("not_found", `There is no trial ${id}`);
+  return found;
+}
+
+async function needTrial(db: Sql, id: TrialId): Promise<TrialRow> {
+  const row = await findTrial(db, id);
+  if (row === null) throw new Problem("not_found", `There is no trial ${id}`);
+  return row;
+}
+
+async function latestSeq(db: Sql): Promise<number> {
+  const [newest] = await rows<{ seq: string }>(
+    db,
+    sql`select coalesce(max(seq), 0)::text as seq from event`,
+  );
+  return Number(newest?.seq ?? 0);
+}
+
+async function viewExperiment(db: Sql, id: ExperimentId): Promise<Experiment> {
+  const [row] = await rows<{
+    name: string;
+    project: string;
+    currency: string;
+    seed: string;
+    assignment: string;
+    created_at: string;
+  }>(
+    db,
+    sql`select experiment.*, project.name as project, project.currency
+      from experiment join project on project.id = experiment.project_id
+      where experiment.id = ${id}`,
+  );
+  if (row === undefined) throw new Problem("not_found", `There is no experiment ${id}`);
+  const newestFirst = await viewTrials(db, sql`trial.experiment_id = ${id}`, EXPERIMENT_TRIALS_MAX);
+  const trials = newestFirst.toReversed();
+  const spent = trials.reduce((sum, { budget }) => sum + BigInt(budget?.spent_nanos ?? "0"), 0n);
+  return {
+    id,
+    project: row.project,
+    name: row.name,
+    seed: Number(row.seed),
+    assignment: row.assignment,
+    trial_count: trials.length,
+    ended_count: trials.filter(({ state }) => isTerminal(state)).length,
+    spent_nanos: String(spent),
+    currency: row.currency,
+    created_at: rfc3339(readTime(row.created_at)),
+    trials,
+  };
+}
+
+async function createExperiment(
+  dependencies: TrialsDependencies,
+  wanted: NewExperiment,
+): Promise<Experiment> {
+  const { db, projects, tasks, ids, random, clock } = dependencies;
+  const project = await projects.find(wanted.project);
+  const seed = wanted.seed ?? random.below(2 ** 32);
+  const cells = expandMatrix({ ...wanted, seed });
+  if (cells.length > EXPERIMENT_TRIALS_MAX) {
+    const detail = `attempts: ${cells.length} trials; at most ${EXPERIMENT_TRIALS_MAX}`;
+    throw new Problem("invalid_request", detail);
+  }
+  const isScripted = new Map<string, boolean>();
+  for (const agent of wanted.agents) {
+    for (const pair of wanted.pairs) {
+      isScripted.set(pair, checkCell(dependencies, project, agent, pair).isScripted);
+    }
+  }
+  const taskRows = new Map<string, TaskRow>();
+  for (const name of wanted.tasks) {
+    const row = await tasks.find(project.id, name);
+    if (row === null) {
+      const known = (await tasks.list(project.id)).map((task) => task.name).join(", ");
+      throw new Problem("invalid_request", `tasks: unknown task "${name}"; known: ${known}`);
+    }
+    taskRows.set(name, row);
+  }
+
+  const id = ids.next("experiment");
+  await db.sql.transaction(async (transaction) => {
+    await transaction.execute(sql`
+      insert into experiment (id, project_id, name, seed, assignment, spec, created_at)
+      values (${id}, ${project.id}, ${wanted.name}, ${seed}, ${wanted.assignment},
+        ${JSON.stringify(wanted)}::jsonb, ${rfc3339(clock.now())})`);
+    for (const cell of cells) {
+      const task = taskRows.get(cell.task);
+      if (task === undefined) throw new Error("a cell of an unknown task");
+      await insertTrial(dependencies, transaction, {
+        id: ids.next("trial"),
+        project,
+        task,
+        agent: cell.agent,
+        pair: cell.pair,
+        isScripted: isScripted.get(cell.pair) ?? false,
+        attempt: cell.attempt,
+        seed: cell.seed,
+        priority: 0,
+        limitNanos: wanted.trial_limit_nanos ?? perTrial(project),
+        wallMs: project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
+        experimentId: id,
+      });
+    }
+  });
+  return viewExperiment(db.sql, id);
+}
+
+interface TrialDraft {
+  id: TrialId;
+  project: ProjectRow;
+  task: TaskRow;
+  agent: string;
+  pair: string;
+  isScripted: boolean;
+  attempt: number;
+  seed: number;
+  priority: number;
+  limitNanos: string;
+  wallMs: number;
+  experimentId: ExperimentId | null;
+}
+
+async function insertTrial(
+  { clock }: TrialsDependencies,
+  db: Sql,
+  draft: TrialDraft,
+): Promise<void> {
+  const at = rfc3339(clock.now());
+  await db.execute(sql`
+    insert into trial (id, project_id, experiment_id, task_id, agent, pair, is_scripted, attempt,
+      seed, priority, limit_nanos, wall_ms, state, created_at, updated_at)
+    values (${draft.id}, ${draft.project.id}, ${draft.experimentId}, ${draft.task.id},
+      ${draft.agent}, ${draft.pair}, ${draft.isScripted}, ${draft.attempt}, ${draft.seed},
+      ${draft.priority}, ${draft.limitNanos}, ${draft.wallMs}, 'queued', ${at}, ${at})`);
+  await appendEvent(db, draft.id, "trial.state", { from: null, to: "queued" }, at);
+  await db.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${draft.id})`);
+}
+
+/** Whether this agent can run with this pair in this project at all. @throws Problem */
+function checkCell(
+  { agents, pairs }: TrialsDependencies,
+  project: ProjectRow,
+  agentName: string,
+  pair: string,
+) {
+  const allowed = project.config.agents ?? agents.map(({ name }) => name);
+  const facts = agents.find(({ name }) => name === agentName);
+  if (facts === undefined || !allowed.includes(agentName)) {
+    const detail = `agent: unknown agent "${agentName}"; in this project: ${allowed.join(", ")}`;
+    throw new Problem("invalid_request", detail);
+  }
+  const allowedPairs = project.config.pairs;
+  if (allowedPairs !== undefined && !allowedPairs.includes(pair)) {
+    const detail = `pair: unknown pair "${pair}"; in this project: ${allowedPairs.join(", ")}`;
+    throw new Problem("invalid_request", detail);
+  }
+  return pairs.resolve(project.config, pair, facts);
+}
+
+async function resolveTask(
+  { tasks }: TrialsDependencies,
+  project: ProjectRow,
+  wanted: NewTrial["task"],
+): Promise<TaskRow> {
+  if (typeof wanted !== "string") return (await tasks.importInline(project.id, wanted)).row;
+  if (wanted.includes("/")) return (await tasks.importFolder(project.id, wanted)).row;
+  const found = await tasks.find(project.id, wanted);
+  if (found !== null) return found;
+  const known = (await tasks.list(project.id)).map(({ name }) => name).join(", ");
+  const detail = `task: unknown task "${wanted}"; known: ${known || "none yet"}`;
+  throw new Problem("invalid_request", `${detail}; a folder's path works too`);
+}
+
+function perTrial(project: ProjectRow): string {
+  const nanos = parseUnits(project.config.budget.per_trial);
+  if (nanos === null) throw new Error("a project's per_trial is no amount");
+  return String(nanos);
+}
+
+async function cancel(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
+  const { db } = dependencies;
+  await db.sql.execute(sql`
+    with asked as (
+      update trial set cancel_requested = true
+      where id = ${id} and state not in ('succeeded', 'failed', 'errored', 'cancelled')
+      returning id
+    )
+    select pg_notify(${TRIAL_CHANNEL}, id) from asked`);
+  return getTrial(db.sql, id);
+}
+
+async function resume(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
+  const { db, clock, ledger } = dependencies;
+  const row = await findTrial(db.sql, id);
+  if (row === null) throw new Problem("not_found", `There is no trial ${id}`);
+  if (row.state !== "paused") {
+    throw new Problem("conflict", `The trial is ${row.state}; only a paused one can be resumed`);
+  }
+  const balance = row.account_id === null ? null : await ledger.balance(row.account_id);
+  if (balance !== null && balance.availableNanos <= 0n) {
+    const detail = `Its budget is spent; first: autocode budget topup ${id} <amount>`;
+    throw new Problem("budget_exceeded", detail);
+  }
+  const at = rfc3339(clock.now());
+  await db.sql.transaction(async (transaction) => {
+    const moved = await rows(
+      transaction,
+      sql`update trial set state = 'queued', reason = null, is_budget_exhausted = false,
+          not_before = null, lease_until = null, updated_at = ${at}
+        where id = ${id} and state = 'paused' returning id`,
+    );
+    if (moved.length === 0) return;
+    await transaction.execute(sql`
+      update approval set state = 'granted', resolved_at = ${at}
+      where trial_id = ${id} and state = 'open'`);
+    await appendEvent(transaction, id, "trial.state", { from: "paused", to: "queued" }, at);
+    await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${id})`);
+  });
+  return getTrial(db.sql, id);
+}

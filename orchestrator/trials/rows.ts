@@ -1,0 +1,154 @@
+/** Trials as tables have them, and their way to the wire. */
+import { type SQL, sql } from "drizzle-orm";
+import type { Trial, TrialState, Verdict } from "../contract/trials.ts";
+import type { AgentReport, VerifyReport } from "../contract/worker.ts";
+import type { Sql } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import { rfc3339 } from "../runtime/clock.ts";
+import type {
+  AccountId,
+  AllocationId,
+  ExperimentId,
+  ProjectId,
+  TaskId,
+  TrialId,
+} from "../runtime/ids.ts";
+
+/** What a resumed allocation needs to know of the one before it. */
+export type ResumePoint = { completed_phases: string[]; plan_text: string | null };
+
+export type TrialRow = {
+  id: TrialId;
+  project_id: ProjectId;
+  experiment_id: ExperimentId | null;
+  task_id: TaskId;
+  agent: string;
+  pair: string;
+  is_scripted: boolean;
+  attempt: number;
+  seed: string;
+  priority: number;
+  limit_nanos: string;
+  wall_ms: string;
+  state: TrialState;
+  reason: string | null;
+  verdict: Verdict | null;
+  flags: string[];
+  account_id: AccountId | null;
+  allocation_id: AllocationId | null;
+  fence: number;
+  tries: number;
+  cancel_requested: boolean;
+  is_budget_exhausted: boolean;
+  resume: ResumePoint | null;
+  agent_report: AgentReport | null;
+  verify_report: VerifyReport | null;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
+};
+
+export async function findTrial(db: Pick<Sql, "execute">, id: TrialId): Promise<TrialRow | null> {
+  const [row] = await rows<TrialRow>(db, sql`select * from trial where id = ${id}`);
+  return row ?? null;
+}
+
+type ViewRow = TrialRow & {
+  project: string;
+  currency: string;
+  task: string;
+  funded: string | null;
+  reserved: string | null;
+  spent: string | null;
+  input_tokens: string;
+  cache_read_tokens: string;
+  cache_write_tokens: string;
+  output_tokens: string;
+  reasoning_tokens: string;
+  call_count: number;
+};
+
+/** Trials with their project, task, money and usage; `condition` is over `trial` and `project`. */
+export async function viewTrials(
+  db: Pick<Sql, "execute">,
+  condition: SQL,
+  limit: number,
+): Promise<Trial[]> {
+  const found = await rows<ViewRow>(
+    db,
+    sql`
+    with wanted as (
+      select trial.*, project.name as project, project.currency
+      from trial join project on project.id = trial.project_id
+      where ${condition}
+      order by trial.created_at desc, trial.id desc
+      limit ${limit}
+    )
+    select wanted.*, task.name as task,
+      account.credits_posted_nanos as funded,
+      account.debits_pending_nanos as reserved,
+      account.debits_posted_nanos as spent,
+      used.*
+    from wanted
+    join task on task.id = wanted.task_id
+    left join account on account.id = wanted.account_id
+    cross join lateral (
+      select count(*)::int as call_count,
+        coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+        coalesce(sum(cache_read_tokens), 0)::bigint as cache_read_tokens,
+        coalesce(sum(cache_write_tokens), 0)::bigint as cache_write_tokens,
+        coalesce(sum(output_tokens), 0)::bigint as output_tokens,
+        coalesce(sum(reasoning_tokens), 0)::bigint as reasoning_tokens
+      from call where call.trial_id = wanted.id
+    ) as used
+    order by wanted.created_at desc, wanted.id desc`,
+  );
+  return found.map(toTrial);
+}
+
+function toTrial(row: ViewRow): Trial {
+  const startedMs = row.started_at === null ? null : readTime(row.started_at);
+  const endedMs = row.ended_at === null ? null : readTime(row.ended_at);
+  return {
+    id: row.id,
+    project: row.project,
+    experiment_id: row.experiment_id,
+    task: row.task,
+    agent: row.agent,
+    pair: row.pair,
+    attempt: row.attempt,
+    seed: Number(row.seed),
+    priority: row.priority,
+    state: row.state,
+    reason: row.reason,
+    verdict: row.verdict,
+    flags: row.flags,
+    tries: row.tries,
+    budget: toBalance(row),
+    usage: {
+      input_tokens: Number(row.input_tokens),
+      cache_read_tokens: Number(row.cache_read_tokens),
+      cache_write_tokens: Number(row.cache_write_tokens),
+      output_tokens: Number(row.output_tokens),
+      reasoning_tokens: Number(row.reasoning_tokens),
+    },
+    call_count: row.call_count,
+    is_scripted: row.is_scripted,
+    created_at: rfc3339(readTime(row.created_at)),
+    started_at: startedMs === null ? null : rfc3339(startedMs),
+    ended_at: endedMs === null ? null : rfc3339(endedMs),
+    duration_ms: startedMs === null || endedMs === null ? null : Math.max(0, endedMs - startedMs),
+  };
+}
+
+function toBalance(row: ViewRow): Trial["budget"] {
+  if (row.funded === null || row.reserved === null || row.spent === null) return null;
+  const available = BigInt(row.funded) - BigInt(row.reserved) - BigInt(row.spent);
+  return {
+    currency: row.currency,
+    funded_nanos: row.funded,
+    reserved_nanos: row.reserved,
+    spent_nanos: row.spent,
+    available_nanos: String(available),
+  };
+}

@@ -1,0 +1,112 @@
+/** What an allocation is told to do: made at enrolment, because only then is its key issued. */
+import type { AgentFacts } from "../contract/agents.ts";
+import type { AgentSpec, VerifySpec } from "../contract/worker.ts";
+import type { Grant, Keys } from "../keys/keys.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
+import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import type { AllocationId } from "../runtime/ids.ts";
+import type { Tasks } from "../tasks/tasks.ts";
+import type { Pairs } from "./pairs.ts";
+import type { TrialRow } from "./rows.ts";
+
+export interface SpecDependencies {
+  keys: Keys;
+  ledger: Ledger;
+  projects: PostgresProjects;
+  tasks: Tasks;
+  pairs: Pairs;
+  agents: readonly AgentFacts[];
+  clock: Clock;
+  gatewayUrl: () => string;
+  artefactBytesMax: number;
+}
+
+const IDLE_MS_DEFAULT = 10 * 60_000;
+/** A key outlives its trial's deadline by what it takes to end the process. */
+const KEY_GRACE_MS = 60_000;
+
+export async function agentSpec(
+  dependencies: SpecDependencies,
+  trial: TrialRow,
+  allocationId: AllocationId,
+): Promise<AgentSpec> {
+  const { keys, ledger, projects, tasks, pairs, agents, clock } = dependencies;
+  const facts = agents.find(({ name }) => name === trial.agent);
+  if (facts === undefined || trial.account_id === null) {
+    throw new Error("a placed trial without its agent or its account");
+  }
+  const project = await projects.findById(trial.project_id);
+  const task = await tasks.get(trial.task_id);
+  const pair = pairs.resolve(project.config, trial.pair, facts);
+  const accounts = await projects.accounts(project);
+  const deadlineMs = clock.now() + Number(trial.wall_ms);
+  const grant: Grant = {
+    trialId: trial.id,
+    projectId: trial.project_id,
+    currency: project.currency,
+    enclosing: [accounts.organisation, accounts.budget],
+    budget: trial.account_id,
+    spend: accounts.spend,
+    models: pair.models,
+    budgetStopStatus: facts.budget_stop_status,
+    hasDailyAllowance: project.daily_allowance_nanos !== null,
+  };
+  const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS);
+  const balance = await ledger.balance(trial.account_id);
+  const [normal, thinking] = pair.models;
+  return {
+    purpose: "agent",
+    trial_id: trial.id,
+    allocation_id: allocationId,
+    agent: trial.agent,
+    models: { normal: normal.name, thinking: thinking.name },
+    context_tokens: Math.min(normal.contextTokens, thinking.contextTokens),
+    max_output_tokens: Math.min(normal.maxOutputTokens, thinking.maxOutputTokens),
+    gateway_url: dependencies.gatewayUrl(),
+    virtual_key: secret,
+    instruction: task.instruction,
+    base_commit: task.base_commit,
+    ...(task.test.kind === "command" ? { test_command: task.test.command } : {}),
+    allowance: {
+      currency: project.currency,
+      limit_nanos: trial.limit_nanos,
+      available_nanos: String(balance?.availableNanos ?? 0n),
+      deadline_at: rfc3339(deadlineMs),
+    },
+    limits: limits(dependencies, project, Number(trial.wall_ms)),
+    egress: project.config.egress ?? "deny",
+    ...(trial.resume === null ? {} : { resume: resumePoint(trial.resume) }),
+  };
+}
+
+export async function verifySpec(
+  dependencies: SpecDependencies,
+  trial: TrialRow,
+  allocationId: AllocationId,
+): Promise<VerifySpec> {
+  const task = await dependencies.tasks.get(trial.task_id);
+  const project = await dependencies.projects.findById(trial.project_id);
+  return {
+    purpose: "verify",
+    trial_id: trial.id,
+    allocation_id: allocationId,
+    base_commit: task.base_commit,
+    test: task.test,
+    has_hidden_tests: task.has_hidden_tests,
+    limits: limits(dependencies, project, Number(task.verify_wall_ms)),
+  };
+}
+
+function limits({ artefactBytesMax }: SpecDependencies, project: ProjectRow, wallMs: number) {
+  return {
+    wall_ms: wallMs,
+    idle_ms: Math.min(project.config.limits?.idle_ms ?? IDLE_MS_DEFAULT, wallMs),
+    artefact_bytes: artefactBytesMax,
+  };
+}
+
+function resumePoint(resume: NonNullable<TrialRow["resume"]>) {
+  const { completed_phases, plan_text } = resume;
+  return { completed_phases, ...(plan_text === null ? {} : { plan_text }) };
+}

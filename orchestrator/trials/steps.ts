@@ -1,0 +1,308 @@
+/**
+ * One step of a trial: looks at what is wanted and what is there, and moves it by one state.
+ * A step that is done twice, or that another overtook, changes nothing (transitions.ts).
+ */
+import { createHash } from "node:crypto";
+import { sql } from "drizzle-orm";
+import type { Database, Sql } from "../db/database.ts";
+import { rows } from "../db/rows.ts";
+import type { Keys } from "../keys/keys.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { PostgresProjects } from "../projects/postgres.ts";
+import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import { type AllocationId, derivedId, type Ids } from "../runtime/ids.ts";
+import type { Random } from "../runtime/random.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import type { TrialRow } from "./rows.ts";
+import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
+import { type AgentEnd, afterAgent, afterVerifier } from "./trial.ts";
+
+export interface StepsDependencies {
+  db: Database;
+  ledger: Ledger;
+  keys: Keys;
+  projects: PostgresProjects;
+  scheduler: Scheduler;
+  clock: Clock;
+  ids: Ids;
+  random: Random;
+}
+
+export interface StepsOptions {
+  /** A worker that has been silent for three times this long is given up, running or not. */
+  staleMs: number;
+  /** A worker that was told to stop has this long before the scheduler ends it. */
+  stopGraceMs: number;
+}
+
+export interface Steps {
+  /** Whether the trial moved. */
+  advance(trial: TrialRow): Promise<boolean>;
+}
+
+const RETRIES_DEFAULT = 2;
+const VERIFY_RETRIES = 2;
+
+/** The trial's current allocation; silence is measured by the database's clock. */
+type AllocationView = {
+  id: AllocationId;
+  purpose: "agent" | "verify";
+  is_enrolled: boolean;
+  silent_ms: number;
+};
+
+type Context = StepsDependencies & StepsOptions & { transitions: Transitions };
+
+export function createSteps(dependencies: StepsDependencies, options: StepsOptions): Steps {
+  const { db, clock, ids } = dependencies;
+  const context: Context = {
+    ...dependencies,
+    ...options,
+    transitions: createTransitions(db, clock, ids),
+  };
+  return { advance: (trial) => advance(context, trial) };
+}
+
+async function advance(context: Context, trial: TrialRow): Promise<boolean> {
+  switch (trial.state) {
+    case "queued":
+      return trial.cancel_requested ? cancel(context, trial) : admit(context, trial);
+    case "admitted":
+      return trial.cancel_requested ? cancel(context, trial) : place(context, trial, "agent");
+    case "placed":
+    case "running":
+      return watchAgent(context, trial);
+    case "verifying":
+      return watchVerifier(context, trial);
+    default:
+      return false;
+  }
+}
+
+/** Opens the trial's budget, once there is room for the trial. */
+async function admit(context: Context, trial: TrialRow): Promise<boolean> {
+  const project = await context.projects.findById(trial.project_id);
+  const concurrency = project.config.limits?.concurrency ?? null;
+  const free = await context.scheduler.capacity();
+  if (!(await hasRoom(context.db.sql, trial, free, concurrency))) return false;
+  const { funding } = await context.projects.accounts(project);
+  const account = await context.ledger.open({
+    id: context.ids.next("account"),
+    kind: "budget",
+    owner: `trial/${trial.id}`,
+    currency: project.currency,
+    mustNotExceed: true,
+  });
+  const amountNanos = BigInt(trial.limit_nanos);
+  if (amountNanos > 0n) {
+    const id = derivedId("transfer", "limit", trial.id);
+    await context.ledger.fund({ id, from: funding, to: account, amountNanos, reason: "limit" });
+  }
+  return context.transitions.move(trial, "admitted", { set: sql`account_id = ${account}` });
+}
+
+/** A new allocation with a new fence: from here on the one before it is refused. */
+async function place(
+  context: Context,
+  trial: TrialRow,
+  purpose: "agent" | "verify",
+): Promise<boolean> {
+  const allocationId = context.ids.next("allocation");
+  const enrolmentToken = `et-${Buffer.from(context.random.bytes(32)).toString("base64url")}`;
+  const hash = createHash("sha256").update(enrolmentToken).digest();
+  const at = rfc3339(context.clock.now());
+  const forgotten =
+    purpose === "agent"
+      ? sql`tries = tries + 1, agent_report = null, verify_report = null`
+      : sql`verify_report = null`;
+  const isPlaced = await context.transitions.move(
+    trial,
+    purpose === "agent" ? "placed" : "verifying",
+    {
+      set: sql`allocation_id = ${allocationId}, fence = fence + 1, not_before = null,
+      stop_asked_at = null, ${forgotten}`,
+      also: async (transaction) => {
+        await endAllocations(transaction, trial, at);
+        await transaction.execute(sql`
+        insert into allocation (id, trial_id, purpose, fence, scheduler, enrolment_sha256,
+          heartbeat_at, created_at)
+        values (${allocationId}, ${trial.id}, ${purpose}, ${trial.fence + 1},
+          ${context.scheduler.name}, ${hash}, clock_timestamp(), ${at})`);
+      },
+    },
+  );
+  // A crash here leaves an allocation that the scheduler never heard of: it counts as lost.
+  if (isPlaced) await context.scheduler.place({ allocationId, trialId: trial.id, enrolmentToken });
+  return isPlaced;
+}
+
+async function watchAgent(context: Context, trial: TrialRow): Promise<boolean> {
+  const allocation = await currentAllocation(context.db.sql, trial);
+  if (trial.state === "placed" && allocation.is_enrolled) {
+    const set = sql`started_at = coalesce(started_at, ${rfc3339(context.clock.now())})`;
+    return context.transitions.move(trial, "running", { set });
+  }
+  if (trial.agent_report !== null) {
+    const { outcome, detail } = trial.agent_report;
+    return endAgent(context, trial, { kind: "reported", outcome, detail });
+  }
+  const lost = await whyLost(context, allocation);
+  if (lost !== null) return endAgent(context, trial, { kind: "lost", detail: lost });
+  await enforceStop(context, trial);
+  return false;
+}
+
+async function watchVerifier(context: Context, trial: TrialRow): Promise<boolean> {
+  const allocation = await currentAllocation(context.db.sql, trial);
+  if (allocation.purpose === "agent") {
+    return trial.cancel_requested ? cancel(context, trial) : place(context, trial, "verify");
+  }
+  if (trial.verify_report !== null) return endVerified(context, trial, trial.verify_report);
+  const lost = await whyLost(context, allocation);
+  if (lost === null) {
+    await enforceStop(context, trial);
+    return false;
+  }
+  await context.scheduler.stop(allocation.id);
+  if (trial.cancel_requested) return cancel(context, trial);
+  const tries = await countVerifiers(context.db.sql, trial);
+  const next = afterVerifier({ kind: "lost", detail: lost }, tries, VERIFY_RETRIES);
+  if (next.to === "verifying") return place(context, trial, "verify");
+  const { flags } = trial;
+  const ending = { to: "errored", verdict: "error", reward: null, flags } as const;
+  return context.transitions.end(trial, { ...ending, reason: next.reason });
+}
+
+/** Null while the allocation may still be heard of; else why it will not be. */
+async function whyLost(context: Context, allocation: AllocationView): Promise<string | null> {
+  const status = await context.scheduler.status(allocation.id);
+  if (status === "running" || status === "pending") {
+    if (allocation.silent_ms <= 3 * context.staleMs) return null;
+    return `the worker has been silent for ${Math.round(allocation.silent_ms / 1000)} s`;
+  }
+  // It ended; its report may have come after the trial was read.
+  const [now] = await rows<{ is_reported: boolean }>(
+    context.db.sql,
+    sql`select reported_at is not null as is_reported from allocation
+      where id = ${allocation.id}`,
+  );
+  if (now?.is_reported === true) return null;
+  return status === null
+    ? `the ${context.scheduler.name} scheduler does not know the allocation`
+    : `the worker ended (${status}) without a report`;
+}
+
+/** Its directive told the worker to stop; one that does not obey is ended for it. */
+async function enforceStop(context: Context, trial: TrialRow): Promise<void> {
+  if (!trial.cancel_requested && !trial.is_budget_exhausted) return;
+  const [asked] = await rows<{ for_ms: number }>(
+    context.db.sql,
+    sql`update trial set stop_asked_at = coalesce(stop_asked_at, clock_timestamp())
+      where id = ${trial.id}
+      returning (extract(epoch from clock_timestamp() - stop_asked_at) * 1000)::int as for_ms`,
+  );
+  const isOverdue = (asked?.for_ms ?? 0) > context.stopGraceMs;
+  if (isOverdue && trial.allocation_id !== null) await context.scheduler.stop(trial.allocation_id);
+}
+
+async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promise<boolean> {
+  if (end.kind === "lost" && trial.allocation_id !== null) {
+    await context.scheduler.stop(trial.allocation_id);
+  }
+  await context.keys.revokeAll(trial.id);
+  if (trial.cancel_requested) return cancel(context, trial);
+  const { config } = await context.projects.findById(trial.project_id);
+  const retries = config.limits?.retries ?? RETRIES_DEFAULT;
+  // The gateway's word goes before the CLI's: after a refusal for money its exit is no failure.
+  const isBroke = trial.is_budget_exhausted && end.kind === "reported";
+  const next = afterAgent(
+    isBroke && end.outcome !== "finished" ? { ...end, outcome: "budget" } : end,
+    trial.tries,
+    retries,
+  );
+  switch (next.to) {
+    case "verifying": {
+      const flags = sql.param([...trial.flags, ...next.flags]);
+      return context.transitions.move(trial, "verifying", { set: sql`flags = ${flags}::text[]` });
+    }
+    case "paused":
+      return context.transitions.pause(trial, next.reason);
+    case "queued":
+      return context.transitions.requeue(trial, next.failureClass, next.delayMs);
+    case "errored": {
+      const { flags } = trial;
+      const ending = { to: "errored", verdict: null, reward: null, flags } as const;
+      return context.transitions.end(trial, { ...ending, reason: next.reason });
+    }
+  }
+}
+
+async function endVerified(
+  context: Context,
+  trial: TrialRow,
+  report: NonNullable<TrialRow["verify_report"]>,
+): Promise<boolean> {
+  if (trial.cancel_requested) return cancel(context, trial);
+  const { verdict, detail, reward, flags } = report;
+  const next = afterVerifier({ kind: "reported", verdict, detail }, 1, VERIFY_RETRIES);
+  if (next.to === "verifying") throw new Error("a reported verdict was not final");
+  const all = [...trial.flags, ...flags];
+  return context.transitions.end(trial, {
+    to: next.to,
+    verdict,
+    reward,
+    flags: all,
+    reason: next.reason,
+  });
+}
+
+async function cancel(context: Context, trial: TrialRow): Promise<boolean> {
+  await context.keys.revokeAll(trial.id);
+  const reason = "cancelled on request";
+  const ending = { to: "cancelled", verdict: null, reward: null, reason } as const;
+  return context.transitions.end(trial, { ...ending, flags: trial.flags });
+}
+
+/** Trials that were admitted but not placed have a slot in mind already. */
+async function hasRoom(
+  db: Sql,
+  trial: TrialRow,
+  freeSlots: number,
+  projectMax: number | null,
+): Promise<boolean> {
+  const [room] = await rows<{ waiting: number; in_project: number; experiment_has_room: boolean }>(
+    db,
+    sql`select
+      (select count(*)::int from trial where state = 'admitted') as waiting,
+      (select count(*)::int from trial where project_id = ${trial.project_id}
+        and state in ('admitted', 'placed', 'running', 'verifying')) as in_project,
+      coalesce((
+        select (spec ->> 'concurrency')::int > (
+          select count(*) from trial where experiment_id = ${trial.experiment_id}
+            and state in ('admitted', 'placed', 'running', 'verifying'))
+        from experiment where id = ${trial.experiment_id}
+      ), true) as experiment_has_room`,
+  );
+  if (room === undefined || room.waiting >= freeSlots || !room.experiment_has_room) return false;
+  return projectMax === null || room.in_project < projectMax;
+}
+
+async function currentAllocation(db: Sql, trial: TrialRow): Promise<AllocationView> {
+  const [found] = await rows<AllocationView>(
+    db,
+    sql`select id, purpose, enrolled_at is not null as is_enrolled,
+        (extract(epoch from clock_timestamp() - heartbeat_at) * 1000)::int as silent_ms
+      from allocation where id = ${trial.allocation_id}`,
+  );
+  if (found === undefined) throw new Error("a placed trial without an allocation");
+  return found;
+}
+
+async function countVerifiers(db: Sql, trial: TrialRow): Promise<number> {
+  const [counted] = await rows<{ count: number }>(
+    db,
+    sql`select count(*)::int as count from allocation
+      where trial_id = ${trial.id} and purpose = 'verify'`,
+  );
+  return counted?.count ?? 0;
+}

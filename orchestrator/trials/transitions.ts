@@ -1,0 +1,115 @@
+/**
+ * The transitions of a trial, each one transaction: conditional on state and fence, so that a step
+ * which is repeated or was overtaken changes nothing, and told to whoever waits.
+ */
+import { type SQL, sql } from "drizzle-orm";
+import type { TrialState, Verdict } from "../contract/trials.ts";
+import type { Database, Sql } from "../db/database.ts";
+import { rows } from "../db/rows.ts";
+import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import type { Ids } from "../runtime/ids.ts";
+import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
+import type { TrialRow } from "./rows.ts";
+
+export interface Transition {
+  /** More columns to set. */
+  set?: SQL;
+  reason?: string | null;
+  /** What belongs to the same transaction; not run when the trial had moved already. */
+  also?: (transaction: Sql) => Promise<void>;
+}
+
+export interface Ending {
+  to: "succeeded" | "failed" | "errored" | "cancelled";
+  verdict: Verdict | null;
+  reward: number | null;
+  reason: string | null;
+  flags: readonly string[];
+}
+
+export type Transitions = ReturnType<typeof createTransitions>;
+
+export function createTransitions(db: Database, clock: Clock, ids: Ids) {
+  return { move, end, pause, requeue };
+
+  /** Whether the trial moved: false when its state or fence was no longer what the step saw. */
+  async function move(
+    trial: TrialRow,
+    to: TrialState,
+    { set, reason = null, also }: Transition,
+  ): Promise<boolean> {
+    const at = rfc3339(clock.now());
+    return db.sql.transaction(async (transaction) => {
+      const moved = await rows<{ id: string }>(
+        transaction,
+        sql`update trial set state = ${to}, reason = ${reason?.slice(0, 2000) ?? null},
+            updated_at = ${at} ${set === undefined ? sql`` : sql`, ${set}`}
+          where id = ${trial.id} and state = ${trial.state} and fence = ${trial.fence}
+          returning id`,
+      );
+      if (moved.length === 0) return false;
+      await also?.(transaction);
+      if (to !== trial.state) {
+        const data = { from: trial.state, to, ...(reason === null ? {} : { reason }) };
+        await appendEvent(transaction, trial.id, "trial.state", data, at);
+      }
+      await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trial.id})`);
+      return true;
+    });
+  }
+
+  async function end(trial: TrialRow, ending: Ending): Promise<boolean> {
+    const flags = sql.param([...new Set(ending.flags)]);
+    return move(trial, ending.to, {
+      reason: ending.reason,
+      set: sql`verdict = ${ending.verdict}, reward = ${ending.reward},
+        flags = ${flags}::text[], ended_at = ${rfc3339(clock.now())}`,
+      also: (transaction) => endAllocations(transaction, trial, rfc3339(clock.now())),
+    });
+  }
+
+  /** Keeps what a resumed allocation needs, and files the request to a person for more money. */
+  async function pause(trial: TrialRow, reason: string): Promise<boolean> {
+    const at = rfc3339(clock.now());
+    const report = trial.agent_report;
+    const resume = {
+      completed_phases: report?.completed_phases ?? [],
+      plan_text: report?.plan_text ?? null,
+    };
+    return move(trial, "paused", {
+      reason,
+      set: sql`resume = ${JSON.stringify(resume)}::jsonb, stop_asked_at = null`,
+      also: async (transaction) => {
+        await endAllocations(transaction, trial, at);
+        await transaction.execute(sql`
+          insert into approval (id, trial_id, kind, state, facts, created_at)
+          select ${ids.next("approval")}, trial.id, 'budget', 'open', jsonb_build_object(
+            'limit_nanos', trial.limit_nanos::text,
+            'funded_nanos', account.credits_posted_nanos::text,
+            'spent_nanos', account.debits_posted_nanos::text), ${at}
+          from trial left join account on account.id = trial.account_id
+          where trial.id = ${trial.id}
+          on conflict (trial_id, kind) where state = 'open' do nothing`);
+      },
+    });
+  }
+
+  async function requeue(trial: TrialRow, failureClass: string, delayMs: number): Promise<boolean> {
+    const at = rfc3339(clock.now());
+    return move(trial, "queued", {
+      set: sql`stop_asked_at = null,
+        not_before = clock_timestamp() + ${`${delayMs} ms`}::interval`,
+      also: async (transaction) => {
+        await endAllocations(transaction, trial, at);
+        const data = { failure_class: failureClass, tries: trial.tries, delay_ms: delayMs };
+        await appendEvent(transaction, trial.id, "trial.retry", data, at);
+      },
+    });
+  }
+}
+
+/** From here on nothing these allocations say is heard. */
+export async function endAllocations(db: Sql, trial: TrialRow, at: string): Promise<void> {
+  await db.execute(sql`
+    update allocation set ended_at = ${at} where trial_id = ${trial.id} and ended_at is null`);
+}

@@ -1,0 +1,99 @@
+/**
+ * The state machine of a trial; pure.
+ *
+ * - `queued`     wants a place; also after a retry or a resume.
+ * - `admitted`   has its budget; waits for the scheduler.
+ * - `placed`     an allocation was asked for; its worker-agent has not enrolled yet.
+ * - `running`    the worker-agent enrolled; the agent works.
+ * - `verifying`  the agent is done; the hidden tests run elsewhere.
+ * - `paused`     the budget is gone; what was done is kept; `resume` queues it again.
+ * - `succeeded`, `failed`, `errored`, `cancelled`: the end, reached once.
+ */
+import type { TrialState, Verdict } from "../contract/trials.ts";
+import type { AgentOutcome } from "../contract/worker.ts";
+
+export const TERMINAL_STATES = ["succeeded", "failed", "errored", "cancelled"] as const;
+export const ACTIVE_STATES = ["queued", "admitted", "placed", "running", "verifying"] as const;
+
+/** How an allocation of the agent ended, as far as the engine can tell. */
+export type AgentEnd =
+  | { kind: "reported"; outcome: AgentOutcome; detail: string }
+  /** It vanished without a report: a crashed worker, a lost machine, a restart. */
+  | { kind: "lost"; detail: string };
+
+export type NextStep =
+  | { to: "verifying"; flags: string[] }
+  | { to: "paused"; reason: string }
+  | { to: "queued"; failureClass: string; delayMs: number }
+  | { to: "errored"; reason: string };
+
+/** A lost worker is the platform's fault, so it is retried more often than an agent's own. */
+const LOST_TRIES_MAX = 10;
+const RETRY_DELAY_MS = 2_000;
+const RETRY_DELAY_MAX_MS = 60_000;
+
+/**
+ * What follows when the agent's allocation ended.
+ *
+ * An agent that stopped by itself or was stopped by a limit of time is judged by the tests: its
+ * exit code says nothing (Aider exits 0 after every kind of failure).
+ *
+ * @param tries allocations of the agent so far, this one included.
+ * @param retries how many more a project allows after the first.
+ */
+export function afterAgent(end: AgentEnd, tries: number, retries: number): NextStep {
+  if (end.kind === "lost") return retry("worker_lost", end.detail, tries, LOST_TRIES_MAX);
+  const { outcome, detail } = end;
+  switch (outcome) {
+    case "finished":
+      return { to: "verifying", flags: [] };
+    case "limit":
+    case "wall_clock":
+    case "idle":
+      return { to: "verifying", flags: [`agent_${outcome}`] };
+    case "budget":
+      return { to: "paused", reason: detail };
+    case "killed":
+      return retry("worker_stopped", detail, tries, LOST_TRIES_MAX);
+    case "model_error":
+    case "crash":
+    case "workspace_failed":
+      return retry(outcome, detail, tries, retries + 1);
+    case "install_failed":
+    case "auth":
+      return { to: "errored", reason: `${outcome}: ${detail}` };
+  }
+}
+
+/** What follows when the verifier's allocation ended; a lost one is tried again. */
+export function afterVerifier(
+  end: { kind: "reported"; verdict: Verdict; detail: string } | { kind: "lost"; detail: string },
+  verifyTries: number,
+  retries: number,
+):
+  | { to: "succeeded" | "failed"; reason: string }
+  | { to: "errored"; reason: string }
+  | { to: "verifying"; delayMs: number } {
+  if (end.kind === "lost") {
+    if (verifyTries <= retries) return { to: "verifying", delayMs: delay(verifyTries) };
+    return { to: "errored", reason: `verifier lost ${verifyTries} times: ${end.detail}` };
+  }
+  if (end.verdict === "error") return { to: "errored", reason: `tests did not run: ${end.detail}` };
+  return { to: end.verdict === "passed" ? "succeeded" : "failed", reason: end.detail };
+}
+
+export function isTerminal(state: TrialState): boolean {
+  return (TERMINAL_STATES as readonly string[]).includes(state);
+}
+
+function retry(failureClass: string, detail: string, tries: number, triesMax: number): NextStep {
+  if (tries >= triesMax) {
+    return { to: "errored", reason: `${failureClass}, ${tries} tries: ${detail}` };
+  }
+  return { to: "queued", failureClass, delayMs: delay(tries) };
+}
+
+/** Doubles with each try, up to a minute. */
+function delay(tries: number): number {
+  return Math.min(RETRY_DELAY_MS * 2 ** Math.max(0, tries - 1), RETRY_DELAY_MAX_MS);
+}
