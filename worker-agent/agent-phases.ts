@@ -1,0 +1,182 @@
+/** Runs the phases of an agent one after the other, and streams what they say. */
+import { mkdir, realpath, rm, writeFile } from "node:fs/promises";
+import { dirname, isAbsolute, join, relative } from "node:path";
+import type { AgentReport, AgentSpec } from "../orchestrator/contract/worker.ts";
+import { type Agent, type Phase, type PlanInput, withPlanText } from "./agents/agent.ts";
+import { withAllowance } from "./allowance.ts";
+import type { Artefact } from "./artefacts.ts";
+import { childEnvironment } from "./child-env.ts";
+import { WorkspaceFault } from "./faults.ts";
+import type { Job } from "./job.ts";
+import { type ProcessEnd, runProcess } from "./process.ts";
+import { openRefusingProxy, proxyVariables } from "./refusing-proxy.ts";
+import { handOver, type Rooms } from "./rooms.ts";
+import type { Terminal } from "./terminal.ts";
+import { createTranscript } from "./transcript.ts";
+
+const ARGUMENT_SHOWN_MAX = 2_000;
+
+export interface Ending {
+  readonly outcome: AgentReport["outcome"];
+  readonly detail: string;
+}
+
+/** What the phases leave behind, filled while they run: a stop may come at any time. */
+export interface PhaseProgress {
+  planText: string | null;
+  readonly completedPhases: string[];
+  survivorsKilled: number;
+}
+
+export interface PhaseDeps {
+  readonly agent: Agent;
+  readonly installDir: string;
+  readonly terminal: Terminal;
+  readonly log: Artefact;
+  readonly progress: PhaseProgress;
+}
+
+/** Runs the agent's plan up to its end or to the first phase that did not finish. */
+export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<Ending> {
+  const { spec, clock, outbox } = job;
+  const { agent, installDir, progress } = deps;
+  await using proxy =
+    spec.egress === "open"
+      ? null
+      : await openRefusingProxy((asked) => outbox.emit("egress.refused", { ...asked }));
+  const proxyEnv = proxy === null ? {} : proxyVariables(proxy.url, spec.gateway_url);
+  const startedMs = clock.now();
+  let ended: Ending = { outcome: "finished", detail: "" };
+  for (const planned of agent.plan(planInput(job, installDir))) {
+    const phase = withPlanText(planned, progress.planText ?? "");
+    const leftMs = startedMs + spec.limits.wall_ms - clock.now();
+    ended = await runPhase(job, deps, phase, { proxyEnv, wallMs: leftMs });
+    if (ended.outcome !== "finished") break;
+    progress.completedPhases.push(phase.name);
+  }
+  return ended;
+}
+
+function planInput(job: Job<AgentSpec>, installDir: string): PlanInput {
+  const { spec, rooms, clock, runAs } = job;
+  const { resume, test_command: testCommand } = spec;
+  return {
+    instruction: withAllowance(spec.instruction, spec.allowance, clock.now()),
+    gatewayUrl: spec.gateway_url.replace(/\/+$/, ""),
+    virtualKey: spec.virtual_key,
+    models: spec.models,
+    contextTokens: spec.context_tokens,
+    maxOutputTokens: spec.max_output_tokens,
+    home: rooms.home,
+    tmp: rooms.tmp,
+    workdir: rooms.workspace,
+    installDir,
+    sessionId: job.newSessionId(),
+    isRoot: runAs === null && process.getuid?.() === 0,
+    deadlineMs: spec.limits.wall_ms,
+    ...(testCommand !== undefined && { testCommand }),
+    ...(resume !== undefined && {
+      resume: {
+        completedPhases: resume.completed_phases,
+        ...(resume.plan_text !== undefined && { planText: resume.plan_text }),
+      },
+    }),
+  };
+}
+
+async function runPhase(
+  job: Job<AgentSpec>,
+  { agent, terminal, log, progress }: PhaseDeps,
+  phase: Phase,
+  { proxyEnv, wallMs }: { proxyEnv: Readonly<Record<string, string>>; wallMs: number },
+): Promise<Ending> {
+  const { spec, rooms, outbox } = job;
+  await writePhaseFiles(phase, job);
+  const parser = agent.parser(phase);
+  const { emit } = outbox;
+  const transcript = createTranscript({ parser, emit, terminal, log, secret: spec.virtual_key });
+  const argv = [phase.file, ...phase.args].map((arg) => arg.slice(0, ARGUMENT_SHOWN_MAX));
+  const { name } = phase;
+  emit("phase.started", { phase: name, side: phase.sides.join("+"), agent: spec.agent, argv });
+  const end = await runProcess(
+    job.clock,
+    {
+      file: phase.file,
+      args: phase.args,
+      env: { ...childEnvironment(job.path, rooms), ...phase.env, ...proxyEnv },
+      cwd: rooms.workspace,
+      terminal: phase.terminal,
+      runAs: job.runAs,
+      marker: spec.allocation_id,
+      wallMs,
+      idleMs: spec.limits.idle_ms,
+      graceMs: job.graceMs,
+      onOutput: transcript.onOutput,
+    },
+    job.stop.signal,
+  );
+  transcript.end();
+  progress.survivorsKilled += end.survivorsKilled;
+  const output = parser.summary();
+  const { exitCode, signal } = end;
+  const ended = endingOf(end, agent.outcome({ phase: name, exitCode, signal, output }));
+  if (name === "plan" && output.finalText !== "") progress.planText = output.finalText;
+  emit("phase.ended", {
+    phase: name,
+    exit_code: exitCode,
+    signal,
+    duration_ms: end.durationMs,
+    outcome: ended.outcome,
+  });
+  return ended;
+}
+
+function endingOf(end: ProcessEnd, said: Ending): Ending {
+  switch (end.cause) {
+    case "exited":
+      return said;
+    case "wall_clock":
+      return { outcome: "wall_clock", detail: "the trial's time is over" };
+    case "idle":
+      return { outcome: "idle", detail: "the agent gave no output for too long" };
+    case "stopped":
+      return { outcome: "killed", detail: "stopped" };
+    case "failed_to_start":
+      return { outcome: "crash", detail: `it did not start: ${end.startError}` };
+  }
+}
+
+/**
+ * Writes a phase's files for the agent's user. An earlier phase may have left a symbolic link on
+ * their way: one that leaves the allocation's own folders is refused, and a file is made anew.
+ */
+async function writePhaseFiles({ files }: Phase, { rooms, runAs }: Job<AgentSpec>): Promise<void> {
+  for (const { path, content, mode } of files) {
+    const file = isAbsolute(path) ? path : join(rooms.home, path);
+    const folder = dirname(file);
+    if (!(await isIn(rooms, await nearestReal(folder)))) {
+      throw new WorkspaceFault(`${path} would be written outside of the allocation's folders`);
+    }
+    const firstMade = await mkdir(folder, { recursive: true });
+    await rm(file, { force: true });
+    await writeFile(file, content, { mode, flag: "wx" });
+    await handOver(firstMade ?? file, runAs);
+  }
+}
+
+/** Where a folder really is, or will be: the nearest of its parents that exists, resolved. */
+async function nearestReal(folder: string): Promise<string> {
+  for (let at = folder; ; at = dirname(at)) {
+    const real = await realpath(at).catch(() => null);
+    if (real !== null) return real;
+    if (at === dirname(at)) return at;
+  }
+}
+
+async function isIn({ home, tmp, workspace }: Rooms, folder: string): Promise<boolean> {
+  for (const room of [home, tmp, workspace]) {
+    const way = relative(await realpath(room), folder);
+    if (way === "" || (way.split("/")[0] !== ".." && !isAbsolute(way))) return true;
+  }
+  return false;
+}

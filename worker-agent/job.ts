@@ -1,0 +1,35 @@
+/** What an allocation's work is given, whichever its purpose. */
+import type { InstallProgress } from "../orchestrator/contract/agents.ts";
+import type { Agent } from "./agents/agent.ts";
+import type { Client } from "./client.ts";
+import type { Clock } from "./clock.ts";
+import type { RunAs } from "./config.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Rooms } from "./rooms.ts";
+import type { Stop } from "./stop.ts";
+
+export type Install = (
+  agent: Agent,
+  signal: AbortSignal,
+  onProgress: (progress: InstallProgress) => void,
+) => Promise<string>;
+
+export interface Job<Spec> {
+  readonly spec: Spec;
+  readonly rooms: Rooms;
+  readonly client: Client;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly stop: Stop;
+  /** The user that runs what is not ours; null: our own. */
+  readonly runAs: RunAs | null;
+  /** The PATH of children. */
+  readonly path: string;
+  /** What a process gets between TERM and KILL. */
+  readonly graceMs: number;
+  readonly install: Install;
+  /** A fresh UUID. */
+  readonly newSessionId: () => string;
+  /** Does it; when the orchestrator refuses, notes that and goes on. */
+  readonly tolerant: (work: () => Promise<void>) => Promise<void>;
+}

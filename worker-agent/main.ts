@@ -1,0 +1,57 @@
+/**
+ * The worker-agent's entry: `node worker-agent/main.ts`. Composes everything, and is the only file
+ * here that reads the clock or draws a random number.
+ *
+ * Exit status: 0 when a report was delivered or the trial is another allocation's, else 1.
+ */
+import { randomUUID } from "node:crypto";
+import { findAgent } from "./agents/registry.ts";
+import { readConfig } from "./config.ts";
+import { messageOf } from "./faults.ts";
+import { installAgent } from "./install.ts";
+import { createStop } from "./stop.ts";
+import { runWorker } from "./worker.ts";
+
+const GRACE_MS = 1_500;
+
+const stop = createStop();
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.on(signal, () => stop.request("signal"));
+}
+process.exitCode = await main();
+// Whatever still holds the event loop open, a hung socket say, has nothing left to do.
+process.exit();
+
+async function main(): Promise<number> {
+  try {
+    const config = readConfig();
+    const end = await runWorker(
+      {
+        clock: { now: () => Date.now() },
+        findAgent,
+        install: (agent, signal, onProgress) =>
+          installAgent(agent, {
+            agentsDir: config.agentsDir,
+            env: config.installEnv,
+            onProgress,
+            signal,
+          }),
+        newSessionId: randomUUID,
+        log,
+        graceMs: GRACE_MS,
+      },
+      config,
+      stop,
+    );
+    return end === "abandoned" ? 1 : 0;
+  } catch (error) {
+    log("worker-agent failed", { error: messageOf(error) });
+    return 1;
+  }
+}
+
+/** One line of JSON on standard error, where the scheduler keeps it. */
+function log(message: string, fields: Record<string, unknown>): void {
+  const at = new Date(Date.now()).toISOString();
+  process.stderr.write(`${JSON.stringify({ at, msg: message, ...fields })}\n`);
+}
