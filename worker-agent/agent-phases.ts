@@ -107,6 +107,7 @@ async function runPhase(
       cwd: rooms.workspace,
       terminal: phase.terminal,
       runAs: job.runAs,
+      exclusiveUid: job.exclusiveUid,
       marker: spec.allocation_id,
       wallMs,
       idleMs: spec.limits.idle_ms,

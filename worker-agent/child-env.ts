@@ -6,6 +6,9 @@ export function childEnvironment(path: string, { home, tmp }: Pick<Rooms, "home"
   return {
     PATH: path,
     HOME: home,
+    // The user may have no entry in the password file, where programs look when these are unset.
+    USER: "agent",
+    LOGNAME: "agent",
     TMPDIR: tmp,
     LANG: "C.UTF-8",
     XDG_CONFIG_HOME: `${home}/.config`,

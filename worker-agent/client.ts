@@ -2,8 +2,8 @@
  * The worker's side of `orchestrator/contract/worker.ts`, over HTTP.
  *
  * A request that met a transient fault is repeated with growing pauses until `orphanMs` have
- * passed since its first failure: the orchestrator may be restarting. Every request of the protocol
- * is safe to repeat.
+ * passed since its first failure: the orchestrator may be restarting. Every request is safe to
+ * repeat; an enrolment whose answer was lost is refused then, and the trial is placed anew.
  */
 import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";

@@ -23,6 +23,8 @@ export interface Job<Spec> {
   readonly stop: Stop;
   /** The user that runs what is not ours; null: our own. */
   readonly runAs: RunAs | null;
+  /** The user of `runAs`, when nobody else's processes run as it. */
+  readonly exclusiveUid: number | null;
   /** The PATH of children. */
   readonly path: string;
   /** What a process gets between TERM and KILL. */

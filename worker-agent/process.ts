@@ -27,6 +27,8 @@ export interface ProcessSpec {
   readonly cwd: string;
   readonly terminal: boolean;
   readonly runAs: RunAs | null;
+  /** The user of `runAs`, when nobody else's processes run as it. */
+  readonly exclusiveUid?: number | null;
   /** The allocation's id: what survivors are found by. */
   readonly marker: string;
   readonly wallMs: number;
@@ -69,7 +71,7 @@ export async function runProcess(
   stop: AbortSignal,
 ): Promise<ProcessEnd> {
   const startedMs = clock.now();
-  const family = createFamily(spec.marker);
+  const family = createFamily(spec.marker, spec.exclusiveUid ?? null);
   let lastOutputMs = startedMs;
   const onOutput: ProcessSpec["onOutput"] = (bytes, stream) => {
     lastOutputMs = clock.now();
@@ -132,7 +134,7 @@ export async function runProcess(
 
 /** Ends every process that carries the marker; how many there were. */
 export async function sweepMarker(marker: string): Promise<number> {
-  return sweep(createFamily(marker));
+  return sweep(createFamily(marker, null));
 }
 
 async function startHeadless(spec: ProcessSpec): Promise<Started> {

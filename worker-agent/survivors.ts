@@ -3,10 +3,10 @@
  *
  * CLIs run tools in sessions of their own, so that ending a process group is not enough. Every
  * child carries the allocation's marker in its environment; one that cleared its environment is
- * still known as a descendant of one that did not. Without `/proc` nothing is found, and ending the
- * group is all there is.
+ * still known as a descendant of one that did not, or by its user where that user is the
+ * allocation's own. Without `/proc` nothing is found, and ending the group is all there is.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 
 export const MARKER_VARIABLE = "AUTOCODE_TRIAL";
 
@@ -25,8 +25,11 @@ export interface Family {
   alive(): number[];
 }
 
-/** The processes marked with `marker`, and the descendants of any process seen so far. */
-export function createFamily(marker: string): Family {
+/**
+ * The processes marked with `marker`, the descendants of any process seen so far, and all of
+ * `exclusiveUid`, the user that no one else's processes run as.
+ */
+export function createFamily(marker: string, exclusiveUid: number | null): Family {
   const seen = new Map<number, string>();
   const needle = `${MARKER_VARIABLE}=${marker}`;
   return { look: () => void alive(), alive };
@@ -35,7 +38,10 @@ export function createFamily(marker: string): Family {
     const rows = processes();
     const members = new Set<number>();
     for (const row of rows) {
-      if (seen.get(row.pid) === row.startedAt || isMarked(row.pid, needle)) members.add(row.pid);
+      const isKnown = seen.get(row.pid) === row.startedAt || isMarked(row.pid, needle);
+      if (isKnown || (exclusiveUid !== null && userOf(row.pid) === exclusiveUid)) {
+        members.add(row.pid);
+      }
     }
     for (let grew = true; grew; ) {
       grew = false;
@@ -50,6 +56,15 @@ export function createFamily(marker: string): Family {
     for (const { pid, startedAt } of found) seen.set(pid, startedAt);
     return found.filter(({ isZombie }) => !isZombie).map(({ pid }) => pid);
   }
+}
+
+/** Whether any process runs as this user. */
+export function isUserActive(uid: number): boolean {
+  return processes().some(({ pid }) => userOf(pid) === uid);
+}
+
+function userOf(pid: number): number | null {
+  return statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid ?? null;
 }
 
 function isMarked(pid: number, needle: string): boolean {

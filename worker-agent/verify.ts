@@ -135,6 +135,7 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
       cwd: rooms.workspace,
       terminal: false,
       runAs,
+      exclusiveUid: job.exclusiveUid,
       marker: spec.allocation_id,
       wallMs: spec.limits.wall_ms,
       idleMs: null,

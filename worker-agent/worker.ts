@@ -16,6 +16,7 @@ import { createOutbox, type Outbox } from "./outbox.ts";
 import { closedFolder, makeRooms } from "./rooms.ts";
 import { runAgent } from "./run-agent.ts";
 import type { Stop } from "./stop.ts";
+import { isUserActive } from "./survivors.ts";
 import { verify } from "./verify.ts";
 
 const HEARTBEAT_WAIT_MS = 20_000;
@@ -87,8 +88,11 @@ async function prepare<Spec>(
 ): Promise<Job<Spec>> {
   const { outbox } = given;
   const runAs = await usable(wanted, [allocationDir, agentsDir, path.split(":")[0] ?? "/"], outbox);
+  // Seen before anything of ours runs: whoever runs as this user later belongs to us.
+  const exclusiveUid = runAs === null || isUserActive(runAs.uid) ? null : runAs.uid;
   const rooms = await makeRooms(allocationDir, runAs);
-  return { ...given, clock, rooms, runAs, path, install, newSessionId, graceMs, tolerant };
+  const own = { clock, rooms, runAs, exclusiveUid, path, install, newSessionId, graceMs };
+  return { ...given, ...own, tolerant };
 
   async function tolerant(doIt: () => Promise<void>): Promise<void> {
     try {

@@ -424,22 +424,28 @@ test("as root, the agent runs as the user it is told, or says why not", {
   skip: process.getuid?.() === 0 ? false : "not root",
 }, async () => {
   await using world = await openWorld();
-  const runAs = { uid: 65_534, gid: 65_534 };
+  const runAs = { uid: 3_000_011, gid: 3_000_012 };
   const agent = fakeAgent({
     execute: [
       { sayUser: true },
       { run: "cat ../private/source.bundle; ls .." },
       { write: "src/sum.js", content: "mine\n" },
       { run: "git status --porcelain && id" },
+      // Cuts every tie there is: no marker, a session of its own, a parent that has ended.
+      { run: "env -i setsid sh -c 'sleep 600 & echo lost $!' & wait" },
     ],
   });
   await runInProcess(world.orchestrator, { folder: world.folder, agent, config: { runAs } });
   assert.deepEqual([world.report().outcome, world.report().diff.files_changed], ["finished", 1]);
-  assert.deepEqual(world.orchestrator.eventsOf("agent.message"), [{ text: "user 65534" }]);
+  assert.deepEqual(world.orchestrator.eventsOf("agent.message"), [{ text: "user 3000011" }]);
   const log = world.orchestrator.artefact("agent.log");
   assert.match(log, /source\.bundle: Permission denied/);
   assert.match(log, /cannot open directory/);
-  assert.match(log, / M src\/sum\.js\nuid=65534\(\w+\) gid=65534\(\w+\) groups=65534\(\w+\)/);
+  assert.match(log, / M src\/sum\.js\nuid=3000011 gid=3000012 groups=3000012\n/);
+
+  const lost = Number(/^lost (\d+)$/m.exec(log)?.[1]);
+  assert.ok(lost > 1);
+  assert.equal(isRunning(lost), false);
 
   await using closed = await openWorld();
   execFileSync("chmod", ["700", closed.folder]);

@@ -336,8 +336,8 @@ test("as root, the tests run as the user they are told", {
   const { bundle, baseCommit } = makeRepository(folder.path, FILES);
   const spec = verifySpec(baseCommit, { test: command("id -u; touch here; ls ../private") });
   await using orchestrator = await openWorkerOrchestrator({ spec, bundle });
-  const config = { runAs: { uid: 65_534, gid: 65_534 } };
+  const config = { runAs: { uid: 3_000_021, gid: 3_000_022 } };
   await runInProcess(orchestrator, { folder: folder.path, config });
-  assert.match(orchestrator.artefact("verifier.log"), /^65534\n.*Permission denied/s);
+  assert.match(orchestrator.artefact("verifier.log"), /^3000021\n.*Permission denied/s);
   assert.equal(readFileSync(bundle).length > 0, true);
 });
