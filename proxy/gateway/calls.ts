@@ -1,0 +1,55 @@
+/**
+ * The calls port: what the gateway writes of each call it forwarded. A call's row and the end of
+ * its reservation are one transaction, so that the sum of the rows is what was spent.
+ */
+import type { Side, Wire } from "../../orchestrator/contract/agents.ts";
+import type { Nanos } from "../../orchestrator/money.ts";
+import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
+import type { CallId, KeyId, TransferId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { Usage } from "./usage.ts";
+
+export interface FinishedCall {
+  id: CallId;
+  trialId: TrialId;
+  keyId: KeyId;
+  /** The reservation, and what ends it: `settle` at `costNanos`, or `release`. */
+  pendingId: TransferId;
+  resolutionId: TransferId;
+  resolution: "settle" | "release";
+  wire: Wire;
+  side: Side;
+  model: string;
+  modelRequested: string;
+  provider: string;
+  priceVersion: string;
+  reservedNanos: Nanos;
+  /** At most what was reserved; 0 when released. */
+  costNanos: Nanos;
+  usage: Usage;
+  isEstimated: boolean;
+  /** What the agent got. */
+  status: number;
+  error: string | null;
+  startedAtMs: EpochMs;
+  firstByteAtMs: EpochMs | null;
+  endedAtMs: EpochMs;
+}
+
+/** What passed, gzip; null when it was larger than what is kept. */
+export interface CallBodies {
+  requestGzip: Buffer | null;
+  responseGzip: Buffer | null;
+}
+
+export type FinishResult =
+  | { outcome: "finished" }
+  /** A repeat: nothing was written. */
+  | { outcome: "already_finished" }
+  /** The reservation had expired, in full: the row says so. */
+  | { outcome: "expired" };
+
+export interface Calls {
+  /** Ends the reservation and writes the row. Idempotent by the call's id. */
+  finish(call: FinishedCall): Promise<FinishResult>;
+  attach(callId: CallId, bodies: CallBodies): Promise<void>;
+}

@@ -1,0 +1,99 @@
+/**
+ * Counts an answer whose server did not say what it used: a byte of text for a token, which is
+ * never under what passed. Pure; runs only when usage is missing.
+ */
+import type { Wire } from "../../orchestrator/contract/agents.ts";
+import { createSseSplitter, eventData } from "./sse.ts";
+
+export interface Estimate {
+  outputTokens: number;
+  /** Whether any of the answer itself came: if not, an error is the whole answer. */
+  hasOutput: boolean;
+  /** What the server said of its failure, if it did. */
+  error: string | null;
+}
+
+/** Fields of an answer whose text the model wrote. */
+const WRITTEN = new Set([
+  ...["content", "text", "reasoning", "reasoning_content", "thinking", "refusal"],
+  ...["arguments", "name", "partial_json", "delta", "summary", "signature", "data"],
+]);
+const DEPTH_MAX = 32;
+
+/**
+ * @param recorded the answer as it came, or its beginning.
+ * @param beyondBytes how many more bytes came than are recorded: each counts as a token.
+ */
+export function estimateAnswer(
+  wire: Wire,
+  recorded: Buffer,
+  isStream: boolean,
+  beyondBytes: number,
+): Estimate {
+  let outputTokens = beyondBytes;
+  let error: string | null = null;
+  const count = (text: string): void => {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      // Not JSON: a cut event, or no answer of this dialect. What it holds may be output.
+      if (text !== "[DONE]") outputTokens += Buffer.byteLength(text);
+      return;
+    }
+    error ??= errorOf(value);
+    outputTokens += writtenBytes(answerPart(wire, value, isStream), 0);
+  };
+  if (isStream) {
+    const onEvent = (event: Buffer): void => {
+      const data = eventData(event);
+      if (data !== null && data !== "") count(data);
+    };
+    const splitter = createSseSplitter(onEvent, () => undefined);
+    splitter.push(recorded);
+    onEvent(splitter.rest());
+  } else if (recorded.length > 0) {
+    count(recorded.toString("utf8"));
+  }
+  return { outputTokens, hasOutput: outputTokens > 0, error };
+}
+
+/** The part of an event or a body that holds what the model wrote, each piece of it once. */
+function answerPart(wire: Wire, value: unknown, isStream: boolean): unknown {
+  const record = (value ?? {}) as Record<string, unknown>;
+  switch (wire) {
+    case "openai.chat":
+      return record["choices"];
+    case "openai.responses": {
+      if (!isStream) return record["output"];
+      // The later events of an item repeat what its deltas brought.
+      return String(record["type"]).endsWith(".delta") ? { delta: record["delta"] } : null;
+    }
+    case "anthropic.messages":
+      return isStream ? [record["delta"], record["content_block"]] : record["content"];
+  }
+}
+
+function writtenBytes(value: unknown, depth: number): number {
+  if (typeof value !== "object" || value === null || depth > DEPTH_MAX) return 0;
+  let bytes = 0;
+  for (const [key, inner] of Object.entries(value)) {
+    if (typeof inner === "string") {
+      if (WRITTEN.has(key) || Array.isArray(value)) bytes += Buffer.byteLength(inner);
+    } else if (key === "input") {
+      bytes += Buffer.byteLength(JSON.stringify(inner));
+    } else {
+      bytes += writtenBytes(inner, depth + 1);
+    }
+  }
+  return bytes;
+}
+
+function errorOf(value: unknown): string | null {
+  const record = (value ?? {}) as Record<string, unknown>;
+  const response = record["response"] as Record<string, unknown> | null | undefined;
+  const found = record["error"] ?? response?.["error"] ?? null;
+  if (found === null) return null;
+  const message = typeof found === "object" ? (found as { message?: unknown }).message : found;
+  return String(message ?? "the model server failed").slice(0, 500);
+}

@@ -1,0 +1,160 @@
+/**
+ * One exchange with a model server: a stream goes on to the client as it comes, an answer in one
+ * piece is gathered. It ends once, for one reason, and whoever still works on it is told to stop.
+ *
+ * Invariant: whatever happens on either side, the promise resolves, within the deadline.
+ */
+import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Wire } from "../../orchestrator/contract/agents.ts";
+import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
+import type { Ending } from "./bill.ts";
+import type { Upstream, UpstreamRequest } from "./upstream.ts";
+import { createUsageScan, type SeenUsage, usageOfBody } from "./usage-scan.ts";
+
+export interface ExchangeRequest {
+  upstream: UpstreamRequest;
+  wire: Wire;
+  isStream: boolean;
+  withoutUsageChunk: boolean;
+  deadlineMs: number;
+  /** The most of an answer in one piece; a longer one is a failure of the server. */
+  bodyBytesMax: number;
+  /** How much of the answer is kept for the record. */
+  recordBytesMax: number;
+  /** The head of a stream, from that of the server. */
+  streamHead(headers: ResponseHeaders): Promise<Record<string, string>>;
+}
+
+export type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
+export interface ExchangeResult {
+  status: number | null;
+  headers: ResponseHeaders;
+  ending: Ending;
+  isSent: boolean;
+  error: string | null;
+  /** Whether the answer went to the client as it came. */
+  isStreamed: boolean;
+  /** The answer in one piece; empty when it was streamed. */
+  body: Buffer;
+  recorded: Buffer;
+  beyondBytes: number;
+  seen: SeenUsage;
+  firstByteAtMs: EpochMs | null;
+}
+
+export function runExchange(
+  { upstream, clock }: { upstream: Upstream; clock: Clock },
+  request: ExchangeRequest,
+  response: ServerResponse,
+  /** The client's, whether or not the response has been given it yet. */
+  socket: Socket,
+): Promise<ExchangeResult> {
+  const { wire, deadlineMs, bodyBytesMax, recordBytesMax } = request;
+  const scan = createUsageScan(wire, request.withoutUsageChunk);
+  const recorded: Buffer[] = [];
+  let recordedBytes = 0;
+  let beyondBytes = 0;
+  const body: Buffer[] = [];
+  let bodyBytes = 0;
+  let status: number | null = null;
+  let headers: ResponseHeaders = {};
+  let firstByteAtMs: EpochMs | null = null;
+  let isStreamed = false;
+  let headWritten: Promise<void> = Promise.resolve();
+  let isHeadWritten = false;
+  const early: Buffer[] = [];
+  let isOver = false;
+  const { promise, resolve } = Promise.withResolvers<ExchangeResult>();
+
+  const onGone = () => void finish("client_gone", "the client went away");
+  socket.once("close", onGone);
+  const timer = setTimeout(
+    () => void finish("deadline", `the call took longer than ${deadlineMs} ms`),
+    deadlineMs,
+  );
+  const exchange = upstream.send(request.upstream, {
+    onHead,
+    onData,
+    onEnd: () => void finish("completed", null),
+    onError: (error) => void finish("broken", error.message),
+  });
+  return promise;
+
+  function onHead(upstreamStatus: number, upstreamHeaders: ResponseHeaders): void {
+    status = upstreamStatus;
+    headers = upstreamHeaders;
+    firstByteAtMs = clock.now();
+    const isEventStream = String(headers["content-type"]).startsWith("text/event-stream");
+    isStreamed = request.isStream && status === 200 && isEventStream;
+    if (!isStreamed) return;
+    exchange.pause();
+    headWritten = request.streamHead(headers).then((head) => {
+      isHeadWritten = true;
+      if (isOver && response.destroyed) return;
+      response.writeHead(200, head);
+      response.flushHeaders();
+      for (const part of early.splice(0)) response.write(part);
+      exchange.resume();
+    });
+  }
+
+  function onData(chunk: Buffer): void {
+    if (isOver) return;
+    record(chunk);
+    if (isStreamed) {
+      for (const part of scan.push(chunk)) pass(part);
+      return;
+    }
+    bodyBytes += chunk.length;
+    if (bodyBytes > bodyBytesMax) {
+      void finish("broken", `the answer is over ${bodyBytesMax} bytes`);
+      return;
+    }
+    body.push(chunk);
+  }
+
+  function pass(part: Buffer): void {
+    if (!isHeadWritten) early.push(part);
+    else if (!response.write(part) && !isOver) {
+      exchange.pause();
+      response.once("drain", () => exchange.resume());
+    }
+  }
+
+  function record(chunk: Buffer): void {
+    const room = recordBytesMax - recordedBytes;
+    if (chunk.length <= room) {
+      recorded.push(chunk);
+      recordedBytes += chunk.length;
+    } else {
+      beyondBytes += chunk.length;
+    }
+  }
+
+  async function finish(ending: Ending, error: string | null): Promise<void> {
+    if (isOver) return;
+    isOver = true;
+    clearTimeout(timer);
+    socket.off("close", onGone);
+    const isSent = exchange.isSent();
+    if (ending !== "completed") exchange.abort();
+    await headWritten;
+    if (isStreamed) for (const part of scan.end()) pass(part);
+    const whole = isStreamed ? Buffer.alloc(0) : Buffer.concat(body);
+    resolve({
+      status,
+      headers,
+      ending,
+      isSent,
+      error,
+      isStreamed,
+      body: whole,
+      recorded: Buffer.concat(recorded),
+      beyondBytes,
+      seen: isStreamed ? scan.seen() : usageOfBody(wire, whole),
+      firstByteAtMs,
+    });
+  }
+}

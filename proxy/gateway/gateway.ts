@@ -1,0 +1,79 @@
+/** What the gateway is made of: the ports it needs, what it may be told, what it tells. */
+import type { Grant, Keys } from "../../orchestrator/keys/keys.ts";
+import type { AccountBalance, Ledger } from "../../orchestrator/ledger/ledger.ts";
+import type { Clock } from "../../orchestrator/runtime/clock.ts";
+import type { AccountId, Ids, KeyId } from "../../orchestrator/runtime/ids.ts";
+import type { Log } from "../../orchestrator/runtime/log.ts";
+import type { Calls, FinishedCall } from "./calls.ts";
+import type { Finisher } from "./finisher.ts";
+import type { Exhaustion, KeyStates } from "./key-state.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Refusal } from "./refusal.ts";
+import type { Thresholds } from "./thresholds.ts";
+import type { Provider, Upstream } from "./upstream.ts";
+
+/** Told after the fact; what they throw is logged and changes nothing. */
+export interface GatewayHooks {
+  /** A call was forwarded and has ended. */
+  onCall?(call: FinishedCall, grant: Grant): void | Promise<void>;
+  /** A request with a good key was not forwarded. */
+  onRefusal?(refusal: Refusal, grant: Grant, keyId: KeyId): void | Promise<void>;
+  /** Once a key: its budget cannot cover a call, and nothing more is forwarded for it. */
+  onBudgetExhausted?(grant: Grant, facts: Exhaustion): void | Promise<void>;
+  /** The trial's spending passed this percentage of its limit. */
+  onThreshold?(grant: Grant, percent: number, balance: AccountBalance): void | Promise<void>;
+}
+
+export interface GatewayDeps {
+  keys: Pick<Keys, "find">;
+  ledger: Ledger;
+  calls: Calls;
+  upstream: Upstream;
+  /** A provider by name; null when this installation has none such. */
+  providers: (name: string) => Provider | null;
+  /** The budget of the day that now is for the grant's project; asked where it has an allowance. */
+  dayAccount: (grant: Grant) => Promise<AccountId | null>;
+  ids: Ids;
+  clock: Clock;
+  log: Log;
+  hooks?: GatewayHooks;
+}
+
+export interface GatewayOptions {
+  /** The longest request that is read. */
+  bodyBytesMax: number;
+  /** The longest answer in one piece that is passed on. */
+  answerBytesMax: number;
+  /** How much of a request and of an answer is kept for the record. */
+  recordBytesMax: number;
+  /** The longest a call may take; its reservation outlives it by `settleGraceMs`. */
+  callTimeoutMs: number;
+  settleGraceMs: number;
+  callsPerKeyMax: number;
+  /** The ceiling of a call whose client names none, and the least that is worth a call. */
+  outputTokensDefault: number;
+  outputTokensMin: number;
+}
+
+export const GATEWAY_DEFAULTS: GatewayOptions = {
+  bodyBytesMax: 16 * 1024 * 1024,
+  answerBytesMax: 16 * 1024 * 1024,
+  recordBytesMax: 2 * 1024 * 1024,
+  callTimeoutMs: 30 * 60_000,
+  settleGraceMs: 5 * 60_000,
+  callsPerKeyMax: 32,
+  outputTokensDefault: 8_192,
+  outputTokensMin: 256,
+};
+
+/** What the parts of one running gateway share. */
+export interface GatewayState {
+  keys: KeyStates;
+  finisher: Finisher;
+  thresholds: Thresholds;
+  metrics: Metrics;
+  /** Runs a hook; its failure is logged. */
+  tell(hook: string, run: () => void | Promise<void> | undefined): void;
+  /** Work that outlives its request, waited for at the close; its failure is logged. */
+  background(work: Promise<unknown>): void;
+}

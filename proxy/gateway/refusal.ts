@@ -1,0 +1,105 @@
+/** What the gateway answers when it does not forward, in the envelope of each dialect. Pure. */
+import type { Nanos } from "../../orchestrator/money.ts";
+
+export type RefusalCode =
+  | "invalid_request"
+  | "unpriced_model"
+  | "unauthenticated"
+  | "budget_exceeded"
+  | "not_found"
+  | "model_not_found"
+  | "too_large"
+  | "unsupported_encoding"
+  | "too_many_calls"
+  | "budget_busy"
+  | "internal"
+  | "upstream_failed"
+  | "unavailable";
+
+export interface Refusal {
+  status: number;
+  code: RefusalCode;
+  message: string;
+  retryAfterS?: number;
+  /** Said to clients that ask: the same request will be refused again. */
+  isFinal?: boolean;
+  facts?: Readonly<Record<string, string>>;
+}
+
+/** How errors look on a path: OpenAI's way, or Anthropic's. */
+export type Envelope = "openai" | "anthropic";
+
+const OPENAI_TYPES: Readonly<Record<number, string>> = {
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  429: "rate_limit_error",
+};
+const ANTHROPIC_TYPES: Readonly<Record<number, string>> = {
+  ...OPENAI_TYPES,
+  413: "request_too_large",
+  503: "overloaded_error",
+};
+
+export function refusalBody(refusal: Refusal, envelope: Envelope, requestId: string): string {
+  const { status, code, message, facts } = refusal;
+  if (envelope === "anthropic") {
+    const type = ANTHROPIC_TYPES[status] ?? fallbackType(status);
+    const error = { type, message, code, ...facts };
+    return JSON.stringify({ type: "error", error, request_id: requestId });
+  }
+  const type = OPENAI_TYPES[status] ?? fallbackType(status);
+  return JSON.stringify({ error: { message, type, param: null, code, ...facts } });
+}
+
+export function refusalHeaders(refusal: Refusal, requestId: string): Record<string, string> {
+  const headers: Record<string, string> = {
+    "content-type": "application/json",
+    "x-request-id": requestId,
+    "request-id": requestId,
+  };
+  if (refusal.retryAfterS !== undefined) headers["retry-after"] = String(refusal.retryAfterS);
+  if (refusal.isFinal === true) headers["x-should-retry"] = "false";
+  return headers;
+}
+
+/** The budget cannot cover the call: the status is the one that the key's agent stops at. */
+export function budgetGone(
+  status: number,
+  requiredNanos: Nanos,
+  availableNanos: Nanos,
+  currency: string,
+): Refusal {
+  const message =
+    `The budget of this trial cannot cover this call: it needs ${requiredNanos} nanos ` +
+    `${currency} and ${availableNanos} are available. Stop here; the trial is paused.`;
+  return {
+    status,
+    code: "budget_exceeded",
+    message,
+    isFinal: true,
+    facts: {
+      required_nanos: String(requiredNanos),
+      available_nanos: String(availableNanos),
+      currency,
+    },
+  };
+}
+
+export const LEDGER_UNAVAILABLE: Refusal = {
+  status: 503,
+  code: "unavailable",
+  message: "The ledger does not answer, so nothing is forwarded. Try again.",
+  retryAfterS: 2,
+};
+
+export const BUDGET_BUSY: Refusal = {
+  status: 429,
+  code: "budget_busy",
+  message: "Other calls hold what is left of the budget. Try again when one has ended.",
+  retryAfterS: 1,
+};
+
+function fallbackType(status: number): string {
+  return status >= 500 ? "api_error" : "invalid_request_error";
+}

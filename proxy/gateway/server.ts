@@ -1,0 +1,284 @@
+/**
+ * The gateway's HTTP server: who asks, for what, in which dialect. All a worker can reach of the
+ * models; it answers on its own account only in the dialect of the path.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Wire } from "../../orchestrator/contract/agents.ts";
+import type { Grant } from "../../orchestrator/keys/keys.ts";
+import type { CallId, KeyId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import { readBody } from "./body.ts";
+import { forwardCall } from "./call.ts";
+import { createFinisher } from "./finisher.ts";
+import {
+  GATEWAY_DEFAULTS,
+  type GatewayDeps,
+  type GatewayOptions,
+  type GatewayState,
+} from "./gateway.ts";
+import { createKeyStates } from "./key-state.ts";
+import { createMetrics } from "./metrics.ts";
+import { prepareCall } from "./prepare.ts";
+import {
+  type Envelope,
+  LEDGER_UNAVAILABLE,
+  type Refusal,
+  refusalBody,
+  refusalHeaders,
+} from "./refusal.ts";
+import { listModels } from "./resolve-model.ts";
+import { createThresholds } from "./thresholds.ts";
+import { countTokens } from "./token-count.ts";
+
+const WIRES: Readonly<Record<string, Wire>> = {
+  "/v1/chat/completions": "openai.chat",
+  "/v1/responses": "openai.responses",
+  "/v1/messages": "anthropic.messages",
+};
+const REQUEST_TIMEOUT_MS = 60_000;
+const HEADERS_TIMEOUT_MS = 20_000;
+/** How long the rest of a refused body is read and thrown away, so that the answer gets through. */
+const LINGER_MS = 5_000;
+const KEY_LENGTH_MAX = 512;
+
+export interface Gateway {
+  /** Listens, on loopback unless told otherwise; port 0 is any free one. */
+  listen(port?: number, host?: string): Promise<{ url: string; port: number }>;
+  /** Takes no new call, lets running ones end for `graceMs`, then cuts and settles them. */
+  close(graceMs: number): Promise<void>;
+  /** The trial's budget was topped up: its keys are served again. */
+  resume(trialId: TrialId): void;
+  /** Prometheus text. */
+  metrics(): string;
+}
+
+interface Exchange {
+  incoming: IncomingMessage;
+  response: ServerResponse;
+  path: string;
+  id: CallId;
+  envelope: Envelope;
+}
+
+export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> = {}): Gateway {
+  const { keys, ledger, calls, ids, log } = deps;
+  const options: GatewayOptions = { ...GATEWAY_DEFAULTS, ...given };
+  const work = new Set<Promise<unknown>>();
+  const state: GatewayState = {
+    keys: createKeyStates(options.callsPerKeyMax),
+    finisher: createFinisher({ calls, ledger, ids, log }),
+    thresholds: createThresholds(),
+    metrics: createMetrics(),
+    tell,
+    background,
+  };
+  state.metrics.gauge("autocode_gateway_calls_in_flight", () => state.keys.inFlight());
+  state.metrics.gauge("autocode_gateway_settlements_pending", () => state.finisher.pending());
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS, noDelay: true },
+    (incoming, response) => background(serve(incoming, response)),
+  );
+  return { listen, close, resume: state.keys.resume, metrics: state.metrics.text };
+
+  async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    const [path = "/"] = (incoming.url ?? "/").split("?");
+    const isAnthropic = path.startsWith("/v1/messages") || "anthropic-version" in incoming.headers;
+    const envelope: Envelope = isAnthropic ? "anthropic" : "openai";
+    const exchange = { incoming, response, path, id: ids.next("call"), envelope };
+    response.on("error", () => undefined);
+    try {
+      await route(exchange);
+    } catch (error) {
+      log.error({ err: error, call_id: exchange.id, path }, "request failed");
+      const message = "The gateway failed.";
+      refuse(exchange, { status: 500, code: "internal", message });
+    }
+  }
+
+  async function route(exchange: Exchange): Promise<void> {
+    const { incoming, path } = exchange;
+    const method = incoming.method ?? "GET";
+    const isRead = method === "GET" || method === "HEAD";
+    if (path === "/" && isRead) return send(exchange, { name: "autocode gateway" });
+    const wire = method === "POST" ? WIRES[path] : undefined;
+    const isCount = method === "POST" && path === "/v1/messages/count_tokens";
+    const isModels = isRead && /^\/v1\/models(?:\/[^/]{1,300})?$/.test(path);
+    if (wire === undefined && !isCount && !isModels) {
+      const message = `There is no ${method.slice(0, 10)} ${path.slice(0, 100)} here`;
+      return refuse(exchange, { status: 404, code: "not_found", message });
+    }
+    const caller = await authenticate(exchange);
+    if (caller === null) return;
+    if (isModels) return sendModels(exchange, caller.grant);
+
+    if (!state.keys.enter(caller.keyId)) {
+      const message = `This key has ${options.callsPerKeyMax} calls running. Wait for one to end.`;
+      const refusal: Refusal = { status: 429, code: "too_many_calls", message, retryAfterS: 1 };
+      return refuse(exchange, refusal, caller);
+    }
+    try {
+      if (wire === undefined) await count(exchange, caller);
+      else await call(exchange, caller, wire);
+    } finally {
+      state.keys.leave(caller.keyId);
+    }
+  }
+
+  /** The key's grant; null when it was refused. */
+  async function authenticate(exchange: Exchange): Promise<{ keyId: KeyId; grant: Grant } | null> {
+    const secret = credential(exchange.incoming);
+    if (secret === null) {
+      const message = "Give the trial's key as a Bearer token or as x-api-key";
+      refuse(exchange, { status: 401, code: "unauthenticated", message, isFinal: true });
+      return null;
+    }
+    const found = await keys.find(secret).catch((error: unknown) => {
+      log.error({ err: error }, "key not looked up");
+      return null;
+    });
+    if (found === null) {
+      refuse(exchange, LEDGER_UNAVAILABLE);
+      return null;
+    }
+    if (found.outcome === "granted") return found;
+    const message = `This key is ${found.outcome === "unknown" ? "not known" : found.outcome}`;
+    refuse(exchange, { status: 401, code: "unauthenticated", message, isFinal: true });
+    return null;
+  }
+
+  async function call(
+    exchange: Exchange,
+    caller: { keyId: KeyId; grant: Grant },
+    wire: Wire,
+  ): Promise<void> {
+    const { incoming, response, id } = exchange;
+    const body = await readBody(incoming, options.bodyBytesMax);
+    if (body.outcome === "gone") return;
+    if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
+    const prepared = await prepareCall(deps, options, state, { id, wire, ...caller }, body.bytes);
+    if (prepared.outcome === "refused") return refuse(exchange, prepared.refusal, caller);
+    if (response.destroyed || incoming.socket.destroyed) {
+      // Its client left between the reservation and here: nothing is forwarded.
+      return release(prepared.call.pendingId);
+    }
+    await forwardCall(deps, options, state, prepared.call, incoming, response, (refusal) =>
+      refuse(exchange, refusal),
+    );
+  }
+
+  async function release(pendingId: Parameters<typeof state.finisher.forget>[0]): Promise<void> {
+    await ledger.release({ id: ids.next("transfer"), pendingId }).catch((error: unknown) => {
+      log.warn({ err: error }, "reservation not released yet");
+      state.finisher.forget(pendingId);
+    });
+  }
+
+  async function count(exchange: Exchange, caller: { keyId: KeyId; grant: Grant }): Promise<void> {
+    const body = await readBody(exchange.incoming, options.bodyBytesMax);
+    if (body.outcome === "gone") return;
+    if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
+    const counted = await countTokens(deps, caller.grant, exchange, body.bytes);
+    if ("refusal" in counted) return refuse(exchange, counted.refusal, caller);
+    const marks = counted.isEstimated ? { "x-autocode-estimated": "true" } : {};
+    send(exchange, { input_tokens: counted.inputTokens }, marks);
+  }
+
+  function sendModels(exchange: Exchange, grant: Grant): void {
+    const isAnthropic = exchange.envelope === "anthropic";
+    const list = listModels(grant, isAnthropic) as { data: { id: string }[] };
+    const wanted = exchange.path.slice("/v1/models/".length);
+    const one = list.data.find((model) => encodeURIComponent(model.id) === wanted);
+    if (wanted === "") send(exchange, list);
+    else if (one !== undefined) send(exchange, one);
+    else refuse(exchange, { status: 404, code: "model_not_found", message: "No such model" });
+  }
+
+  function send(exchange: Exchange, value: unknown, more: Record<string, string> = {}): void {
+    const body = JSON.stringify(value);
+    exchange.response.writeHead(200, {
+      "content-type": "application/json",
+      "content-length": Buffer.byteLength(body),
+      "x-request-id": exchange.id,
+      "request-id": exchange.id,
+      ...more,
+    });
+    exchange.response.end(exchange.incoming.method === "HEAD" ? undefined : body);
+  }
+
+  function refuse(
+    exchange: Exchange,
+    refusal: Refusal,
+    caller?: { keyId: KeyId; grant: Grant },
+  ): void {
+    const { incoming, response, envelope, id } = exchange;
+    state.metrics.count("autocode_gateway_refusals_total", { code: refusal.code });
+    if (caller !== undefined) {
+      log.info({ call_id: id, trial_id: caller.grant.trialId, code: refusal.code }, "call refused");
+      state.tell("onRefusal", () => deps.hooks?.onRefusal?.(refusal, caller.grant, caller.keyId));
+    }
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    const body = refusalBody(refusal, envelope, id);
+    response.writeHead(refusal.status, {
+      ...refusalHeaders(refusal, id),
+      "content-length": Buffer.byteLength(body),
+    });
+    response.end(incoming.method === "HEAD" ? undefined : body);
+    if (incoming.complete) return;
+    incoming.resume();
+    const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS).unref();
+    incoming.once("close", () => clearTimeout(timer));
+  }
+
+  function tell(hook: string, run: () => void | Promise<void> | undefined): void {
+    background(
+      (async () => {
+        try {
+          await run();
+        } catch (error) {
+          log.error({ err: error, hook }, "hook failed");
+        }
+      })(),
+    );
+  }
+
+  function background(promise: Promise<unknown>): void {
+    const guarded = promise.catch((error: unknown) => log.error({ err: error }, "work failed"));
+    work.add(guarded);
+    void guarded.finally(() => work.delete(guarded));
+  }
+
+  async function listen(port = 0, host = "127.0.0.1"): Promise<{ url: string; port: number }> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("error", reject);
+    server.listen(port, host, resolve);
+    await promise;
+    server.off("error", reject);
+    const address = server.address() as AddressInfo;
+    const shown = host.includes(":") ? `[${host}]` : host;
+    return { url: `http://${shown}:${address.port}`, port: address.port };
+  }
+
+  async function close(graceMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+    await closed;
+    clearTimeout(timer);
+    while (work.size > 0) await Promise.all(work);
+    await state.finisher.drain(graceMs);
+    await deps.upstream.close();
+  }
+}
+
+/** The key from either header; null when there is none, or it cannot be one. */
+function credential(incoming: IncomingMessage): string | null {
+  const { authorization } = incoming.headers;
+  const apiKey = incoming.headers["x-api-key"];
+  const bearer = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization ?? "")?.[1];
+  const secret = bearer ?? (typeof apiKey === "string" ? apiKey : undefined);
+  if (secret === undefined || secret === "" || secret.length > KEY_LENGTH_MAX) return null;
+  return secret;
+}

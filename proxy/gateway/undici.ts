@@ -1,0 +1,97 @@
+/** The upstream through undici's dispatcher: a handler, no streams in between, no `fetch`. */
+import { Agent } from "undici";
+import {
+  type Upstream,
+  type UpstreamExchange,
+  type UpstreamListener,
+  type UpstreamRequest,
+  upstreamUrl,
+} from "./upstream.ts";
+
+export interface UndiciOptions {
+  connectTimeoutMs: number;
+  /** The most silence before the head: a thinking model may say nothing for minutes. */
+  headTimeoutMs: number;
+  /** The most silence between two chunks. */
+  chunkTimeoutMs: number;
+}
+
+export function createUndiciUpstream(options: UndiciOptions): Upstream {
+  const agent = new Agent({
+    connect: { timeout: options.connectTimeoutMs },
+    headersTimeout: options.headTimeoutMs,
+    bodyTimeout: options.chunkTimeoutMs,
+    // One call a connection, as many as there are calls: a stream must not wait for another.
+    connections: null,
+    pipelining: 1,
+    maxHeaderSize: 64 * 1024,
+  });
+  return { send, close };
+
+  function send(request: UpstreamRequest, listener: UpstreamListener): UpstreamExchange {
+    const { provider, path, body } = request;
+    const url = upstreamUrl(provider.baseUrl, path);
+    let controller: { abort(reason: Error): void; pause(): void; resume(): void } | null = null;
+    let isSent = false;
+    let isAborted = false;
+    let isOver = false;
+
+    const fail = (error: Error): void => {
+      if (isOver) return;
+      isOver = true;
+      listener.onError(error);
+    };
+    agent.dispatch(
+      {
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method: "POST",
+        body,
+        headers: { ...request.headers, ...credential(provider.authStyle, provider.apiKey) },
+      },
+      {
+        onRequestStart(started) {
+          controller = started;
+          if (isAborted) return started.abort(new Error("aborted before it was sent"));
+          isSent = true;
+        },
+        onResponseStart(_, status, headers) {
+          // Informational answers come before the head.
+          if (status >= 200 && !isOver) listener.onHead(status, headers);
+        },
+        onResponseData(_, chunk) {
+          if (!isOver) listener.onData(chunk);
+        },
+        onResponseEnd() {
+          if (isOver) return;
+          isOver = true;
+          listener.onEnd();
+        },
+        onResponseError: (_, error) => fail(error),
+      },
+    );
+    return { isSent: () => isSent, abort, pause: () => controller?.pause(), resume };
+
+    function abort(): void {
+      if (isAborted || isOver) return;
+      isAborted = true;
+      controller?.abort(new Error("the call was aborted"));
+      // undici tells of an abort only once the request is on a connection.
+      if (controller === null) fail(new Error("the call was aborted before it was sent"));
+    }
+
+    function resume(): void {
+      controller?.resume();
+    }
+  }
+
+  /** Ends idle connections at once and running calls too: the gateway has drained by then. */
+  async function close(): Promise<void> {
+    await agent.destroy();
+  }
+}
+
+function credential(style: "bearer" | "x-api-key", key: string | null): Record<string, string> {
+  if (key === null) return {};
+  return style === "bearer" ? { authorization: `Bearer ${key}` } : { "x-api-key": key };
+}

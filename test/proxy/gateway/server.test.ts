@@ -1,0 +1,173 @@
+/**
+ * Goal: a call through the gateway costs what its usage says, is recorded, and reaches its model
+ * server as its client sent it but for the name, the ceiling and the usage wish.
+ */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { gunzipSync } from "node:zlib";
+import { answerChat, chatEvents, openTestGateway, sendJson } from "../../support/gateway.ts";
+
+const USAGE = { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110 };
+
+test("a call in one piece is held, forwarded, settled and recorded", async () => {
+  await using world = await openTestGateway();
+  const { models, budget } = world;
+  const response = await world.chat({ temperature: 0, max_tokens: 50 });
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get("x-autocode-cost-nanos"), "120");
+  assert.equal(response.headers.get("x-autocode-remaining-nanos"), "999880");
+  assert.equal(response.headers.get("request-id"), response.headers.get("x-request-id"));
+  assert.equal((await response.json()).choices[0].message.content, "hello");
+
+  const [received] = models.requests;
+  assert.equal(received?.url, "/v1/chat/completions");
+  assert.equal(received?.headers.authorization, "Bearer provider-secret");
+  assert.equal(
+    received?.text,
+    '{"model":"vendor/normal","messages":[{"role":"user","content":"hi"}],' +
+      '"temperature":0,"max_tokens":50}',
+  );
+  const balance = await world.quiet(budget);
+  assert.equal(balance.spentNanos, 120n);
+  await world.gateway.close(1_000);
+  const [call, ...others] = await world.calls();
+  assert.deepEqual(others, []);
+  assert.equal(call?.id, response.headers.get("request-id"));
+  const { cost_nanos, input_tokens, output_tokens, is_estimated, status, error } = call ?? {};
+  assert.deepEqual(
+    { cost_nanos, input_tokens, output_tokens, is_estimated, status, error },
+    {
+      cost_nanos: "120",
+      input_tokens: "100",
+      output_tokens: "10",
+      is_estimated: false,
+      status: 200,
+      error: null,
+    },
+  );
+  const sent = gunzipSync(call?.request_gzip ?? Buffer.alloc(0)).toString();
+  assert.equal(JSON.parse(sent).model, "normal");
+  assert.match(gunzipSync(call?.response_gzip ?? Buffer.alloc(0)).toString(), /"hello"/);
+});
+
+test("a stream passes unchanged, its usage asked for and taken out again", async () => {
+  await using world = await openTestGateway();
+  const plain = await world.chat({ stream: true });
+  assert.equal(plain.headers.get("content-type"), "text/event-stream");
+  assert.equal(plain.headers.get("x-autocode-remaining-nanos") !== null, true);
+  assert.equal(await plain.text(), chatEvents("hello there").join(""));
+  const asking = await world.chat({ stream: true, stream_options: { include_usage: true } });
+  assert.equal(await asking.text(), chatEvents("hello there", USAGE).join(""));
+  assert.equal((await world.quiet(world.budget)).spentNanos, 240n);
+  for (const { text } of world.models.requests) {
+    assert.deepEqual(JSON.parse(text).stream_options, { include_usage: true });
+    assert.equal(JSON.parse(text).max_tokens, 4_096);
+  }
+});
+
+test("cached input is not billed twice, in any dialect", async () => {
+  await using world = await openTestGateway();
+  const answers: [string, unknown][] = [
+    ["/v1/chat/completions", { ...USAGE, prompt_tokens_details: { cached_tokens: 40 } }],
+    [
+      "/v1/responses",
+      { input_tokens: 100, output_tokens: 10, input_tokens_details: { cached_tokens: 40 } },
+    ],
+    ["/v1/messages", { input_tokens: 60, output_tokens: 10, cache_read_input_tokens: 40 }],
+  ];
+  for (const [path, usage] of answers) {
+    world.models.state.behave = (_, response) => sendJson(response, { usage });
+    const body = { model: "thinking", max_tokens: 20, max_output_tokens: 20 };
+    const response = await world.post(path, body);
+    assert.equal(response.headers.get("x-autocode-cost-nanos"), "100", path);
+  }
+});
+
+test("an Anthropic stream is billed from its first and last event", async () => {
+  await using world = await openTestGateway();
+  const events = [
+    { type: "message_start", message: { usage: { input_tokens: 70, output_tokens: 1 } } },
+    { type: "content_block_delta", index: 0, delta: { type: "text_delta", text: '"usage"' } },
+    { type: "message_delta", delta: { stop_reason: "end_turn" }, usage: { output_tokens: 15 } },
+    { type: "message_stop" },
+  ].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  world.models.state.behave = (_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
+    response.end(events.join(""));
+  };
+  const headers = { "x-api-key": world.secret, authorization: "", "anthropic-version": "x" };
+  const body = { model: "claude-haiku-4-5", max_tokens: 20, stream: true, messages: [] };
+  const response = await world.post("/v1/messages?beta=true", body, headers);
+  assert.equal(await response.text(), events.join(""));
+  assert.equal((await world.quiet(world.budget)).spentNanos, 100n);
+  assert.equal(world.models.requests[0]?.url, "/v1/messages");
+  assert.equal(world.models.requests[0]?.headers["x-api-key"], undefined);
+});
+
+test("a Responses stream is billed from its last event", async () => {
+  await using world = await openTestGateway();
+  const events = [
+    { type: "response.created", response: { usage: null } },
+    { type: "response.output_text.delta", delta: "hi" },
+    {
+      type: "response.completed",
+      response: { usage: { input_tokens: 30, output_tokens: 5, total_tokens: 35 } },
+    },
+  ].map((event) => `data: ${JSON.stringify(event)}\r\n\r\n`);
+  world.models.state.behave = (_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end(events.join(""));
+  };
+  const response = await world.post("/v1/responses", { model: "o4-mini", stream: true, input: "" });
+  assert.equal(await response.text(), events.join(""));
+  assert.equal((await world.quiet(world.budget)).spentNanos, 40n);
+});
+
+test("a key's models are listed as its client's protocol has it", async () => {
+  await using world = await openTestGateway();
+  const authorization = `Bearer ${world.secret}`;
+  const names = ["normal", "thinking", "test-normal", "test-thinking"];
+  const list = async (path: string, more: Record<string, string> = {}) => {
+    const response = await fetch(world.url + path, { headers: { authorization, ...more } });
+    return { status: response.status, body: await response.json() };
+  };
+  const openai = await list("/v1/models?client_version=1");
+  assert.deepEqual(
+    openai.body.data.map((model: { id: string }) => model.id),
+    names,
+  );
+  const anthropic = await list("/v1/models", { "anthropic-version": "2023-06-01" });
+  assert.equal(anthropic.body.has_more, false);
+  assert.equal(anthropic.body.data[0].type, "model");
+  assert.equal((await list("/v1/models/thinking")).body.id, "thinking");
+  assert.equal((await list("/v1/models/%ZZ")).status, 404);
+  assert.equal((await fetch(world.url, { method: "HEAD" })).status, 200);
+});
+
+test("tokens are counted for nothing", async () => {
+  await using world = await openTestGateway();
+  const body = { model: "normal", messages: [{ role: "user", content: "x".repeat(300) }] };
+  const own = await world.post("/v1/messages/count_tokens", body);
+  assert.equal(own.headers.get("x-autocode-estimated"), "true");
+  assert.ok((await own.json()).input_tokens > 100);
+  assert.deepEqual(world.models.requests, []);
+
+  await using counting = await openTestGateway({ provider: { hasTokenCount: true } });
+  counting.models.state.behave = (_, response) => sendJson(response, { input_tokens: 77 });
+  const theirs = await counting.post("/v1/messages/count_tokens", body);
+  assert.deepEqual(await theirs.json(), { input_tokens: 77 });
+  assert.equal(counting.models.requests[0]?.url, "/v1/messages/count_tokens");
+  assert.equal((await counting.quiet(counting.budget)).spentNanos, 0n);
+});
+
+test("metrics name what passed, without ids", async () => {
+  await using world = await openTestGateway({ behave: answerChat });
+  await (await world.chat()).json();
+  await world.chat({ model: "nope" });
+  const text = world.gateway.metrics();
+  assert.match(text, /autocode_gateway_calls_total\{wire="openai.chat",side="normal",status="200"/);
+  assert.match(text, /autocode_gateway_refusals_total\{code="model_not_found"\} 1/);
+  assert.match(text, /autocode_gateway_cost_nanos_total\{currency="CAD"\} 120/);
+  assert.match(text, /autocode_gateway_calls_in_flight 0/);
+  assert.doesNotMatch(text, /trial_|call_0|key_0/);
+});
