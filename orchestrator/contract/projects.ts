@@ -35,8 +35,8 @@ const ModelEntry = Type.Object(
     wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
     api_key_env: Type.Optional(
       Type.String({
-        pattern: "^[A-Z][A-Z0-9_]{0,63}$",
-        description: "The orchestrator's environment variable that holds the key",
+        pattern: "^[A-Z][A-Z0-9_]{0,54}_API_KEY$",
+        description: "the orchestrator's environment variable with the key; ends in _API_KEY",
       }),
     ),
     context_tokens: Type.Optional(Type.Integer({ minimum: 1024, maximum: 10_000_000 })),
@@ -60,7 +60,7 @@ export const ProjectFile = Type.Object(
     time_zone: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
     budget: Type.Object(
       {
-        total: Type.Optional(UnitsText),
+        total: UnitsText,
         daily_allowance: Type.Optional(UnitsText),
         per_trial: UnitsText,
       },

@@ -2,6 +2,7 @@
  * TypeIDs (typeid.dev, spec 0.3): a kind, an underscore and a UUIDv7 in 26 base32 characters.
  * They sort by time, read well in logs and URLs, and are the idempotency keys of what they name.
  */
+import { createHash } from "node:crypto";
 import type { Clock } from "./clock.ts";
 import type { Random } from "./random.ts";
 
@@ -59,6 +60,19 @@ export function createIds(clock: Clock, random: Random): Ids {
     }
     return `${kind}_${text}`;
   }
+}
+
+/**
+ * The one id of `kind` for these parts: what is done once for them (a day's allowance, a project's
+ * total) is idempotent, whoever does it and after whatever crash.
+ */
+export function derivedId<Kind extends IdKind>(kind: Kind, ...parts: readonly string[]): Id<Kind> {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(`${Buffer.byteLength(part)}:`).update(part);
+  const digest = hash.digest();
+  let text = ALPHABET[(digest[0] ?? 0) & 7] ?? "";
+  for (const byte of digest.subarray(1, 26)) text += ALPHABET[byte & 31];
+  return `${kind}_${text}`;
 }
 
 /** Whether `text` has the form of an id of `kind`; says nothing of whether the thing exists. */

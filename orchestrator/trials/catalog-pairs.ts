@@ -17,6 +17,10 @@ export interface ProviderAddress {
   baseUrl: string;
   apiKey: string | null;
   authStyle: "bearer" | "x-api-key";
+  /** It bills hosted tools and the like beside tokens: the gateway refuses those. */
+  isHosted: boolean;
+  hasContinuousUsage: boolean;
+  hasTokenCount: boolean;
 }
 
 export interface CatalogPairs extends Pairs {
@@ -86,7 +90,9 @@ export function createCatalogPairs(
       const apiKey = apiKeyEnv === null ? null : readSecret(apiKeyEnv);
       if (apiKeyEnv !== null && apiKey === null) continue;
       const name = qualified(file, own, named.name);
-      providers.set(name, { name, baseUrl, authStyle, apiKey });
+      // Nothing is known of a server that a project names, so nothing is taken for granted.
+      const unknown = { isHosted: true, hasContinuousUsage: false, hasTokenCount: false };
+      providers.set(name, { name, baseUrl, authStyle, apiKey, ...unknown });
     }
   }
 

@@ -1,0 +1,296 @@
+/**
+ * Builds every service from the configuration: the only place that knows which engine is behind
+ * which port. What was opened is closed in the reverse order.
+ */
+import { join } from "node:path";
+import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
+import { loadCatalog } from "../models/catalog.ts";
+import { createScriptedModel } from "../models/scripted/server.ts";
+import { createPostgresCalls } from "../proxy/gateway/calls-postgres.ts";
+import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
+import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
+import { AGENTS } from "../worker-agent/agents/registry.ts";
+import { installAgent, installedVersion } from "../worker-agent/install.ts";
+import { sweepMarker } from "../worker-agent/process.ts";
+import { type AgentInstaller, createAgents } from "./agents/installed.ts";
+import { createAccess } from "./api/access-postgres.ts";
+import { createIdempotency } from "./api/idempotency.ts";
+import { createApi } from "./api/server.ts";
+import type { Services } from "./api/services.ts";
+import { createBudgets } from "./budgets/postgres.ts";
+import type { Config } from "./config.ts";
+import type { Database } from "./db/database.ts";
+import { openEmbeddedDatabase } from "./db/embedded.ts";
+import { migrate } from "./db/migrate.ts";
+import { openPostgresDatabase } from "./db/postgres.ts";
+import { createDoctor } from "./doctor/doctor.ts";
+import type { Grant, Keys } from "./keys/keys.ts";
+import { createKeys } from "./keys/postgres.ts";
+import type { Ledger } from "./ledger/ledger.ts";
+import { createLedger } from "./ledger/postgres.ts";
+import { createDays, type Days } from "./projects/day.ts";
+import { createLayout, type Layout } from "./projects/layout.ts";
+import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
+import { startBackground } from "./runtime/background.ts";
+import { systemClock } from "./runtime/clock.ts";
+import { createIds } from "./runtime/ids.ts";
+import type { Log } from "./runtime/log.ts";
+import { systemRandom } from "./runtime/random.ts";
+import { openLocalScheduler } from "./scheduler/local.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+import { createTasks } from "./tasks/tasks.ts";
+import {
+  type CatalogPairs,
+  createCatalogPairs,
+  type ProviderAddress,
+} from "./trials/catalog-pairs.ts";
+import { createEngine, type Engine } from "./trials/engine.ts";
+import { createGatewayEvents } from "./trials/gateway-events.ts";
+import { createTrials } from "./trials/postgres.ts";
+import { createWorkerSessions } from "./trials/sessions.ts";
+import { createSteps } from "./trials/steps.ts";
+import { openWakes, type Wakes } from "./trials/wakes.ts";
+
+export const VERSION = "0.1.0";
+
+const ROOT = join(import.meta.dirname, "..");
+const clock = systemClock;
+const random = systemRandom;
+const ids = createIds(clock, random);
+
+const ARTEFACT_BYTES_MAX = 64 * 1024 * 1024;
+const FIRST_UID = 60_100;
+const EXPIRE_BATCH = 500;
+const GATEWAY_GRACE_MS = 2_000;
+
+export interface Installation extends AsyncDisposable {
+  services: Services;
+  layout: Layout;
+  /** Starts listening and driving trials. @throws Error when a port is taken. */
+  start(): Promise<{ url: string; gatewayUrl: string }>;
+}
+
+/** @throws Problem or Error, its message for people, when an engine cannot be opened. */
+export async function compose(config: Config, log: Log): Promise<Installation> {
+  await using opening = new AsyncDisposableStack();
+  const layout = createLayout(config.home);
+  const db = opening.use(await openDatabase(config, layout, log));
+  await migrate(db, { clock });
+
+  const scripted = createScriptedModel({ scriptsDir: join(ROOT, "examples/scripts") });
+  opening.defer(() => scripted.close());
+  const { url: scriptedUrl } = await scripted.listen();
+  const catalog = await loadCatalog(join(ROOT, "models"));
+  const pairs = createCatalogPairs(
+    catalog,
+    providers(config, scriptedUrl),
+    config.readApiKey,
+    clock,
+  );
+
+  const ledger = createLedger(db, clock);
+  const keys = createKeys(db, clock, ids, random);
+  const days = createDays(ledger, ids, clock);
+  const tasks = createTasks(db, layout, clock, ids);
+  const agents = AGENTS.map(({ facts }) => facts);
+  const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+  const wakes = opening.use(await openWakes(db));
+  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log });
+  opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
+
+  const addresses = { api: "", gateway: "" };
+  const scheduler = opening.use(await openScheduler(config, layout, () => addresses.api, log));
+  const engine = buildEngine({ db, ledger, keys, projects, scheduler, wakes, log });
+  opening.use(engine);
+
+  const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
+  const installer = createInstaller(config, layout);
+  const services: Services = {
+    clock,
+    log,
+    access: createAccess(db, clock, { ids, random }),
+    agents: createAgents(installer),
+    budgets: createBudgets({ db, ledger, projects }),
+    idempotency: createIdempotency(db, clock),
+    projects,
+    trials: createTrials({ ...shared, ids }),
+    workerSessions: createWorkerSessions({
+      ...shared,
+      keys,
+      gatewayUrl: () => addresses.gateway,
+      artefactBytesMax: ARTEFACT_BYTES_MAX,
+    }),
+    pairs: async (project) =>
+      pairs.list(project === undefined ? null : (await projects.find(project)).config),
+    ...createDoctor({ db, config, scheduler, installer, pairs, gateway }),
+  };
+  const api = createApi(services, {
+    version: VERSION,
+    allowedHosts: [config.host],
+    web: {
+      dir: join(ROOT, "dashboards/web"),
+      packagesDir: join(ROOT, "node_modules"),
+      vendorFiles: VENDOR_FILES,
+      contentSecurityPolicy: CONTENT_SECURITY_POLICY,
+    },
+  });
+  opening.defer(() => api.close());
+
+  const opened = opening.move();
+  return { services, layout, start, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+
+  async function start(): Promise<{ url: string; gatewayUrl: string }> {
+    await learnProviders(projects, pairs);
+    addresses.gateway = (await gateway.listen(config.gatewayPort, config.host)).url;
+    addresses.api = await api.listen({ port: config.port, host: config.host });
+    const background = startBackground([expireTask(ledger)], log);
+    opened.defer(() => background.stop());
+    engine.start();
+    return { url: addresses.api, gatewayUrl: addresses.gateway };
+  }
+}
+
+async function openDatabase(config: Config, layout: Layout, log: Log): Promise<Database> {
+  return config.databaseUrl === null
+    ? openEmbeddedDatabase({ dir: layout.postgres, log })
+    : openPostgresDatabase({ url: config.databaseUrl, log });
+}
+
+function providers(config: Config, scriptedUrl: string): ProviderAddress[] {
+  const scripted: ProviderAddress = {
+    name: "scripted",
+    baseUrl: scriptedUrl,
+    apiKey: null,
+    authStyle: "bearer",
+    isHosted: false,
+    hasContinuousUsage: true,
+    hasTokenCount: true,
+  };
+  return [
+    scripted,
+    ...config.providers.map(({ name, baseUrl, apiKey }): ProviderAddress => {
+      const isOwn = name === "vllm";
+      return {
+        name,
+        baseUrl,
+        apiKey,
+        authStyle: name === "anthropic" ? "x-api-key" : "bearer",
+        isHosted: !isOwn,
+        hasContinuousUsage: isOwn,
+        hasTokenCount: name === "anthropic" || isOwn,
+      };
+    }),
+  ];
+}
+
+function buildGateway(dependencies: {
+  db: Database;
+  ledger: Ledger;
+  keys: Keys;
+  days: Days;
+  projects: PostgresProjects;
+  pairs: CatalogPairs;
+  log: Log;
+}): Gateway {
+  const { db, ledger, keys, days, projects, pairs, log } = dependencies;
+  const events = createGatewayEvents(db, clock);
+  return createGateway({
+    keys,
+    ledger,
+    calls: createPostgresCalls(db, (transaction) => createLedger(transaction, clock)),
+    upstream: createUndiciUpstream({
+      connectTimeoutMs: 10_000,
+      headTimeoutMs: 30 * 60_000,
+      chunkTimeoutMs: 10 * 60_000,
+    }),
+    providers: pairs.provider,
+    dayAccount: async (grant: Grant) =>
+      days.dayAccount(dayOf(await projects.findById(grant.projectId))),
+    ids,
+    clock,
+    log,
+    hooks: {
+      onCall: (call) =>
+        events.settled(call.trialId, {
+          callId: call.id,
+          side: call.side,
+          model: call.model,
+          inputTokens: call.usage.inputTokens,
+          outputTokens: call.usage.outputTokens,
+          costNanos: call.costNanos,
+        }),
+      onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),
+      onBudgetExhausted: (grant, facts) => events.exhausted(grant.trialId, facts),
+      onThreshold: (grant, percent, balance) => events.threshold(grant.trialId, percent, balance),
+    },
+  });
+}
+
+async function openScheduler(
+  config: Config,
+  layout: Layout,
+  apiUrl: () => string,
+  log: Log,
+): Promise<Scheduler> {
+  const options = {
+    command: [process.execPath, join(ROOT, "worker-agent/main.ts")] as [string, string],
+    apiUrl,
+    allocationsDir: layout.allocations,
+    agentsDir: layout.agents,
+    slots: config.slots,
+    env: config.workerEnv,
+    firstUid: config.isRoot ? FIRST_UID : null,
+    graceMs: 10_000,
+    adoptedPollMs: 500,
+    sweep: sweepMarker,
+  };
+  return openLocalScheduler(options, log);
+}
+
+function buildEngine(dependencies: {
+  db: Database;
+  ledger: Ledger;
+  keys: Keys;
+  projects: PostgresProjects;
+  scheduler: Scheduler;
+  wakes: Wakes;
+  log: Log;
+}): Engine {
+  const { db, scheduler, wakes, log } = dependencies;
+  const steps = createSteps(
+    { ...dependencies, clock, ids, random },
+    { staleMs: 30_000, stopGraceMs: 15_000 },
+  );
+  return createEngine(
+    { db, scheduler, wakes, steps, log },
+    { leaseMs: 60_000, pollMs: 1_000, concurrency: 4 },
+  );
+}
+
+function createInstaller(config: Config, { agents: agentsDir }: Layout): AgentInstaller {
+  const plugin = (name: string) => {
+    const found = AGENTS.find(({ facts }) => facts.name === name);
+    if (found === undefined) throw new Error(`no plugin for ${name}`);
+    return found;
+  };
+  return {
+    facts: AGENTS.map(({ facts }) => facts),
+    install: async (name, onProgress) => {
+      await installAgent(plugin(name), { agentsDir, env: config.workerEnv, onProgress });
+    },
+    installedVersion: (name) => installedVersion(plugin(name), agentsDir),
+  };
+}
+
+/** Projects of earlier runs may name providers of their own. */
+async function learnProviders(projects: PostgresProjects, pairs: CatalogPairs): Promise<void> {
+  for (const { name } of await projects.list()) pairs.learn((await projects.find(name)).config);
+}
+
+function expireTask(ledger: Ledger) {
+  return {
+    name: "expire_reservations",
+    periodMs: 10_000,
+    activate: async () => ({ expired: await ledger.expire(EXPIRE_BATCH) }),
+  };
+}

@@ -1,0 +1,134 @@
+/**
+ * The installation's configuration: the environment, read here and nowhere else, checked whole,
+ * frozen, passed down. Setting an ecosystem's own variable switches its port to the real engine.
+ */
+import { availableParallelism } from "node:os";
+import { join, resolve } from "node:path";
+import type { LogLevel } from "./runtime/log.ts";
+
+export interface ProviderConfig {
+  name: "openai" | "anthropic" | "vllm";
+  baseUrl: string;
+  apiKey: string | null;
+}
+
+export interface Config {
+  home: string;
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  gatewayPort: number;
+  databaseUrl: string | null;
+  logLevel: LogLevel;
+  slots: number;
+  isFirstRunExample: boolean;
+  providers: readonly ProviderConfig[];
+  /** A variable that a project's `api_key_env` names: those that end in _API_KEY alone. */
+  readApiKey: (name: string) => string | null;
+  /** What a worker-agent gets of our environment: no secret is among it. */
+  workerEnv: Readonly<Record<string, string>>;
+  isRoot: boolean;
+}
+
+export const PORT_DEFAULT = 7700;
+const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+
+/** A tool's own settings that an installer on a worker needs: registries, proxies, authorities. */
+const WORKER_VARIABLE =
+  /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE)$/;
+const SECRET_VARIABLE = /auth|token|password|secret/i;
+
+/** One line for a person, naming each variable that is wrong and how to mend it. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** @throws ConfigError naming every fault at once. */
+export function readConfig(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+  cwd: string = process.cwd(),
+): Config {
+  const faults: string[] = [];
+  const config: Config = {
+    home: resolve(cwd, text("AUTOCODE_HOME") ?? join(cwd, ".autocode")),
+    host: text("AUTOCODE_HOST") ?? "127.0.0.1",
+    port: integer("AUTOCODE_PORT", PORT_DEFAULT, 0, 65_535),
+    gatewayPort: integer("AUTOCODE_GATEWAY_PORT", 0, 0, 65_535),
+    databaseUrl: address("DATABASE_URL", /^postgres(ql)?:\/\//),
+    logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),
+    slots: integer("AUTOCODE_SLOTS", Math.max(2, availableParallelism()), 1, 1000),
+    isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",
+    providers: readProviders(),
+    readApiKey: (name) => (name.endsWith("_API_KEY") ? (text(name) ?? null) : null),
+    workerEnv: Object.fromEntries(
+      Object.entries(env).filter(
+        (entry): entry is [string, string] =>
+          entry[1] !== undefined &&
+          WORKER_VARIABLE.test(entry[0]) &&
+          !SECRET_VARIABLE.test(entry[0]),
+      ),
+    ),
+    isRoot: process.getuid?.() === 0,
+  };
+  if (faults.length > 0) throw new ConfigError(faults.join("; "));
+  return Object.freeze(config);
+
+  function readProviders(): ProviderConfig[] {
+    const found: ProviderConfig[] = [];
+    const openai = address("OPENAI_BASE_URL", /^https?:\/\//);
+    const anthropic = address("ANTHROPIC_BASE_URL", /^https?:\/\//);
+    const vllm = address("VLLM_BASE_URL", /^https?:\/\//);
+    const openaiKey = text("OPENAI_API_KEY") ?? null;
+    const anthropicKey = text("ANTHROPIC_API_KEY") ?? null;
+    if (openai !== null || openaiKey !== null) {
+      const baseUrl = openai ?? "https://api.openai.com/v1";
+      found.push({ name: "openai", baseUrl, apiKey: openaiKey });
+    }
+    if (anthropic !== null || anthropicKey !== null) {
+      const baseUrl = anthropic ?? "https://api.anthropic.com";
+      found.push({ name: "anthropic", baseUrl, apiKey: anthropicKey });
+    }
+    if (vllm !== null) {
+      found.push({ name: "vllm", baseUrl: vllm, apiKey: text("VLLM_API_KEY") ?? null });
+    }
+    return found;
+  }
+
+  function text(name: string): string | undefined {
+    const value = env[name];
+    return value === undefined || value === "" ? undefined : value;
+  }
+
+  function integer(name: string, fallback: number, min: number, max: number): number {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const number = Number(value);
+    if (Number.isInteger(number) && number >= min && number <= max) return number;
+    faults.push(`${name}: "${value}" must be a whole number from ${min} to ${max}`);
+    return fallback;
+  }
+
+  function oneOf<Choice extends string>(
+    name: string,
+    choices: readonly Choice[],
+    fallback: Choice,
+  ): Choice {
+    const value = text(name);
+    if (value === undefined) return fallback;
+    const found = choices.find((choice) => choice === value);
+    if (found === undefined) faults.push(`${name}: "${value}" must be ${choices.join(", ")}`);
+    return found ?? fallback;
+  }
+
+  /** The value is left out of the message: an address may hold a password. */
+  function address(name: string, pattern: RegExp): string | null {
+    const value = text(name);
+    if (value === undefined) return null;
+    if (!pattern.test(value) || !URL.canParse(value)) {
+      faults.push(
+        `${name}: must be an address such as ${pattern.source.replaceAll(/[\\^()?]/g, "")}`,
+      );
+    }
+    return value;
+  }
+}

@@ -1,0 +1,129 @@
+/** Which adapter of each port is in force, what is missing, and the next step for it. */
+import { execFile } from "node:child_process";
+import { sql } from "drizzle-orm";
+import type { AgentInstaller } from "../agents/installed.ts";
+import type { Services } from "../api/services.ts";
+import type { Finding } from "../contract/system.ts";
+import type { Database } from "../db/database.ts";
+import type { Scheduler } from "../scheduler/scheduler.ts";
+import type { Pairs } from "../trials/pairs.ts";
+
+export interface DoctorDependencies {
+  db: Database;
+  config: { home: string; isRoot: boolean; databaseUrl: string | null; slots: number };
+  scheduler: Scheduler;
+  installer: AgentInstaller;
+  pairs: Pairs;
+  gateway: { metrics(): string };
+}
+
+const READY_TIMEOUT_MS = 3_000;
+
+export function createDoctor(
+  dependencies: DoctorDependencies,
+): Pick<Services, "doctor" | "readiness" | "metrics"> {
+  const { db, config, scheduler, installer, pairs, gateway } = dependencies;
+  return { doctor, readiness, metrics };
+
+  async function doctor(): Promise<Finding[]> {
+    const git = await version("git");
+    const python = await version("python3");
+    return [
+      ok("node", `${process.version} at ${process.execPath}`),
+      git === null
+        ? missing("git", "not on PATH", "install git: every workspace is a clone")
+        : ok("git", git),
+      database(),
+      ok("scheduler", `${scheduler.name}: ${config.slots} slots; NOMAD_ADDR is not set`),
+      isolation(),
+      ok("data folder", config.home),
+      ...(await Promise.all(installer.facts.map(({ name }) => agent(name, python)))),
+      ...pairs.list(null).map((pair): Finding => {
+        if (pair.is_available) return ok(`pair ${pair.name}`, pair.detail);
+        return warn(`pair ${pair.name}`, "its provider is not set up", pair.detail);
+      }),
+    ];
+  }
+
+  function database(): Finding {
+    const why = config.databaseUrl === null ? "DATABASE_URL is not set" : "DATABASE_URL is set";
+    return ok("database", `${db.name} PostgreSQL ${db.version}; ${why}`);
+  }
+
+  function isolation(): Finding {
+    const advisory = "egress is advisory: CLIs are told to use a refusing proxy, not forced to";
+    if (config.isRoot)
+      return warn("isolation", `a user of its own for each slot; ${advisory}`, null);
+    return warn(
+      "isolation",
+      `agents run as this user; ${advisory}`,
+      "start as root to give each slot a user of its own",
+    );
+  }
+
+  async function agent(name: string, python: string | null): Promise<Finding> {
+    const facts = installer.facts.find((known) => known.name === name);
+    const installed = await installer.installedVersion(name);
+    if (installed !== null) return ok(`agent ${name}`, installed);
+    if (facts?.package_source === "pypi" && python === null) {
+      return missing(
+        `agent ${name}`,
+        "not installed",
+        "install Python 3.10 to 3.12 with venv first",
+      );
+    }
+    return warn(`agent ${name}`, "not installed", `autocode agent install ${name}`);
+  }
+
+  async function readiness(): Promise<Record<string, string | null>> {
+    return { database: await databaseReady() };
+  }
+
+  async function databaseReady(): Promise<string | null> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<string>((resolve) => {
+      timer = setTimeout(() => resolve("no answer in time"), READY_TIMEOUT_MS);
+    });
+    const answer = db.sql.execute(sql`select 1`).then(
+      () => null,
+      () => "does not answer",
+    );
+    const first = await Promise.race([answer, late]);
+    clearTimeout(timer);
+    return first;
+  }
+
+  async function metrics(): Promise<string> {
+    const { rows: found } = await db.sql.execute(
+      sql`select state, count(*)::int as count from trial group by state order by state`,
+    );
+    const lines = (found as { state: string; count: number }[]).map(
+      ({ state, count }) => `autocode_trial_states{state="${state}"} ${count}`,
+    );
+    const head = [
+      "# HELP autocode_trial_states Trials by state",
+      "# TYPE autocode_trial_states gauge",
+    ];
+    return `${[...head, ...lines].join("\n")}\n${gateway.metrics()}`;
+  }
+}
+
+function version(program: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    execFile(program, ["--version"], { timeout: READY_TIMEOUT_MS }, (error, stdout) => {
+      resolve(error === null ? (stdout.split("\n")[0] ?? program) : null);
+    });
+  });
+}
+
+function ok(part: string, detail: string): Finding {
+  return { part, status: "ok", detail, next_step: null };
+}
+
+function warn(part: string, detail: string, next_step: string | null): Finding {
+  return { part, status: "warn", detail, next_step };
+}
+
+function missing(part: string, detail: string, next_step: string): Finding {
+  return { part, status: "missing", detail, next_step };
+}

@@ -1,0 +1,100 @@
+/**
+ * `autocode up`: configuration, composition, listening, the example on the first start, and an
+ * orderly end on SIGINT or SIGTERM that leaves no process behind.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { runFirstExample } from "./cli/first-run.ts";
+import { print, printError } from "./cli/print.ts";
+import { compose, type Installation } from "./compose.ts";
+import { type Config, ConfigError, readConfig } from "./config.ts";
+import { Problem } from "./problem.ts";
+import { createLog, type Log } from "./runtime/log.ts";
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+const EXIT_UNAVAILABLE = 5;
+const LOGIN_LINK_MS = 15 * 60_000;
+
+const stopping = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    // The second one does not wait: children end with their process groups' terminal.
+    if (stopping.signal.aborted) process.exit(EXIT_FAILED);
+    stopping.abort();
+  });
+}
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  let config: Config;
+  try {
+    config = readConfig();
+    await mkdir(config.home, { recursive: true });
+  } catch (error) {
+    printError(explain(error));
+    return error instanceof ConfigError ? EXIT_USAGE : EXIT_UNAVAILABLE;
+  }
+  const log = createLog(config.logLevel, join(config.home, "shared/logs/orchestrator.log"));
+  try {
+    print(`autocode: opening ${config.home} …`);
+    await using installation = await compose(config, log);
+    const addresses = await installation.start();
+    await up(config, installation, addresses, log);
+    print("autocode: stopping: every worker and the database are being ended …");
+  } catch (error) {
+    log.error({ err: error }, "start failed");
+    printError(explain(error));
+    return EXIT_UNAVAILABLE;
+  }
+  print("autocode: stopped");
+  return 0;
+}
+
+async function up(
+  config: Config,
+  { services, layout }: Installation,
+  { url, gatewayUrl }: { url: string; gatewayUrl: string },
+  log: Log,
+): Promise<void> {
+  const token = await services.access.issueCliToken();
+  await mkdir(layout.configs, { recursive: true, mode: 0o700 });
+  const endpoint = join(layout.configs, "endpoint.json");
+  await writeFile(endpoint, `${JSON.stringify({ url, token })}\n`, { mode: 0o600 });
+  log.info({ url, gateway_url: gatewayUrl }, "listening");
+  print(`autocode: API and UI at ${url}, gateway at ${gatewayUrl}`);
+
+  if (config.isFirstRunExample && !(await hasExample(services))) {
+    await runFirstExample({ url, token, signal: stopping.signal });
+  }
+  if (stopping.signal.aborted) return;
+  const secret = await services.access.issueLoginLink(LOGIN_LINK_MS);
+  print("");
+  print(`Open ${url}/login?secret=${secret}`);
+  print("(works once, for 15 minutes; another one: npx autocode login) · Ctrl-C stops everything");
+  await aborted(stopping.signal);
+}
+
+async function hasExample({ projects }: Installation["services"]): Promise<boolean> {
+  return (await projects.list()).some(({ name }) => name === "example");
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** One line for a person: what was wrong, and what to do where that is known. */
+function explain(error: unknown): string {
+  const { code, path, port } = error as { code?: string; path?: string; port?: number };
+  if (code === "EADDRINUSE") {
+    return `AUTOCODE_PORT: port ${port} is in use; end what listens there or set AUTOCODE_PORT=0`;
+  }
+  if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
+    return `AUTOCODE_HOME: ${path ?? "the data folder"} cannot be written; set AUTOCODE_HOME`;
+  }
+  if (error instanceof Problem) return error.message;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,1 @@
+export function buildTrajectory(..._: unknown[]): unknown { return {}; }
