@@ -11,6 +11,11 @@ const KILL_AFTER_MS = 5_000;
 const TAIL_LINES = 40;
 /** Aider 0.86.2 allows these. */
 const PYTHON_MINORS = [12, 11, 10];
+const PYTHON_NAMES = [
+  ...PYTHON_MINORS.map((minor) => `python3.${minor}`),
+  "python3",
+  "/usr/bin/python3",
+];
 
 interface RunOptions {
   readonly cwd: string;
@@ -100,12 +105,11 @@ function reason(tail: readonly string[], code: number | null): string {
  *
  * @throws InstallError when there is none, saying what to install.
  */
-export async function findPython(env: Environment, signal?: AbortSignal): Promise<string> {
-  const names = [
-    ...PYTHON_MINORS.map((minor) => `python3.${minor}`),
-    "python3",
-    "/usr/bin/python3",
-  ];
+export async function findPython(
+  env: Environment,
+  signal?: AbortSignal,
+  names: readonly string[] = PYTHON_NAMES,
+): Promise<string> {
   const script =
     "import sys, ensurepip, venv; print(sys.version_info[1]); print(sys.executable); print(sys.base_prefix)";
   let fallback: string | null = null;

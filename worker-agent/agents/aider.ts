@@ -16,7 +16,7 @@ import {
 } from "./agent.ts";
 import { errorEvent, textEvent, usageEvent } from "./json-lines.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import { clean, commonEnv, earlierPlan, gitConfig, implementPlanPrompt } from "./phases.ts";
+import { commonEnv, earlierPlan, gitConfig, implementPlanPrompt, taskPrompt } from "./phases.ts";
 
 export const aider: Agent = {
   facts: {
@@ -45,13 +45,19 @@ export const aider: Agent = {
 function plan(input: PlanInput): Phase[] {
   const { instruction, models, home } = input;
   const earlier = earlierPlan(input);
-  const prompt = earlier === null ? instruction : implementPlanPrompt(instruction, earlier);
+  const prompt =
+    earlier === null ? taskPrompt(instruction) : implementPlanPrompt(instruction, earlier);
+  const base = `${input.gatewayUrl}/v1`;
+  // A repository's .env and .aider.conf.yml must not lead to another server: what is named with
+  // AIDER_ comes before both, and so do arguments.
   const key = {
-    OPENAI_API_BASE: `${input.gatewayUrl}/v1`,
+    OPENAI_API_BASE: base,
+    OPENAI_BASE_URL: base,
     OPENAI_API_KEY: input.virtualKey,
+    AIDER_OPENAI_API_BASE: base,
+    AIDER_OPENAI_API_KEY: input.virtualKey,
   };
   const files = {
-    message: `${home}/message.txt`,
     env: `${home}/aider.env`,
     metadata: `${home}/model-metadata.json`,
     settings: `${home}/model-settings.yml`,
@@ -65,8 +71,6 @@ function plan(input: PlanInput): Phase[] {
       env: { ...commonEnv(input), ...key, LITELLM_LOCAL_MODEL_COST_MAP: "True" },
       files: [
         gitConfig(input),
-        // A file takes a longer text than an argument.
-        { path: files.message, content: clean(prompt), mode: 0o600 },
         // Aider loads the repository's own .env over its environment; what is named here comes last.
         {
           path: files.env,
@@ -84,7 +88,7 @@ function plan(input: PlanInput): Phase[] {
 
   function options(
     { home, deadlineMs, testCommand }: PlanInput,
-    { message, env, metadata, settings }: typeof files,
+    { env, metadata, settings }: typeof files,
   ): string[] {
     return [
       "--architect",
@@ -106,7 +110,8 @@ function plan(input: PlanInput): Phase[] {
       // The diff is taken from the checkout; a commit would cost a call for its message.
       ...["--no-auto-commits", "--no-dirty-commits"],
       ...(testCommand === undefined ? [] : ["--auto-test", `--test-cmd=${testCommand}`]),
-      `--message-file=${message}`,
+      // Not from a file, which a message of the repository's own configuration would forestall.
+      `--message=${prompt}`,
     ];
   }
 }
@@ -138,7 +143,7 @@ function json(value: unknown): string {
 const ERROR_LINE =
   /^(?:litellm\.\w*(?:Error|Exception|Timeout)\b|(?:openai\.)?\w*(?:APIError|AuthenticationError)\b|The API provider )/;
 const STATUSES: readonly (readonly [RegExp, number])[] = [
-  [/AuthenticationError/, 401],
+  [/AuthenticationError|not able to authenticate/, 401],
   [/PermissionDenied/, 403],
   [/BadRequestError|ContextWindow/, 400],
   [/RateLimitError/, 429],
@@ -153,6 +158,7 @@ function createAiderParser(): OutputParser {
   const lines: string[] = [];
   let finalText = "";
   let lastError: AgentError | null = null;
+  let isInError = false;
   return { push, summary };
 
   /** Text up to a line of tokens is one message: Aider prints that line after every answer. */
@@ -161,7 +167,14 @@ function createAiderParser(): OutputParser {
     if (ERROR_LINE.test(line)) {
       const status = STATUSES.find(([name]) => name.test(line))?.[1];
       lastError = { message: line, ...(status !== undefined && { status }) };
+      isInError = true;
       return [errorEvent(line, status)];
+    }
+    // It breaks its lines at 80 columns: the gateway's word may be in the next.
+    isInError &&= line !== "";
+    if (isInError && lastError !== null) {
+      lastError = { ...lastError, message: `${lastError.message} ${line}` };
+      return [];
     }
     const tokens = TOKENS_LINE.exec(line);
     if (tokens === null) {

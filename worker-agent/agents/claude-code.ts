@@ -2,8 +2,8 @@
  * Claude Code: plans in its plan mode with the thinking model, then resumes the session with the
  * normal one. Proprietary: installed at run time on the user's order, never shipped.
  *
- * `--bare` keeps its own prompt at 4 KB instead of 49, which leaves room on small models, and
- * reads nothing of the repository's own settings.
+ * `--bare` keeps its own prompt at 4 KB instead of 49, which leaves room on small models. The
+ * repository's own settings are left out, since they may name another server and another model.
  */
 import { type Agent, binaryPath, type Phase, type PlanInput } from "./agent.ts";
 import { phaseOutcome } from "./outcomes.ts";
@@ -74,7 +74,12 @@ function phase(
     name,
     sides: [side],
     file: binaryPath(claudeCode, input.installDir),
-    args: ["-p", "--bare", "--output-format", "stream-json", "--verbose", ...args, "--", prompt],
+    args: [
+      ...["-p", "--bare", "--setting-sources", "user"],
+      ...["--output-format", "stream-json", "--verbose"],
+      ...args,
+      ...["--", prompt],
+    ],
     env: {
       ...commonEnv(input),
       ANTHROPIC_BASE_URL: input.gatewayUrl,

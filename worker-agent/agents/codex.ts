@@ -171,9 +171,9 @@ function createCodexParser(): OutputParser {
       }
       case "turn.failed":
         isComplete = false;
-        return [failed(text(object(message["error"])?.["message"]))];
+        return failed(text(object(message["error"])?.["message"]));
       case "error":
-        return [failed(text(message["message"]))];
+        return failed(text(message["message"]));
       default:
         return [];
     }
@@ -187,16 +187,27 @@ function createCodexParser(): OutputParser {
     return textEvent("agent.message", item["text"]);
   }
 
-  function failed(said: string | null): AgentEvent {
-    const message = said ?? "error";
+  /** Told twice, as an error and as the turn's end: one event. */
+  function failed(said: string | null): AgentEvent[] {
+    const message = said === null ? "error" : unwrapped(said);
+    if (message === lastError?.message) return [];
     const status = /\bstatus (?:code )?(\d{3})\b/.exec(message)?.[1];
     lastError = { message, ...(status !== undefined && { status: Number(status) }) };
-    return errorEvent(message, lastError.status);
+    return [errorEvent(message, lastError.status)];
   }
 
   function summary() {
     return { sessionId, finalText, lastError, isComplete, isLimitReached: false };
   }
+}
+
+/** A 400 is told as the body of the answer. */
+function unwrapped(said: string): string {
+  const error = object(parseLine(said)?.["error"]);
+  const message = text(error?.["message"]);
+  if (message === null) return said;
+  const code = text(error?.["code"]);
+  return code === null || message.includes(code) ? message : `${code}: ${message}`;
 }
 
 function isTool(item: JsonObject): boolean {

@@ -190,7 +190,8 @@ function createOpencodeParser(): OutputParser {
     // The body holds the gateway's code, which its message need not.
     const body = text(data["responseBody"]) ?? "";
     const said = text(data["message"]) ?? text(error["name"]) ?? "error";
-    const message = body.includes("budget_exceeded") ? `budget_exceeded: ${said}` : said;
+    const isTold = said.includes("budget_exceeded") || !body.includes("budget_exceeded");
+    const message = isTold ? said : `budget_exceeded: ${said}`;
     const status = typeof data["statusCode"] === "number" ? data["statusCode"] : undefined;
     lastError = { message, ...(status !== undefined && { status }) };
     isComplete = false;

@@ -7,8 +7,9 @@ import type { PhaseFile, PlanInput } from "./agent.ts";
  */
 export const MODEL_RETRIES = 2;
 
-/** The most that Linux takes in one argument is 131072 bytes; a plan is cut to fit beside a task. */
-const PLAN_CHARACTERS = 20_000;
+/** Linux takes 131,072 bytes in one argument; a plan is cut to fit beside its task. */
+const PROMPT_BYTES = 125_000;
+const PLAN_BYTES = 40_000;
 
 export function commonEnv({ home, tmp }: Pick<PlanInput, "home" | "tmp">): Record<string, string> {
   return { HOME: home, TMPDIR: tmp, LANG: "C.UTF-8", GIT_TERMINAL_PROMPT: "0" };
@@ -27,13 +28,16 @@ export function earlierPlan({ resume }: Pick<PlanInput, "resume">): string | nul
 }
 
 /**
- * What the thinking model is told in the plan phase. Prompts begin with words of ours: CLIs take
- * a leading `-` for an option and a leading `/` for a command.
+ * The task as it was given, after words of ours: CLIs take a leading `-` for an option, and a
+ * leading `/` or `!` for a command.
  */
-export function planPrompt(instruction: string): string {
-  return `The task:
+export function taskPrompt(instruction: string): string {
+  return `The task:\n\n${clean(instruction)}`;
+}
 
-${clean(instruction)}
+/** What the thinking model is told in the plan phase. */
+export function planPrompt(instruction: string): string {
+  return `${taskPrompt(instruction)}
 
 Do not change anything yet. Read what you need of this repository, then answer with a plan: the
 files to change, what to change in each of them, and how to check the result. Somebody else will
@@ -47,18 +51,18 @@ export function implementPrompt(): string {
 
 /** What the normal model is told in a session of its own. */
 export function implementPlanPrompt(instruction: string, planText: string): string {
-  return `The task:
-
-${clean(instruction)}
+  const task = taskPrompt(instruction);
+  const room = Math.max(0, Math.min(PLAN_BYTES, PROMPT_BYTES - Buffer.byteLength(task)));
+  return `${task}
 
 A plan for this was made before, and a part of it may be done already:
 
-${clean(planText).slice(0, PLAN_CHARACTERS)}
+${Buffer.from(clean(planText)).subarray(0, room).toString("utf8")}
 
 Carry the plan out: make the changes in this repository and check the result.`;
 }
 
 /** No argument can hold a NUL; the rest of a text is passed as it is. */
-export function clean(text: string): string {
+function clean(text: string): string {
   return text.replaceAll("\0", "\u{FFFD}");
 }

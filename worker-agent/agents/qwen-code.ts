@@ -70,6 +70,8 @@ function phase(
 ): Phase {
   const side = name === "plan" ? "thinking" : "normal";
   const model = input.models[side];
+  // The system's settings come before the repository's own; the user's would come after them.
+  const settingsFile = `${input.home}/.qwen/system-settings.json`;
   return {
     name,
     sides: [side],
@@ -86,13 +88,14 @@ function phase(
       OPENAI_API_KEY: input.virtualKey,
       OPENAI_MODEL: model,
       QWEN_CODE_MAX_OUTPUT_TOKENS: String(input.maxOutputTokens),
+      QWEN_CODE_SYSTEM_SETTINGS_PATH: settingsFile,
       QWEN_CODE_NO_RELAUNCH: "true",
       QWEN_CODE_SUPPRESS_YOLO_WARNING: "1",
     },
     files: [
       gitConfig(input),
       {
-        path: `${input.home}/.qwen/settings.json`,
+        path: settingsFile,
         content: `${JSON.stringify(settings(input, model), null, 2)}\n`,
         mode: 0o600,
       },

@@ -81,10 +81,11 @@ export function createStreamJsonParser(): OutputParser {
   function failed(message: JsonObject): AgentEvent {
     const error = object(message["error"]);
     const said = text(error?.["message"]) ?? text(message["error"]) ?? text(message["result"]);
-    const status = [message["api_error_status"], message["error_status"], error?.["status"]].find(
-      (value) => typeof value === "number",
-    );
     const shown = said ?? text(message["subtype"]) ?? "error";
+    const status =
+      [message["api_error_status"], message["error_status"], error?.["status"]].find(
+        (value) => typeof value === "number",
+      ) ?? statusIn(shown);
     lastError = { message: shown, ...(status !== undefined && { status }) };
     return errorEvent(shown, status);
   }
@@ -96,6 +97,12 @@ export function createStreamJsonParser(): OutputParser {
 
 function blocks(message: JsonObject): JsonObject[] {
   return objects(object(message["message"])?.["content"]);
+}
+
+/** Qwen Code tells the status of a failed call in its text alone. */
+function statusIn(shown: string): number | undefined {
+  const found = /\bAPI Error: (\d{3})\b/.exec(shown)?.[1];
+  return found === undefined ? undefined : Number(found);
 }
 
 /** A tool's result as text: a string, or an array of text blocks. */
