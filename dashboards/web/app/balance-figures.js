@@ -1,0 +1,27 @@
+/** A balance in figures; the colours are the bar's. */
+import { html } from "/vendor/htm-preact.js";
+import { columnDecimals } from "./money.js";
+import { Money } from "./parts.js";
+
+/** @param {{ balance: import("../../../orchestrator/contract/money.ts").Balance }} props */
+export function BalanceFigures({ balance }) {
+  const { currency } = balance;
+  const parts = [
+    { name: "Spent", nanos: balance.spent_nanos, mark: "spent" },
+    { name: "Reserved", nanos: balance.reserved_nanos, mark: "reserved" },
+    { name: "Available", nanos: balance.available_nanos, mark: "available" },
+    { name: "Funded", nanos: balance.funded_nanos, mark: "" },
+  ];
+  const decimals = columnDecimals(
+    parts.map(({ nanos }) => nanos),
+    currency,
+  );
+  return html`<dl class="figures balance">
+    ${parts.map(
+      ({ name, nanos, mark }) => html`<div key=${name}>
+        <dt>${mark !== "" && html`<span class=${`key ${mark}`} aria-hidden="true"></span>`}${name}</dt>
+        <dd><${Money} nanos=${nanos} currency=${currency} decimals=${decimals} /></dd>
+      </div>`,
+    )}
+  </dl>`;
+}
