@@ -99,6 +99,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "" };
+  // Closed after the scheduler: workers that are being ended still report.
+  const closing = { api: async () => {} };
+  opening.defer(() => closing.api());
   const scheduler = opening.use(await openScheduler(config, layout, () => addresses.api, log));
   const engine = buildEngine({ db, ledger, keys, projects, scheduler, wakes, log });
   opening.use(engine);
@@ -134,7 +137,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       contentSecurityPolicy: CONTENT_SECURITY_POLICY,
     },
   });
-  opening.defer(() => api.close());
+  closing.api = () => api.close();
 
   const opened = opening.move();
   return { services, layout, start, [Symbol.asyncDispose]: () => opened.disposeAsync() };
@@ -259,7 +262,7 @@ function buildEngine(dependencies: {
   const { db, scheduler, wakes, log } = dependencies;
   const steps = createSteps(
     { ...dependencies, clock, ids, random },
-    { staleMs: 30_000, stopGraceMs: 15_000 },
+    { staleMs: 30_000, stopGraceMs: 15_000, retryDelayMs: 2_000 },
   );
   return createEngine(
     { db, scheduler, wakes, steps, log },

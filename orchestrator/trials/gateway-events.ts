@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
 import type { Nanos } from "../money.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { CallId, TrialId } from "../runtime/ids.ts";
+import type { AccountId, CallId, TrialId } from "../runtime/ids.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 
 export interface SettledCall {
@@ -40,9 +40,10 @@ export function createGatewayEvents(db: Database, clock: Clock) {
   /** The worker is told at once: no CLI is relied upon to stop by itself. */
   async function exhausted(
     trialId: TrialId,
-    money: { requiredNanos: Nanos; availableNanos: Nanos },
+    money: { budget: AccountId; requiredNanos: Nanos; availableNanos: Nanos },
   ): Promise<void> {
     const data = {
+      account_id: money.budget,
       required_nanos: String(money.requiredNanos),
       available_nanos: String(money.availableNanos),
     };

@@ -7,12 +7,12 @@ import type { Experiment, NewExperiment, NewTrial, Trial } from "../contract/tri
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { parseUnits } from "../money.ts";
+import { formatNanos, parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
 import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
+import type { AccountId, ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { TaskRow, Tasks } from "../tasks/tasks.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
@@ -326,6 +326,24 @@ async function cancel(dependencies: TrialsDependencies, id: TrialId): Promise<Tr
   return getTrial(db.sql, id);
 }
 
+/** The budget that ended the trial, whichever level it was, must cover what was refused. */
+async function refuseStillBroke(db: Sql, ledger: Ledger, id: TrialId): Promise<void> {
+  const [last] = await rows<{ data: { account_id: AccountId; required_nanos: string } }>(
+    db,
+    sql`select data from event where trial_id = ${id} and type = 'budget.exhausted'
+      order by seq desc limit 1`,
+  );
+  if (last === undefined) return;
+  const balance = await ledger.balance(last.data.account_id);
+  const missing = BigInt(last.data.required_nanos) - (balance?.availableNanos ?? 0n);
+  if (balance === null || missing <= 0n) return;
+  const short = formatNanos(missing, balance.currency);
+  const [level] = balance.owner.split("/");
+  const whose = level === "trial" ? id : "<project>";
+  const detail = `The ${level}'s budget is ${short} short of the next call; first: autocode budget`;
+  throw new Problem("budget_exceeded", `${detail} topup ${whose} <amount>`);
+}
+
 async function resume(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
   const { db, clock, ledger } = dependencies;
   const row = await findTrial(db.sql, id);
@@ -333,11 +351,7 @@ async function resume(dependencies: TrialsDependencies, id: TrialId): Promise<Tr
   if (row.state !== "paused") {
     throw new Problem("conflict", `The trial is ${row.state}; only a paused one can be resumed`);
   }
-  const balance = row.account_id === null ? null : await ledger.balance(row.account_id);
-  if (balance !== null && balance.availableNanos <= 0n) {
-    const detail = `Its budget is spent; first: autocode budget topup ${id} <amount>`;
-    throw new Problem("budget_exceeded", detail);
-  }
+  await refuseStillBroke(db.sql, ledger, id);
   const at = rfc3339(clock.now());
   await db.sql.transaction(async (transaction) => {
     const moved = await rows(

@@ -33,6 +33,8 @@ export interface StepsOptions {
   staleMs: number;
   /** A worker that was told to stop has this long before the scheduler ends it. */
   stopGraceMs: number;
+  /** The wait before a second try. */
+  retryDelayMs: number;
 }
 
 export interface Steps {
@@ -218,7 +220,7 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
   const next = afterAgent(
     isBroke && end.outcome !== "finished" ? { ...end, outcome: "budget" } : end,
     trial.tries,
-    retries,
+    { retries, delayMs: context.retryDelayMs },
   );
   switch (next.to) {
     case "verifying": {

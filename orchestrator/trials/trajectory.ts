@@ -1,1 +1,3 @@
-export function buildTrajectory(..._: unknown[]): unknown { return {}; }
+export function buildTrajectory(..._: unknown[]): unknown {
+  return {};
+}

@@ -27,9 +27,16 @@ export type NextStep =
   | { to: "queued"; failureClass: string; delayMs: number }
   | { to: "errored"; reason: string };
 
+/** What a project and the installation say of trying again. */
+export interface RetryRules {
+  /** How many more tries a failure of the agent gets after the first. */
+  retries: number;
+  /** The wait before the second try; it doubles with each, up to a minute. */
+  delayMs: number;
+}
+
 /** A lost worker is the platform's fault, so it is retried more often than an agent's own. */
 const LOST_TRIES_MAX = 10;
-const RETRY_DELAY_MS = 2_000;
 const RETRY_DELAY_MAX_MS = 60_000;
 
 /**
@@ -39,10 +46,13 @@ const RETRY_DELAY_MAX_MS = 60_000;
  * exit code says nothing (Aider exits 0 after every kind of failure).
  *
  * @param tries allocations of the agent so far, this one included.
- * @param retries how many more a project allows after the first.
  */
-export function afterAgent(end: AgentEnd, tries: number, retries: number): NextStep {
-  if (end.kind === "lost") return retry("worker_lost", end.detail, tries, LOST_TRIES_MAX);
+export function afterAgent(end: AgentEnd, tries: number, rules: RetryRules): NextStep {
+  const retry = (failureClass: string, detail: string, triesMax: number): NextStep => {
+    if (tries < triesMax) return { to: "queued", failureClass, delayMs: delay(tries, rules) };
+    return { to: "errored", reason: `${failureClass}, ${tries} tries: ${detail}` };
+  };
+  if (end.kind === "lost") return retry("worker_lost", end.detail, LOST_TRIES_MAX);
   const { outcome, detail } = end;
   switch (outcome) {
     case "finished":
@@ -54,11 +64,11 @@ export function afterAgent(end: AgentEnd, tries: number, retries: number): NextS
     case "budget":
       return { to: "paused", reason: detail };
     case "killed":
-      return retry("worker_stopped", detail, tries, LOST_TRIES_MAX);
+      return retry("worker_stopped", detail, LOST_TRIES_MAX);
     case "model_error":
     case "crash":
     case "workspace_failed":
-      return retry(outcome, detail, tries, retries + 1);
+      return retry(outcome, detail, rules.retries + 1);
     case "install_failed":
     case "auth":
       return { to: "errored", reason: `${outcome}: ${detail}` };
@@ -73,9 +83,9 @@ export function afterVerifier(
 ):
   | { to: "succeeded" | "failed"; reason: string }
   | { to: "errored"; reason: string }
-  | { to: "verifying"; delayMs: number } {
+  | { to: "verifying" } {
   if (end.kind === "lost") {
-    if (verifyTries <= retries) return { to: "verifying", delayMs: delay(verifyTries) };
+    if (verifyTries <= retries) return { to: "verifying" };
     return { to: "errored", reason: `verifier lost ${verifyTries} times: ${end.detail}` };
   }
   if (end.verdict === "error") return { to: "errored", reason: `tests did not run: ${end.detail}` };
@@ -86,14 +96,6 @@ export function isTerminal(state: TrialState): boolean {
   return (TERMINAL_STATES as readonly string[]).includes(state);
 }
 
-function retry(failureClass: string, detail: string, tries: number, triesMax: number): NextStep {
-  if (tries >= triesMax) {
-    return { to: "errored", reason: `${failureClass}, ${tries} tries: ${detail}` };
-  }
-  return { to: "queued", failureClass, delayMs: delay(tries) };
-}
-
-/** Doubles with each try, up to a minute. */
-function delay(tries: number): number {
-  return Math.min(RETRY_DELAY_MS * 2 ** Math.max(0, tries - 1), RETRY_DELAY_MAX_MS);
+function delay(tries: number, { delayMs }: RetryRules): number {
+  return Math.min(delayMs * 2 ** Math.max(0, tries - 1), RETRY_DELAY_MAX_MS);
 }
