@@ -70,8 +70,9 @@ export function budgetGone(
   availableNanos: Nanos,
   currency: string,
 ): Refusal {
+  // The code is in the text too: most CLIs print nothing else of an error.
   const message =
-    `The budget of this trial cannot cover this call: it needs ${requiredNanos} nanos ` +
+    `budget_exceeded: The budget of this trial cannot cover this call: it needs ${requiredNanos} nanos ` +
     `${currency} and ${availableNanos} are available. Stop here; the trial is paused.`;
   return {
     status,
