@@ -1,0 +1,207 @@
+/** The other commands of a trial: what it is, what it said, and its end. */
+import type { Artefact, ArtefactList } from "../../contract/artefacts.ts";
+import type { EventPage, TrialEvent } from "../../contract/events.ts";
+import type { Trial, TrialPage } from "../../contract/trials.ts";
+import { type Command, JSON_OPTION } from "../command.ts";
+import { EXIT } from "../failure.ts";
+import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
+import { safeTerminal } from "../safe-text.ts";
+import { LIST_COLUMNS, RESULT_COLUMNS } from "../tables.ts";
+
+const TRIAL = { name: "trial", isRequired: true };
+
+export const trialLs: Command = {
+  name: "trial ls",
+  summary: "List trials, newest first",
+  options: {
+    project: { type: "string", value: "<name>", help: "Of this project" },
+    state: { type: "string", value: "<state>", help: "In this state: running, paused, failed, …" },
+    limit: { type: "string", short: "n", value: "<count>", help: "At most so many (20)" },
+    json: JSON_OPTION,
+  },
+  async run({ options, print, connect }) {
+    const limit = options.integer("limit", { min: 1, max: 200 }) ?? 20;
+    const query = new URLSearchParams({ limit: String(limit) });
+    for (const name of ["project", "state"]) {
+      const value = options.text(name);
+      if (value !== undefined) query.set(name, value);
+    }
+    const client = await connect();
+    const page = await client.get<TrialPage>(`trials?${query}`);
+    if (options.flag("json")) print.json(page.trials);
+    else print.table(LIST_COLUMNS, page.trials);
+    return EXIT.done;
+  },
+};
+
+export const trialShow: Command = {
+  name: "trial show",
+  summary: "Show a trial: its state, verdict, cost and what it left behind",
+  positionals: [TRIAL],
+  options: { json: JSON_OPTION },
+  async run({ positionals: [id = ""], options, print, connect }) {
+    const client = await connect();
+    const trial = await client.get<Trial>(`trials/${encodeURIComponent(id)}`);
+    if (options.flag("json")) {
+      print.json(trial);
+      return EXIT.done;
+    }
+    const { artefacts } = await client.get<ArtefactList>(`trials/${trial.id}/artefacts`);
+    print.line(`${trial.id}  ${trial.state}  project ${trial.project}, attempt ${trial.attempt}`);
+    print.table(RESULT_COLUMNS, [trial]);
+    if (trial.flags.length > 0) print.line(`flags: ${trial.flags.join(", ")}`);
+    if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
+    const advice = adviceFor(trial);
+    if (advice !== null) print.line(advice);
+    print.table<Artefact>(
+      [
+        { title: "artefact", value: ({ name }) => name, shrinks: true },
+        { title: "bytes", value: ({ byte_count: bytes }) => String(bytes), align: "right" },
+        { title: "updated", value: ({ updated_at: at }) => at },
+      ],
+      artefacts,
+    );
+    return EXIT.done;
+  },
+};
+
+export const trialLogs: Command = {
+  name: "trial logs",
+  summary: "Print a trial's events",
+  positionals: [TRIAL],
+  options: {
+    follow: { type: "boolean", short: "f", help: "Go on until the trial ends" },
+    json: { type: "boolean", help: "Print one JSON a line" },
+  },
+  async run({ positionals: [id = ""], options, print, connect }) {
+    const client = await connect();
+    const path = `trials/${encodeURIComponent(id)}/events`;
+    const show = (event: TrialEvent) =>
+      options.flag("json")
+        ? print.raw(`${JSON.stringify(event)}\n`)
+        : print.line(`${event.at}  ${event.type}  ${factsOf(event.data)}`);
+    if (options.flag("follow")) {
+      for await (const { data } of client.events(path)) show(JSON.parse(data) as TrialEvent);
+      return EXIT.done;
+    }
+    for (let after = 0; ; ) {
+      const page = await client.get<EventPage>(`${path}?after_seq=${after}&limit=1000`);
+      for (const event of page.events) show(event);
+      if (page.events.length === 0) return EXIT.done;
+      after = page.next_after_seq;
+    }
+  },
+};
+
+export const trialAttach: Command = {
+  name: "trial attach",
+  summary: "Watch a trial's terminal, from its start",
+  positionals: [TRIAL],
+  notes: ["Colours are shown; what would move the cursor or reach your terminal is cut out."],
+  async run({ positionals: [id = ""], print, connect }) {
+    const client = await connect();
+    for await (const { data } of client.events(`trials/${encodeURIComponent(id)}/terminal`)) {
+      print.raw(outputOf(data));
+    }
+    if (print.isTty) print.raw("\u001b[0m\n");
+    return EXIT.done;
+  },
+};
+
+export const trialStop: Command = {
+  name: "trial stop",
+  summary: "Ask for a trial's end",
+  positionals: [TRIAL],
+  async run({ positionals: [id = ""], print, connect }) {
+    const client = await connect();
+    const trial = await client.post<Trial>(`trials/${encodeURIComponent(id)}/stop`);
+    print.line(`${trial.id}  ${trial.state}`);
+    return EXIT.done;
+  },
+};
+
+export const trialResume: Command = {
+  name: "trial resume",
+  summary: "Go on with a trial that paused for want of money, and follow it",
+  positionals: [TRIAL],
+  options: {
+    detach: { type: "boolean", short: "d", help: "Do not wait for its end" },
+    json: JSON_OPTION,
+  },
+  async run({ positionals: [id = ""], options, print, connect }) {
+    const client = await connect();
+    const { next_after_seq: seen } = await lastPage(client.get, id);
+    const resumed = await client.post<Trial>(`trials/${encodeURIComponent(id)}/resume`);
+    if (options.flag("detach")) {
+      print.line(`${resumed.id}  ${resumed.state}`);
+      return EXIT.done;
+    }
+    const ended = await followTrial(client, print, resumed, seen);
+    if (options.flag("json")) print.json(ended);
+    else print.table(RESULT_COLUMNS, [ended]);
+    const advice = adviceFor(ended);
+    if (advice !== null) print.note(advice);
+    return exitOfTrial(ended);
+  },
+};
+
+export const trialDiff: Command = {
+  name: "trial diff",
+  summary: "Print what the agent changed, as a patch",
+  positionals: [TRIAL],
+  async run({ positionals: [id = ""], print, connect }) {
+    const client = await connect();
+    const patch = await client.text(`trials/${encodeURIComponent(id)}/diff`);
+    printDocument(print, patch);
+    return EXIT.done;
+  },
+};
+
+export const trialTrajectory: Command = {
+  name: "trial trajectory",
+  summary: "Print a trial's trajectory, in ATIF",
+  positionals: [TRIAL],
+  async run({ positionals: [id = ""], print, connect }) {
+    const client = await connect();
+    print.json(await client.get<unknown>(`trials/${encodeURIComponent(id)}/trajectory`));
+    return EXIT.done;
+  },
+};
+
+/** Byte for byte into a file or a pipe; on a terminal, without what a terminal would obey. */
+function printDocument(print: Parameters<Command["run"]>[0]["print"], text: string): void {
+  if (process.stdout.isTTY === true) print.line(text.replace(/\n$/, ""));
+  else print.raw(text);
+}
+
+/** The seq of the newest event, so that a resumed trial's earlier pause is not taken for its end. */
+async function lastPage(
+  get: <Answer>(path: string) => Promise<Answer>,
+  id: string,
+): Promise<EventPage> {
+  for (let after = 0; ; ) {
+    const path = `trials/${encodeURIComponent(id)}/events?after_seq=${after}&limit=1000`;
+    const page = await get<EventPage>(path);
+    if (page.events.length === 0) return page;
+    after = page.next_after_seq;
+  }
+}
+
+/** The output of one line of an asciicast; nothing for its header and its other events. */
+function outputOf(line: string): string {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(line);
+  } catch {
+    return "";
+  }
+  if (!Array.isArray(parsed) || parsed[1] !== "o") return "";
+  return safeTerminal(String(parsed[2]));
+}
+
+function factsOf(data: TrialEvent["data"]): string {
+  return Object.entries(data)
+    .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+    .join(" ")
+    .replaceAll(/\s+/g, " ");
+}

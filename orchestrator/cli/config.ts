@@ -1,0 +1,43 @@
+/** What the command line is told by its surroundings: the only reader of the environment here. */
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+
+export interface CliConfig {
+  /** The server and the token that were named, before any file is looked at. */
+  url: string | undefined;
+  token: string | undefined;
+  /** The file that the orchestrator writes for us; it may not exist. */
+  endpointFile: string;
+  /** The checkout that this program is part of. */
+  rootDir: string;
+  cwd: string;
+  wantsColour: boolean;
+}
+
+const ENDPOINT = join("shared", "configs", "endpoint.json");
+
+export function readCliConfig(
+  env: Record<string, string | undefined> = process.env,
+  cwd: string = process.cwd(),
+): CliConfig {
+  const rootDir = resolve(import.meta.dirname, "../..");
+  const { AUTOCODE_HOME: home, AUTOCODE_URL: url, AUTOCODE_TOKEN: token } = env;
+  const homeDir = home === undefined || home === "" ? findHome(cwd, rootDir) : resolve(cwd, home);
+  return {
+    url: url === "" ? undefined : url,
+    token: token === "" ? undefined : token,
+    endpointFile: join(homeDir, ENDPOINT),
+    rootDir,
+    cwd,
+    wantsColour: env["NO_COLOR"] === undefined || env["NO_COLOR"] === "",
+  };
+}
+
+/** The nearest `.autocode` from here upwards that a server wrote to, else the checkout's own. */
+function findHome(cwd: string, rootDir: string): string {
+  for (let folder = cwd; ; folder = dirname(folder)) {
+    const home = join(folder, ".autocode");
+    if (existsSync(join(home, ENDPOINT))) return home;
+    if (dirname(folder) === folder) return join(rootDir, ".autocode");
+  }
+}
