@@ -39,7 +39,11 @@ export async function openPostgresDatabase({
   } satisfies pg.ClientConfig;
   const pool = new pg.Pool({ ...config, max: connectionsMax });
   // An idle connection that breaks is replaced at its next use; unheard, it would end the process.
-  pool.on("error", (error) => log.warn({ err: error }, "idle database connection failed"));
+  // While closing, the server may end the last ones before we do.
+  let isClosing = false;
+  pool.on("error", (error) => {
+    if (!isClosing) log.warn({ err: error }, "idle database connection failed");
+  });
   const listener = createListener(config, log);
 
   const version = await readVersion(pool).catch(async (error: unknown) => {
@@ -55,6 +59,7 @@ export async function openPostgresDatabase({
   };
 
   async function close(): Promise<void> {
+    isClosing = true;
     await listener.close();
     await pool.end();
   }
