@@ -24,30 +24,38 @@ export interface FirstRun {
  * Makes the example project and runs its tasks once with its first agent, the one that installs
  * fastest. A fault is told and leaves the server up: nobody's work hangs on the example.
  */
-export async function runFirstExample({
-  url,
-  token,
-  wantsColour,
-  signal,
-}: FirstRun): Promise<void> {
-  const client = createClient({ url, token });
-  const print = createPrinter({ wantsColour });
+export async function runFirstExample({ url, token, signal }: FirstRun): Promise<void> {
+  const print = createPrinter(readCliConfig());
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => stop(), { once: true });
   try {
-    const file = await readProjectFile(EXAMPLE_DIR, PROJECT_FILE);
-    const project = await client.post<Project>("projects", file);
-    const [agent = ""] = project.agents;
-    const [pair = ""] = project.pairs;
-    print.note(`First start: the example project runs ${agent} on ${project.tasks.length} tasks.`);
-    await installAgent(client, print, agent);
-    const made = await client.post<Experiment>("experiments", {
-      project: project.name,
-      name: "first-run",
-      agents: [agent],
-      pairs: [pair],
-      tasks: project.tasks,
-      attempts: 1,
-      assignment: "all",
-      seed: 1,
-    });
-    printReport(print, await followExperiment(client, print, made, signal));
+    // The end of the server does not wait for an installation that is under way.
+    await Promise.race([stopped, runExample(createClient({ url, token }), print, signal)]);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof Failure)) throw error;
+    print.note(`The example did not run: ${error.message}`);
+  } finally {
+    print.clearProgress();
+  }
+}
+
+async function runExample(client: Client, print: Printer, signal: AbortSignal): Promise<void> {
+  const file = await readProjectFile(EXAMPLE_DIR, PROJECT_FILE);
+  const project = await client.post<Project>("projects", file);
+  const [agent = ""] = project.agents;
+  const [pair = ""] = project.pairs;
+  print.note(`First start: the example project runs ${agent} on ${project.tasks.length} tasks.`);
+  await installAgent(client, print, agent);
+  const made = await client.post<Experiment>("experiments", {
+    project: project.name,
+    name: "first-run",
+    agents: [agent],
+    pairs: [pair],
+    tasks: project.tasks,
+    attempts: 1,
+    assignment: "all",
+    seed: 1,
+  });
+  printReport(print, await followExperiment(client, print, made, signal));
 }
