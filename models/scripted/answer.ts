@@ -92,12 +92,7 @@ function textWithoutTools(script: Script, request: ModelRequest, side: Side): st
     const isDone = turns.some((turn) => turn.role === "assistant" && turn.text.includes(blocks));
     return isDone ? "Nothing is left to change." : `I make these changes.\n\n${blocks}`;
   }
-  return side === "thinking" ? planText(script) : finalText(script);
-}
-
-/** What the plan's steps say: an architect's answer. */
-function planText({ plan }: Script): string {
-  return plan.flat().findLast((op) => op.say !== undefined)?.say ?? "No change is needed.";
+  return side === "thinking" ? script.planText : finalText(script);
 }
 
 function finalText({ steps }: Script): string {

@@ -6,8 +6,8 @@ import { parseScript, type Script, ScriptError } from "./script.ts";
 
 export interface Library {
   /**
-   * The script whose `match` is found in what the request's user said; else the one without a
-   * `match`. Scripts are asked in the order of their names.
+   * The script whose `match` is found in what the request's user said; else the one whose plan is;
+   * else the one without a `match`. Scripts are asked in the order of their names.
    *
    * @throws ScriptedProblem 400 when none matches; it names the scripts that could not be read.
    */
@@ -81,6 +81,8 @@ function choose(
     .join("\n");
   const chosen =
     scripts.find(({ matches }) => matches?.(said) === true) ??
+    // The editor of an architect is told the plan, and not what the plan is for.
+    scripts.find(({ planText }) => said.includes(planText.trim())) ??
     scripts.find(({ matches }) => matches === null);
   if (chosen !== undefined) return chosen;
   const names = scripts.map(({ name }) => name).join(", ") || "none";

@@ -157,7 +157,9 @@ function events(request: ModelRequest, answer: Answer): StreamEvent[] {
   function running(): object {
     if (request.usageChunks === "none" || answer.usage === null) return {};
     if (request.usageChunks === "last") return { usage: null };
-    return { usage: usageOf({ ...answer.usage, outputTokens: tokensOf(writtenBytes) }) };
+    const outputTokens = tokensOf(writtenBytes);
+    const reasoningTokens = Math.min(answer.usage.reasoningTokens, outputTokens);
+    return { usage: usageOf({ ...answer.usage, outputTokens, reasoningTokens }) };
   }
 }
 

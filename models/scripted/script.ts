@@ -89,6 +89,8 @@ export interface Script {
   matches: Matcher | null;
   steps: readonly Step[];
   plan: readonly Step[];
+  /** What the plan's steps say last: an architect's whole answer. */
+  planText: string;
   edits: readonly FileEdit[];
   commitMessage: string;
   when: readonly { matches: Matcher; say: string }[];
@@ -125,11 +127,13 @@ export function parseScript(name: string, file: string, source: string): Script 
   checkSteps(value.steps, "steps");
   checkSteps(value.plan ?? [], "plan");
   checkFaults(value.faults ?? []);
+  const plan = value.plan ?? [planFrom(value.steps)];
   return {
     name,
     matches: value.match === undefined ? null : matcher(value.match, ["match"]),
     steps: value.steps,
-    plan: value.plan ?? [planFrom(value.steps)],
+    plan,
+    planText: plan.flat().findLast((op) => op.say !== undefined)?.say ?? "No change is needed.",
     edits: value.edits ?? editsOf(value.steps),
     commitMessage: value.commit_message ?? `fix: ${name.replaceAll("-", " ")}`,
     when: (value.when ?? []).map(({ match, say }, index) => ({

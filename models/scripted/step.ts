@@ -19,9 +19,11 @@ interface ToolTurn {
   errors: Set<string>;
 }
 
-/** Texts by which CLIs report a failed file change, where the protocol has no mark for it. */
+/** How CLIs begin to report a failed file change, where the protocol has no mark for it. */
 const FAILED_CHANGE =
-  /^\s*(?:<tool_use_error>|error\b|failed\b|edit failed|apply_patch verification failed)|has not been read|must (?:first )?(?:be )?read|could not find|not found in|exit(?:ed with)? code:? [1-9]/i;
+  /^\s*(?:error|failed|could not|apply_patch verification failed)\b|^.{0,1000}\bhas not been read\b/i;
+/** A change made by shell: Codex says how its command ended. */
+const FAILED_COMMAND = /^(?:Process exited with code|Exit code:?) [1-9]/m;
 
 /** The position after every tool turn since the last instruction. */
 export function positionOf(request: ModelRequest, steps: readonly Step[]): Position {
@@ -59,11 +61,15 @@ function toolTurns(turns: readonly Turn[]): ToolTurn[] {
       if (last !== undefined && answerOf(ids[0]) === answer) last.ids.push(...ids);
       else found.push({ ids, errors: new Set() });
       answer = answerOf(ids[0]);
-    } else if (turn.role === "tool" && (turn.isError ?? FAILED_CHANGE.test(turn.text))) {
+    } else if (turn.role === "tool" && (turn.isError ?? saysFailed(turn.text))) {
       found.find(({ ids }) => ids.includes(turn.toolUseId))?.errors.add(turn.toolUseId);
     }
   }
   return found;
+}
+
+function saysFailed(text: string): boolean {
+  return FAILED_CHANGE.test(text) || FAILED_COMMAND.test(text);
 }
 
 /** The part of a tool use's id that all of one answer share (`answer.ts` makes them). */

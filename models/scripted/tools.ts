@@ -69,7 +69,7 @@ export function mapOp(op: Op, request: ModelRequest): MappedUse {
   if (op.tool !== undefined) {
     const { name, args } = op.tool;
     const tool = tools.find((offered) => offered.name === name);
-    if (tool === undefined) throw noTool(`tool ${name}`, tools);
+    if (tool === undefined) throw noTool(`the tool ${name}`, tools);
     return { name, input: JSON.stringify(args), isFreeform: false };
   }
   if (op.read !== undefined) return readUse(op.read, request);
@@ -148,7 +148,7 @@ function patchUse(change: FileEdit, tools: readonly OfferedTool[]): MappedUse | 
 
 function shellUse(command: string, tools: readonly OfferedTool[]): MappedUse {
   const tool = find(tools, NAMES.shell, [COMMAND_KEYS]);
-  if (tool === undefined) throw noTool("shell", tools);
+  if (tool === undefined) throw noTool("a shell", tools);
   return filled(tool, [[COMMAND_KEYS, command]], {
     description: "Run a command of the script",
     is_background: false,
@@ -221,7 +221,7 @@ function quoted(text: string): string {
 }
 
 function noTool(what: string, tools: readonly OfferedTool[]): ScriptedProblem {
-  const offered = tools.map(({ name }) => name).join(", ");
-  const message = `the script needs a ${what} tool, and the agent offers only: ${offered}`;
+  const offered = tools.map(({ name }) => name).join(", ") || "nothing";
+  const message = `the script needs ${what}, and the agent offers only: ${offered}`;
   return new ScriptedProblem(400, "script_tool_missing", message);
 }
