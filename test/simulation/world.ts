@@ -1,0 +1,151 @@
+/**
+ * The world around an orchestrator that is killed again and again: one real database, a scheduler
+ * and workers that outlive it, and everything else made anew for each life of the process.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sql } from "drizzle-orm";
+import { createKeys } from "../../orchestrator/keys/postgres.ts";
+import { createLedger } from "../../orchestrator/ledger/postgres.ts";
+import { createDays } from "../../orchestrator/projects/day.ts";
+import { createLayout } from "../../orchestrator/projects/layout.ts";
+import { createProjects } from "../../orchestrator/projects/postgres.ts";
+import type { Clock } from "../../orchestrator/runtime/clock.ts";
+import { createIds } from "../../orchestrator/runtime/ids.ts";
+import { createLog } from "../../orchestrator/runtime/log.ts";
+import { type Random, seededRandom } from "../../orchestrator/runtime/random.ts";
+import type { Scheduler } from "../../orchestrator/scheduler/scheduler.ts";
+import { createTasks } from "../../orchestrator/tasks/tasks.ts";
+import { createEngine } from "../../orchestrator/trials/engine.ts";
+import { createGatewayEvents } from "../../orchestrator/trials/gateway-events.ts";
+import type { Pairs } from "../../orchestrator/trials/pairs.ts";
+import { createTrials } from "../../orchestrator/trials/postgres.ts";
+import { createWorkerSessions } from "../../orchestrator/trials/sessions.ts";
+import { createSteps } from "../../orchestrator/trials/steps.ts";
+import type { Wakes } from "../../orchestrator/trials/wakes.ts";
+import { AGENTS } from "../../worker-agent/agents/registry.ts";
+import { openTestDatabase, type TestDatabase } from "../support/database.ts";
+import { type CrashingDatabase, createCrashingDatabase } from "./crashing-database.ts";
+
+/** Short, since leases and silences are measured by the database's own clock. */
+export const LEASE_MS = 40;
+const NEVER = Number.MAX_SAFE_INTEGER;
+
+/** One life of the orchestrator. */
+export type Life = ReturnType<typeof openLife>;
+
+export interface World extends AsyncDisposable {
+  database: TestDatabase;
+  clock: Clock;
+  random: Random;
+  open(options: { operations: number; isAppliedAtDeath: boolean; scheduler: Scheduler }): Life;
+}
+
+/** Stands for what a pair means; the simulated workers pay the ledger themselves. */
+const pairs: Pairs = {
+  check: () => {},
+  list: () => [],
+  resolve: (file, name) => {
+    const price = {
+      version: "simulated@1",
+      currency: file.currency,
+      inputNanosPerMillion: "1",
+      cacheReadNanosPerMillion: "1",
+      cacheWriteNanosPerMillion: "1",
+      outputNanosPerMillion: "1",
+    };
+    const model = {
+      provider: "simulated",
+      wires: ["openai.chat"] as const,
+      contextTokens: 32_768,
+      maxOutputTokens: 8_192,
+      price,
+    };
+    return {
+      name,
+      isScripted: true,
+      models: [
+        { ...model, side: "normal", name: "normal-1", upstreamName: "normal-1" },
+        { ...model, side: "thinking", name: "thinking-1", upstreamName: "thinking-1" },
+      ],
+    };
+  },
+};
+
+/** Polled, never woken: the simulation decides when anything happens. */
+const wakes: Wakes = {
+  onTrial: () => ({ [Symbol.dispose]: () => {} }),
+  onEvent: () => ({ [Symbol.dispose]: () => {} }),
+  [Symbol.asyncDispose]: async () => {},
+};
+
+export async function openWorld(seed: number): Promise<World> {
+  const database = await openTestDatabase();
+  const home = await mkdtemp(join(tmpdir(), "autocode-simulation-"));
+  const random = seededRandom(seed);
+  let nowMs = Date.parse("2026-11-21T12:00:00Z");
+  const clock: Clock = { now: () => ++nowMs };
+  const ids = createIds(clock, random);
+  return {
+    database,
+    clock,
+    random,
+    open: ({ operations, isAppliedAtDeath, scheduler }) => {
+      const db = createCrashingDatabase(database, { operations, isAppliedAtDeath });
+      return openLife({ db, home, clock, ids, random, scheduler });
+    },
+    [Symbol.asyncDispose]: async () => {
+      await database[Symbol.asyncDispose]();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+function openLife(parts: {
+  db: CrashingDatabase;
+  home: string;
+  clock: Clock;
+  ids: ReturnType<typeof createIds>;
+  random: Random;
+  scheduler: Scheduler;
+}) {
+  const { db, home, clock, ids, random, scheduler } = parts;
+  const log = createLog("silent");
+  const layout = createLayout(home);
+  const ledger = createLedger(db, clock);
+  const keys = createKeys(db, clock, ids, random);
+  const days = createDays(ledger, ids, clock);
+  const tasks = createTasks(db, layout, clock, ids);
+  const agents = AGENTS.map(({ facts }) => facts);
+  const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+  const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
+  const steps = createSteps(
+    { db, ledger, keys, projects, scheduler, clock, ids, random },
+    { staleMs: NEVER, stopGraceMs: 0, retryDelayMs: 1 },
+  );
+  return {
+    db,
+    ids,
+    keys,
+    ledger,
+    projects,
+    events: createGatewayEvents(db, clock),
+    trials: createTrials({ ...shared, ids }),
+    sessions: createWorkerSessions({
+      ...shared,
+      keys,
+      gatewayUrl: () => "http://127.0.0.1:1",
+      artefactBytesMax: 1_000_000,
+    }),
+    engine: createEngine(
+      { db, scheduler, wakes, steps, log },
+      { leaseMs: LEASE_MS, pollMs: 1_000, concurrency: 2 },
+    ),
+  };
+}
+
+/** Lets leases run out, by the clock that they are measured with. */
+export async function waitForLeases(database: TestDatabase): Promise<void> {
+  await database.sql.execute(sql`select pg_sleep(${(LEASE_MS + 5) / 1000})`);
+}
