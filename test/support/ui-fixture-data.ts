@@ -323,7 +323,7 @@ export const PATCH = `diff --git a/src/date.js b/src/date.js
 index 3f1c0de..9b2c111 100644
 --- a/src/date.js
 +++ b/src/date.js
-@@ -12,9 +12,12 @@ export function parseDay(text) {
+@@ -12,8 +12,11 @@ export function parseDay(text) {
  }
  
  export function parseWeek(text) {

@@ -1,6 +1,5 @@
 /** A balance in figures; the colours are the bar's. */
 import { html } from "/vendor/htm-preact.js";
-import { columnDecimals } from "./money.js";
 import { Money } from "./parts.js";
 
 /** @param {{ balance: import("../../../orchestrator/contract/money.ts").Balance }} props */
@@ -12,15 +11,11 @@ export function BalanceFigures({ balance }) {
     { name: "Available", nanos: balance.available_nanos, mark: "available" },
     { name: "Funded", nanos: balance.funded_nanos, mark: "" },
   ];
-  const decimals = columnDecimals(
-    parts.map(({ nanos }) => nanos),
-    currency,
-  );
   return html`<dl class="figures balance">
     ${parts.map(
       ({ name, nanos, mark }) => html`<div key=${name}>
         <dt>${mark !== "" && html`<span class=${`key ${mark}`} aria-hidden="true"></span>`}${name}</dt>
-        <dd><${Money} nanos=${nanos} currency=${currency} decimals=${decimals} /></dd>
+        <dd><${Money} nanos=${nanos} currency=${currency} /></dd>
       </div>`,
     )}
   </dl>`;

@@ -13,6 +13,8 @@ import { TopUpForm } from "./top-up-form.js";
 /** @typedef {import("../../../orchestrator/contract/budgets.ts").Statement} Statement */
 
 const PAGE = 50;
+/** A transfer's kind in the words of the budget. */
+const KINDS = { direct: "moved", pending: "reserved", post: "settled", void: "released" };
 
 /** @param {{ name: string }} props */
 export function BudgetPage({ name }) {
@@ -139,7 +141,7 @@ function LineTable({ statement }) {
         (line) => html`<tr role="row" key=${line.transfer_id}>
           <td role="cell" class="s-at num"><${Time} at=${line.at} /></td>
           <td role="cell" class="s-reason">${asWords(line.reason)}</td>
-          <td role="cell" class="s-kind"><span class=${`tag ${line.kind}`}>${line.kind}</span></td>
+          <td role="cell" class="s-kind"><span class="tag" title=${line.kind}>${KINDS[line.kind] ?? asWords(line.kind)}</span></td>
           <td role="cell" class="s-from mono"><span>${line.debit}</span> <span class="muted" aria-label="to">→</span> <span>${line.credit}</span></td>
           <td role="cell" class="s-amount num"><${Money} nanos=${line.amount_nanos} currency=${currency} decimals=${decimals} isBare /></td>
         </tr>`,

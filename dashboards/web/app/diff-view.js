@@ -2,7 +2,7 @@
 import { html, useState } from "/vendor/htm-preact.js";
 import { getText } from "./api.js";
 import { diffTotals, parseDiff } from "./diff.js";
-import { formatCount } from "./format.js";
+import { formatCount, visible } from "./format.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Icon, Notice, Skeleton } from "./parts.js";
 import { isActive } from "./trial-facts.js";
@@ -54,12 +54,12 @@ function File({ file }) {
   return html`<details class="card diff-file" open=${isOpen} onToggle=${(event) => setOpen(event.currentTarget.open)}>
     <summary>
       <${Icon} name="arrow" />
-      <span class="diff-path"><span class="muted">${file.path.slice(0, slash)}</span>${file.path.slice(slash)}</span>
+      <span class="diff-path"><span class="muted">${visible(file.path.slice(0, slash))}</span>${visible(file.path.slice(slash))}</span>
       ${file.change !== "changed" && html`<span class="tag">${file.change}</span>`}
       <span class="plus num">+${formatCount(file.added)}</span>
       <span class="minus num">−${formatCount(file.removed)}</span>
     </summary>
-    ${file.formerPath !== null && html`<p class="diff-note muted">from ${file.formerPath}</p>`}
+    ${file.formerPath !== null && html`<p class="diff-note muted">from ${visible(file.formerPath)}</p>`}
     ${file.isBinary && html`<p class="diff-note muted">A binary file: download the patch to see it.</p>`}
     ${isOpen && file.hunks.length > 0 && html`<${Hunks} file=${file} />`}
   </details>`;
@@ -73,7 +73,7 @@ function Hunks({ file }) {
     room -= lines.length;
     if (drawn.length === 0) return [];
     return [
-      html`<tr class="hunk" key=${`h${index}`}><td colspan="3">${heading === "" ? "···" : `··· ${heading}`}</td></tr>`,
+      html`<tr class="hunk" key=${`h${index}`}><td colspan="3">${heading === "" ? "···" : `··· ${visible(heading)}`}</td></tr>`,
       ...drawn.map((line, at) => html`<${Line} key=${`${index}.${at}`} line=${line} />`),
     ];
   });
@@ -91,6 +91,6 @@ function Line({ line }) {
   return html`<tr class=${line.kind}>
     <td class="ln" data-line=${line.before ?? ""}></td>
     <td class="ln" data-line=${line.after ?? ""}></td>
-    <td class="lt"><span class="sign" aria-label=${SPOKEN[line.kind]}>${SIGNS[line.kind]}</span>${line.text}</td>
+    <td class="lt"><span class="sign" aria-label=${SPOKEN[line.kind]}>${SIGNS[line.kind]}</span>${visible(line.text)}</td>
   </tr>`;
 }

@@ -29,7 +29,8 @@ export function parseDiff(patch) {
   for (const line of patch.split("\n")) {
     const file = files.at(-1);
     const hunk = file?.hunks.at(-1);
-    if (file !== undefined && hunk !== undefined && (left.before > 0 || left.after > 0)) {
+    const isInHunk = (left.before > 0 || left.after > 0) && /^([-+ \\]|$)/.test(line);
+    if (file !== undefined && hunk !== undefined && isInHunk) {
       takeLine(file, hunk, line, at, left);
     } else if (hunk !== undefined && line.startsWith("\\")) {
       hunk.lines.push({ kind: "note", text: line.slice(2), before: null, after: null });

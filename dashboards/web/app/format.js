@@ -71,9 +71,38 @@ export function formatBytes(count) {
   return `${scaled.toFixed(scaled < 10 ? 1 : 0)} ${unit}`;
 }
 
-/** "tests_modified" → "tests modified". @param {string} word */
+/** "tests_modified" → "tests modified"; what is no such word stays. @param {string} word */
 export function asWords(word) {
-  return word.replaceAll(/[_.]/g, " ");
+  return /^[a-z0-9]+([_.][a-z0-9]+)*$/.test(word) ? word.replaceAll(/[_.]/g, " ") : visible(word);
+}
+
+const ESC = String.fromCharCode(27);
+const COLOURS = new RegExp(`${ESC}\\[[0-9;:]*m`, "g");
+/** What makes text read in another order than it is written. */
+const REORDERING = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * Text from an agent or a repository as a page may show it: a terminal's colours left out, other
+ * control characters and changes of direction made visible. Only the player gets escape codes.
+ *
+ * @param {string} text
+ */
+export function visible(text) {
+  return text
+    .replaceAll("\r\n", "\n")
+    .replaceAll(COLOURS, "")
+    .replaceAll(/\p{Cc}/gu, pictureOf)
+    .replaceAll(
+      REORDERING,
+      (mark) => `\u27e8U+${mark.charCodeAt(0).toString(16).toUpperCase()}\u27e9`,
+    );
+}
+
+/** @param {string} control */
+function pictureOf(control) {
+  if (control === "\n" || control === "\t") return control;
+  const code = control.charCodeAt(0);
+  return code < 32 ? String.fromCharCode(0x2400 + code) : "\ufffd";
 }
 
 /**
@@ -83,10 +112,10 @@ export function asWords(word) {
  * @returns {string}
  */
 export function asText(value) {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return visible(value);
   if (value === undefined || value === null) return "";
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  return JSON.stringify(value, null, 2);
+  return visible(JSON.stringify(value, null, 2));
 }
 
 /** @param {number} number */

@@ -1,5 +1,5 @@
 /** The web UI's entry: the frame around every page, and which page an address shows. */
-import { html, render, useEffect, useErrorBoundary } from "/vendor/htm-preact.js";
+import { html, render, useErrorBoundary } from "/vendor/htm-preact.js";
 import { startLive, useLiveStatus } from "./live.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Skeleton } from "./parts.js";
@@ -28,9 +28,6 @@ const LIVE_TEXT = {
 
 function App() {
   const { path, search } = useAddress();
-  useEffect(() => {
-    document.querySelector("main h1")?.setAttribute("tabindex", "-1");
-  }, [path]);
   return html`
     <a class="skip" href="#content">Skip to content</a>
     <${TopBar} path=${path} />

@@ -13,7 +13,7 @@ const ICONS = {
   bang: "M8 3v6M8 12.2v.3",
   arrow: "M6 3.5 10.5 8 6 12.5",
   download: "M8 2.5v7.5M4.5 7 8 10.5 11.5 7M3 13.5h10",
-  stop: "M4.5 4.5h7v7h-7z",
+  stop: "M4 4h8v8H4z",
   resume: "M5 3.5v9l7-4.5z",
   plus: "M8 3v10M3 8h10",
 };

@@ -9,6 +9,12 @@ import { isActive } from "./trial-facts.js";
 
 /** @typedef {import("./trial-facts.js").Trial} Trial */
 
+const NOT_OPENED = {
+  feed: /** @type {ReturnType<typeof createTerminalFeed> | null} */ (null),
+  hasHeader: false,
+  isEnded: false,
+  error: /** @type {Error | null} */ (null),
+};
 const PLAYER_OPTIONS = {
   fit: "width",
   idleTimeLimit: 2,
@@ -16,81 +22,70 @@ const PLAYER_OPTIONS = {
     "ui-monospace, 'SF Mono', 'Cascadia Mono', 'DejaVu Sans Mono', Menlo, monospace",
 };
 
+const LIVE_OPTIONS = { ...PLAYER_OPTIONS, autoPlay: true, controls: false };
+/** A replay waits at its last screen. */
+const REPLAY_OPTIONS = { ...PLAYER_OPTIONS, preload: true, poster: "npt:999:00", controls: true };
+
 /** @param {{ trial: Trial }} props */
 export function TerminalView({ trial }) {
-  const feed = useFeed(trial.id);
+  const isLive = isActive(trial);
+  const { feed, hasHeader, isEnded, error, reopen } = useFeed(trial.id, isLive);
   const [isReplay, setReplay] = useState(false);
-  if (feed.error) return html`<${Failure} error=${feed.error} onRetry=${feed.reopen} />`;
-  if (!feed.hasHeader) {
-    if (feed.isEnded) return html`<${Empty} title="No terminal was recorded" />`;
-    if (!isActive(trial)) return html`<${Skeleton} lines=${6} label="Loading the recording" />`;
+  if (error) return html`<${Failure} error=${error} onRetry=${reopen} />`;
+  if (feed === null || (!isLive && !isEnded)) {
+    return html`<${Skeleton} lines=${6} label="Loading the recording" />`;
+  }
+  if (!hasHeader && !isLive) return html`<${Empty} title="No terminal was recorded" />`;
+  if (!hasHeader) {
     return html`<${Empty} title="The terminal has shown nothing yet">
       <p>It appears here as soon as the agent is started.</p>
     <//>`;
   }
-  const isLive = !feed.isEnded && !isReplay;
+  const isShownLive = isLive && !isReplay;
   return html`<div class="terminal-box">
     <div class="terminal-head">
-      <span class=${`state ${isLive ? "busy" : "idle"}`}><span class="dot"></span>${isLive ? "live" : "recording"}</span>
+      <span class=${`state ${isShownLive ? "busy" : "idle"}`}><span class="dot"></span>${isShownLive ? "live" : "recording"}</span>
       ${
-        feed.wasLive &&
+        isLive &&
         html`<button type="button" class="button quiet" onClick=${() => setReplay(!isReplay)}>
-          ${isReplay ? "Back to the end" : "Replay from the start"}
+          ${isReplay ? "Back to live" : "Replay from the start"}
         </button>`
       }
     </div>
     ${
-      feed.wasLive && !isReplay
-        ? html`<${Player} key="live" source=${liveDriver(feed.feed)} options=${LIVE_OPTIONS} />`
-        : html`<${Player} key="replay" source=${{ data: recordingText(feed.feed) }} options=${REPLAY_OPTIONS} />`
+      isShownLive
+        ? html`<${Player} key="live" source=${liveDriver(feed)} options=${LIVE_OPTIONS} />`
+        : html`<${Player} key="replay" source=${{ data: recordingText(feed) }} options=${REPLAY_OPTIONS} />`
     }
   </div>`;
 }
 
-const LIVE_OPTIONS = { ...PLAYER_OPTIONS, autoPlay: true, controls: false };
-const REPLAY_OPTIONS = { ...PLAYER_OPTIONS, preload: true, poster: "npt:999:00", controls: true };
-
-/** The trial's recording as it arrives. @param {string} id */
-function useFeed(id) {
+/**
+ * The trial's recording as it arrives; read anew when the trial begins or ceases to be live.
+ *
+ * @param {string} id
+ * @param {boolean} isLive
+ */
+function useFeed(id, isLive) {
   const [opened, setOpened] = useState(0);
-  const [state, setState] = useState({
-    feed: /** @type {ReturnType<typeof createTerminalFeed> | null} */ (null),
-    hasHeader: false,
-    isEnded: false,
-    wasLive: false,
-    error: /** @type {Error | null} */ (null),
-  });
+  const [state, setState] = useState(NOT_OPENED);
   useEffect(() => {
     const feed = createTerminalFeed(`/api/v1/trials/${encodeURIComponent(id)}/terminal`);
-    setState({ feed, hasHeader: false, isEnded: false, wasLive: false, error: null });
-    // A recording that has ended arrives at once: only one that goes on is shown live.
-    const liveTimer = setTimeout(() => {
-      setState((before) => ({
-        ...before,
-        hasHeader: feed.lines.length > 0,
-        wasLive: !feed.isEnded,
-      }));
-    }, LIVE_AFTER_MS);
+    setState({ ...NOT_OPENED, feed });
     const stop = feed.listen({
       onLine: () =>
-        setState((before) =>
-          before.hasHeader || !before.wasLive ? before : { ...before, hasHeader: true },
-        ),
+        setState((before) => (before.hasHeader ? before : { ...before, hasHeader: true })),
       onRestart: () => setState((before) => ({ ...before, hasHeader: false })),
-      onEnd: () =>
-        setState((before) => ({ ...before, isEnded: true, hasHeader: feed.lines.length > 0 })),
+      onEnd: () => setState((before) => ({ ...before, isEnded: true })),
       onError: (error) => setState((before) => ({ ...before, error })),
     });
     return () => {
-      clearTimeout(liveTimer);
       stop();
       feed.close();
     };
-  }, [id, opened]);
+  }, [id, isLive, opened]);
   return { ...state, reopen: () => setOpened(opened + 1) };
 }
-
-const LIVE_AFTER_MS = 400;
 
 /** @param {{ source: unknown, options: Record<string, unknown> }} props */
 function Player({ source, options }) {
@@ -112,7 +107,7 @@ function Player({ source, options }) {
     };
   }, []);
   if (error) return html`<${Failure} error=${error} />`;
-  return html`<div class="terminal" ref=${box}></div>`;
+  return html`<div class="scroll-x"><div class="terminal" ref=${box}></div></div>`;
 }
 
 /** @type {Promise<(source: unknown, box: HTMLElement, options: unknown) => { dispose: () => void }> | null} */

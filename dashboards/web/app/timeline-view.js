@@ -2,7 +2,7 @@
 import { html, useState } from "/vendor/htm-preact.js";
 import { eventText } from "./event-text.js";
 import { formatCount, formatOffset } from "./format.js";
-import { Empty, Failure, Money, Skeleton, Time } from "./parts.js";
+import { Empty, Failure, Icon, Money, Skeleton, Time } from "./parts.js";
 import { isActive } from "./trial-facts.js";
 
 /** @typedef {import("./trial-facts.js").Trial} Trial */
@@ -68,27 +68,27 @@ function Row({ at, type, text, startMs, currency }) {
   return html`<li class=${`ev ${text.tone} ${isMajor ? "major" : ""}`} data-type=${type}>
     <span class="ev-at num"><${Time} at=${at} text=${formatOffset(Date.parse(at) - startMs)} /></span>
     <span class="ev-dot" aria-hidden="true"></span>
-    <div class="ev-body">
-      <div class="ev-line">
-        <span class="ev-title">${text.title}</span>
-        ${text.detail && html`<span class="ev-detail">${text.detail}</span>`}
-        ${
-          (text.aside || text.cost) &&
-          html`<span class="ev-aside num">
-            ${text.aside}${text.cost !== undefined && html` <${Money} nanos=${text.cost} currency=${currency} />`}
-          </span>`
-        }
-      </div>
-      <${Body} text=${text} />
-    </div>
+    <div class="ev-body"><${Told} text=${text} currency=${currency} /></div>
   </li>`;
 }
 
-/** @param {{ text: EventText }} props */
-function Body({ text }) {
+/** @param {{ text: EventText, currency: string }} props */
+function Told({ text, currency }) {
+  const line = html`<span class="ev-title">${text.title}</span>
+    ${text.detail && html`<span class="ev-detail">${text.detail}</span>`}
+    ${
+      (text.aside || text.cost !== undefined) &&
+      html`<span class="ev-aside num">
+        ${text.aside}${text.cost !== undefined && html` <${Money} nanos=${text.cost} currency=${currency} />`}
+      </span>`
+    }`;
+  const body = text.body && html`<pre class=${text.isCode ? "code" : "prose"}>${text.body}</pre>`;
   // What its first line already says needs no fold.
-  if (!text.body || (text.isFolded && text.body.trim() === text.detail)) return null;
-  const shown = html`<pre class=${text.isCode ? "code" : "prose"}>${text.body}</pre>`;
-  if (!text.isFolded) return shown;
-  return html`<details class="ev-more"><summary>Show</summary>${shown}</details>`;
+  const isFolded = text.isFolded && text.body?.trim() !== text.detail;
+  if (!body || (text.isFolded && !isFolded)) return html`<div class="ev-line">${line}</div>`;
+  if (!isFolded) return html`<div class="ev-line">${line}</div>${body}`;
+  return html`<details>
+    <summary class="ev-line">${line}<span class="ev-fold"><${Icon} name="arrow" /></span></summary>
+    ${body}
+  </details>`;
 }

@@ -29,6 +29,7 @@ export function TrialActions({ trial, onChanged }) {
   };
 
   const canStop = isActive(trial) || trial.state === "paused";
+  if (isEnded(trial) && error === null) return null;
   return html`<div class="actions">
     ${
       trial.state === "paused" &&

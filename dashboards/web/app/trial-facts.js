@@ -73,14 +73,14 @@ export function totalsOf(trials) {
 }
 
 /**
- * Agents × pairs of an experiment, each cell with its trials, in the order they first appear.
+ * Agents × pairs of an experiment by name, each cell with its trials from the first.
  *
  * @param {readonly Trial[]} trials
  */
 export function matrixOf(trials) {
   const oldestFirst = trials.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  const agents = [...new Set(oldestFirst.map(({ agent }) => agent))];
-  const pairs = [...new Set(oldestFirst.map(({ pair }) => pair))];
+  const agents = [...new Set(oldestFirst.map(({ agent }) => agent))].sort();
+  const pairs = [...new Set(oldestFirst.map(({ pair }) => pair))].sort();
   return {
     agents,
     pairs,

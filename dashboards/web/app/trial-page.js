@@ -10,6 +10,7 @@ import { useBatched, useLoad } from "./loading.js";
 import { formatMoney } from "./money.js";
 import {
   BalanceBar,
+  Empty,
   Failure,
   Money,
   Notice,
@@ -49,11 +50,7 @@ export function TrialPage({ id, tab }) {
     [id, readAgain],
   );
   useTitle(trial.data);
-  if (trial.data === null) {
-    return html`<main class="page">
-      ${trial.error ? html`<${Failure} error=${trial.error} onRetry=${trial.reload} />` : html`<${Skeleton} lines=${6} label="Loading the trial" />`}
-    </main>`;
-  }
+  if (trial.data === null) return html`<main class="page"><${NotShown} trial=${trial} /></main>`;
   return html`<main class="page">
     ${trial.error && html`<${Failure} error=${trial.error} onRetry=${trial.reload} />`}
     <${TrialHead} trial=${trial.data} onChanged=${trial.reload} />
@@ -69,6 +66,18 @@ export function TrialPage({ id, tab }) {
       <${TabBody} tab=${tab} trial=${trial.data} events=${events} />
     </section>
   </main>`;
+}
+
+/** @param {{ trial: ReturnType<typeof useLoad<Trial>> }} props */
+function NotShown({ trial: { error, reload } }) {
+  if (error === null) return html`<${Skeleton} lines=${6} label="Loading the trial" />`;
+  if (!("status" in error) || error.status !== 404) {
+    return html`<${Failure} error=${error} onRetry=${reload} />`;
+  }
+  return html`<${Empty} title="There is no such trial">
+    <p>${error.message}</p>
+    <p><a href="/">Show all trials</a></p>
+  <//>`;
 }
 
 /** @param {{ tab: string, trial: Trial, events: ReturnType<typeof useTrialEvents> }} props */
@@ -89,6 +98,8 @@ function TabBody({ tab, trial, events }) {
 
 /** @param {{ trial: Trial, onChanged: () => void }} props */
 function TrialHead({ trial, onChanged }) {
+  const facts = [`Attempt ${trial.attempt}`, `seed ${trial.seed}`];
+  if (trial.tries > 1) facts.push(`${trial.tries} allocations`);
   return html`<header class=${`card trial-head ${toneOf(trial)}`}>
     <div class="trial-title">
       <p class="crumbs">
@@ -101,9 +112,8 @@ function TrialHead({ trial, onChanged }) {
         ${trial.flags.map((flag) => html` <span class="tag warn">${asWords(flag)}</span>`)}
       </p>
       <p class="muted trial-small">
-        Attempt ${trial.attempt} · seed ${trial.seed}${trial.tries > 1 && ` · ${trial.tries} allocations`} ·
-        <span class="mono id">${trial.id}</span>
-      </p>
+  ${facts.join(" · ")} <span class="trial-sep">·</span> <span class="mono id">${trial.id}</span>
+    </p>
     </div>
     <div class="trial-outcome">
       <div class="outcome"><${State} trial=${trial} /><${Verdict} verdict=${trial.verdict} /></div>
@@ -130,7 +140,6 @@ function TrialFigures({ trial }) {
     <div>
       <dt>Calls</dt>
       <dd>${formatCount(trial.call_count)}</dd>
-      <dd class="note">through the gateway</dd>
     </div>
     <div>
       <dt>Time</dt>
