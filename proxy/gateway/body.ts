@@ -9,6 +9,8 @@ export type BodyResult =
   | { outcome: "gone" };
 
 export function readBody(incoming: IncomingMessage, bytesMax: number): Promise<BodyResult> {
+  // It left while its key was looked up: its events are over, and waiting for them would not end.
+  if (incoming.destroyed) return Promise.resolve({ outcome: "gone" });
   const encoding = incoming.headers["content-encoding"] ?? "identity";
   if (encoding !== "identity") {
     const message = `content-encoding: "${encoding.slice(0, 40)}" is not read here; send it plain`;

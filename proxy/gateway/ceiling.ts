@@ -6,6 +6,7 @@
  * own preamble. Where the bytes do not carry the input, the model's context is the bound.
  * Output: the ceiling is written into the request, so the server itself keeps it.
  */
+import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { PriceSnapshot } from "../../orchestrator/keys/keys.ts";
 import { ceilDiv, type Nanos, tokenCost } from "../../orchestrator/money.ts";
 import type { Usage } from "./usage.ts";
@@ -61,14 +62,15 @@ export function outputThatFits(
 }
 
 /** The most that `inputTokens` can cost, however a cache splits them. */
-export function inputCost(inputTokens: number, rates: Rates): Nanos {
-  const longWriteNanos = ceilDiv(
-    rates.cacheWriteNanos * LONG_CACHE_NUMERATOR,
-    LONG_CACHE_DENOMINATOR,
-  );
-  const [most = 0n] = [rates.inputNanos, rates.cacheReadNanos, longWriteNanos].sort((a, b) =>
-    a < b ? 1 : -1,
-  );
+export function inputCost(wire: Wire, inputTokens: number, rates: Rates): Nanos {
+  const { inputNanos, cacheReadNanos, cacheWriteNanos } = rates;
+  // Only Anthropic's dialect can ask for an hour.
+  const writeNanos =
+    wire === "anthropic.messages"
+      ? ceilDiv(cacheWriteNanos * LONG_CACHE_NUMERATOR, LONG_CACHE_DENOMINATOR)
+      : cacheWriteNanos;
+  const dearestFirst = [inputNanos, cacheReadNanos, writeNanos].sort((a, b) => (a < b ? 1 : -1));
+  const [most = 0n] = dearestFirst;
   // The bill rounds up each of its four parts; the bound only this one.
   return most === 0n ? 0n : tokenCost(inputTokens, most) + 3n;
 }

@@ -2,6 +2,7 @@
  * Reserves what a call may cost, on every budget of its path. Where the ceiling is not affordable
  * it is lowered to what is, down to a floor under which an answer would be of no use.
  */
+import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Ledger } from "../../orchestrator/ledger/ledger.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import { tokenCost } from "../../orchestrator/money.ts";
@@ -13,6 +14,7 @@ export interface HoldRequest {
   /** Outermost first. */
   within: readonly AccountId[];
   spend: AccountId;
+  wire: Wire;
   rates: Rates;
   inputTokens: number;
   /** Of each answer: what is wished for, and the least that is worth a call. */
@@ -41,7 +43,7 @@ export async function holdCall(
   onUncertain: (pendingId: TransferId) => void,
 ): Promise<HoldResult> {
   const { budget, within, spend, rates, choices, timeoutMs, outputTokensMin } = request;
-  const inputNanos = inputCost(request.inputTokens, rates);
+  const inputNanos = inputCost(request.wire, request.inputTokens, rates);
   const amount = (tokens: number) => inputNanos + tokenCost(tokens * choices, rates.outputNanos);
   let { outputTokens } = request;
 

@@ -64,7 +64,7 @@ async function hold(
   { ledger, ids, dayAccount, log }: GatewayDeps,
   options: GatewayOptions,
   state: GatewayState,
-  { grant, rates, inputTokens, outputTokens, request }: Draft,
+  { grant, wire, rates, inputTokens, outputTokens, request }: Draft,
 ) {
   try {
     const day: AccountId | null = grant.hasDailyAllowance ? await dayAccount(grant) : null;
@@ -74,8 +74,10 @@ async function hold(
     const outputTokensMin = Math.min(outputTokens, options.outputTokensMin);
     const timeoutMs = options.callTimeoutMs + options.settleGraceMs;
     const wish = { inputTokens, outputTokens, outputTokensMin, choices, timeoutMs };
-    return await holdCall({ ledger, ids }, { budget, within, spend, rates, ...wish }, (pendingId) =>
-      state.finisher.forget(pendingId),
+    return await holdCall(
+      { ledger, ids },
+      { budget, within, spend, wire, rates, ...wish },
+      (pendingId) => state.finisher.forget(pendingId),
     );
   } catch (error) {
     log.error({ err: error, trial_id: grant.trialId }, "ledger did not answer");

@@ -2,7 +2,7 @@
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
 
 /** Names that CLIs ask for by themselves, for titles, summaries and the like. */
-const CLI_ALIAS = /^(?:claude-|gpt-|chatgpt-|codex-|o[1-9](?:$|-))[A-Za-z0-9.:_[\]-]{0,100}$/;
+const CLI_ALIAS = /^(?:o[1-9]|(?:claude|gpt|chatgpt|codex|o[1-9])-[A-Za-z0-9.:_[\]-]{1,100})$/;
 
 /** The model, or null when the key may use none of that name. */
 export function resolveModel(grant: Grant, requested: string): GrantedModel | null {

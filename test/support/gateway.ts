@@ -16,6 +16,7 @@ import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../orchestrator/runtime/random.ts";
+import type { Calls } from "../../proxy/gateway/calls.ts";
 import { createPostgresCalls } from "../../proxy/gateway/calls-postgres.ts";
 import type { GatewayDeps, GatewayHooks, GatewayOptions } from "../../proxy/gateway/gateway.ts";
 import { createGateway } from "../../proxy/gateway/server.ts";
@@ -94,6 +95,7 @@ export interface TestGatewayOptions {
   behave?: Behaviour;
   /** Puts something between the gateway and the ledger. */
   over?: (ledger: Ledger) => Ledger;
+  overCalls?: (calls: Calls) => Calls;
   deps?: Partial<GatewayDeps>;
 }
 
@@ -119,11 +121,12 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     ...given.provider,
   };
   const log = createLog("silent");
+  const calls = createPostgresCalls(database, (transaction) => createLedger(transaction, clock));
   const gateway = createGateway(
     {
       keys,
       ledger: given.over?.(ledger) ?? ledger,
-      calls: createPostgresCalls(database, (transaction) => createLedger(transaction, clock)),
+      calls: given.overCalls?.(calls) ?? calls,
       upstream: createUndiciUpstream({
         connectTimeoutMs: 2_000,
         headTimeoutMs: 5_000,
@@ -150,7 +153,8 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     url,
     ...first,
     openTrial,
-    calls,
+    calls: readCalls,
+    expire,
     quiet,
     post,
     chat,
@@ -227,7 +231,13 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     response_gzip: Buffer | null;
   }
 
-  function calls(): Promise<CallRecord[]> {
+  /** Lets every reservation expire, as if its time were over. */
+  async function expire(): Promise<void> {
+    const later = { now: () => clock.now() + 86_400_000 };
+    while ((await createLedger(database, later).expire(100)) > 0);
+  }
+
+  function readCalls(): Promise<CallRecord[]> {
     return rows<CallRecord>(database.sql, sql`select * from call order by started_at, id`);
   }
 
