@@ -38,12 +38,15 @@ export async function openPostgresDatabase({
     keepAlive: true,
   } satisfies pg.ClientConfig;
   const pool = new pg.Pool({ ...config, max: connectionsMax });
-  // An idle connection that breaks is replaced at its next use; unheard, it would end the process.
   // While closing, the server may end the last ones before we do.
   let isClosing = false;
-  pool.on("error", (error) => {
-    if (!isClosing) log.warn({ err: error }, "idle database connection failed");
-  });
+  // A connection that breaks is replaced at its next use, and what it was doing fails. The events
+  // come besides (the pool's, too, when it was idle), and unheard they would end the process.
+  const noteBroken = (error: Error) => {
+    if (!isClosing) log.warn({ err: error }, "database connection failed");
+  };
+  pool.on("error", () => {});
+  pool.on("connect", (client) => client.on("error", noteBroken));
   const listener = createListener(config, log);
 
   const version = await readVersion(pool).catch(async (error: unknown) => {

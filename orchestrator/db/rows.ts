@@ -43,7 +43,9 @@ export function isUnavailable(error: unknown): boolean {
     const { code } = at as { code?: string };
     // 08: connection; 57P01..03: shutting down, crashed, starting; 53: out of connections.
     if (typeof code === "string" && /^(08...|57P0[1-3]|53...|E[A-Z]{4,})$/.test(code)) return true;
-    if (/Connection terminated|timeout exceeded when trying to connect/.test(at.message)) {
+    if (
+      /Connection terminated|not queryable|timeout exceeded when trying to connect/.test(at.message)
+    ) {
       return true;
     }
   }

@@ -89,6 +89,14 @@ export function focusCsv(rows: readonly SpendRow[]): string {
   return lines.map((cells) => `${cells.map(field).join(",")}\r\n`).join("");
 }
 
+/** The same columns, an array of one object a row. */
+export function focusJson(rows: readonly SpendRow[]): string {
+  const records = rows.map((row) =>
+    Object.fromEntries(COLUMNS.map(([name, cell]) => [name, cell(row)])),
+  );
+  return JSON.stringify(records, null, 2);
+}
+
 /** A field that is data wherever it is opened. */
 function field(text: string): string {
   const defused = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;

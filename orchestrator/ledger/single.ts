@@ -4,7 +4,12 @@
  *
  * Two statements with one transfer id (or two resolutions of one reservation) may both find
  * nothing in their snapshots. The unique index then fails the later one, whose updates go with
- * it, and a second try sees what the first wrote. The insert waits for the locks, never the other
+ * it, and a second try sees what the first wrote.
+ *
+ * Balances are set from the rows as locked, never from the row being updated: PostgreSQL forms
+ * that one from the statement's snapshot and checks its constraints before it finds that the row
+ * has changed since, so that a limit would seem broken by a reservation released meanwhile.
+ * The insert waits for the locks, never the other
  * way round: an uncommitted row must not wait for an account that its rival holds.
  */
 import { type SQL, sql } from "drizzle-orm";
@@ -33,7 +38,7 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
     db,
     sql`
       with locked as materialized (
-        select id, kind, currency, must_not_exceed,
+        select *,
           credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
         from account where id = any(${sql.param(accountIds)})
         order by id
@@ -67,11 +72,13 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
         returning id
       ), changed as (
         update account set
-          debits_pending_nanos = debits_pending_nanos
-            + case when account.id = ${spend} then 0 else ${amountNanos}::bigint end,
-          credits_pending_nanos = credits_pending_nanos
-            + case when account.id = ${spend} then ${amountNanos}::bigint else 0 end
-        from inserted where account.id = any(${sql.param(accountIds)})
+          debits_pending_nanos = locked.debits_pending_nanos
+            + case when locked.id = ${spend} then 0 else ${amountNanos}::bigint end,
+          debits_posted_nanos = locked.debits_posted_nanos,
+          credits_pending_nanos = locked.credits_pending_nanos
+            + case when locked.id = ${spend} then ${amountNanos}::bigint else 0 end,
+          credits_posted_nanos = locked.credits_posted_nanos
+        from locked, inserted where account.id = locked.id
       )
       select decision.*, exists (select from inserted) as is_inserted from decision`,
   );
@@ -101,7 +108,7 @@ async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<R
           within || array[debit_account_id, credit_account_id] as account_ids
         from transfer where id = ${pendingId} and kind = 'pending'
       ), locked as materialized (
-        select account.id from account
+        select * from account
         where id = any((select account_ids from pending)::text[])
         order by id
         for no key update
@@ -122,15 +129,15 @@ async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<R
         returning id
       ), changed as (
         update account set
-          debits_pending_nanos = debits_pending_nanos
-            - case when account.id = credit_account_id then 0 else amount_nanos end,
-          debits_posted_nanos = debits_posted_nanos
-            + case when account.id = credit_account_id then 0 else ${posted} end,
-          credits_pending_nanos = credits_pending_nanos
-            - case when account.id = credit_account_id then amount_nanos else 0 end,
-          credits_posted_nanos = credits_posted_nanos
-            + case when account.id = credit_account_id then ${posted} else 0 end
-        from decision, inserted where account.id = any(decision.account_ids)
+          debits_pending_nanos = locked.debits_pending_nanos
+            - case when locked.id = credit_account_id then 0 else amount_nanos end,
+          debits_posted_nanos = locked.debits_posted_nanos
+            + case when locked.id = credit_account_id then 0 else ${posted} end,
+          credits_pending_nanos = locked.credits_pending_nanos
+            - case when locked.id = credit_account_id then amount_nanos else 0 end,
+          credits_posted_nanos = locked.credits_posted_nanos
+            + case when locked.id = credit_account_id then ${posted} else 0 end
+        from locked, decision, inserted where account.id = locked.id
       )
       select amount_nanos, is_resolved, exists (select from inserted) as is_inserted
       from decision`,
@@ -150,7 +157,7 @@ export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promi
     db,
     sql`
       with locked as materialized (
-        select id, kind, currency from account where id in (${from}, ${to})
+        select * from account where id in (${from}, ${to})
         order by id
         for no key update
       ), decision as materialized (
@@ -169,11 +176,13 @@ export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promi
         returning id
       ), changed as (
         update account set
-          debits_posted_nanos = debits_posted_nanos
-            + case when account.id = ${from} then ${amountNanos}::bigint else 0 end,
-          credits_posted_nanos = credits_posted_nanos
-            + case when account.id = ${to} then ${amountNanos}::bigint else 0 end
-        from inserted where account.id in (${from}, ${to})
+          debits_pending_nanos = locked.debits_pending_nanos,
+          debits_posted_nanos = locked.debits_posted_nanos
+            + case when locked.id = ${from} then ${amountNanos}::bigint else 0 end,
+          credits_pending_nanos = locked.credits_pending_nanos,
+          credits_posted_nanos = locked.credits_posted_nanos
+            + case when locked.id = ${to} then ${amountNanos}::bigint else 0 end
+        from locked, inserted where account.id = locked.id
       )
       select are_found, is_repeated from decision`,
   );

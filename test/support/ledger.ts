@@ -20,6 +20,13 @@ export function createTestClock(startMs: EpochMs = Date.parse("2026-11-21T12:00:
   return clock;
 }
 
+export interface TestLedgerOptions extends LedgerOptions {
+  seed?: number;
+  database?: TestDatabase;
+  /** Puts something between the ledger and its database. */
+  over?: (database: Database) => Pick<Database, "sql">;
+}
+
 export interface TestLedger extends AsyncDisposable {
   database: TestDatabase;
   ledger: Ledger;
@@ -32,15 +39,12 @@ export interface TestLedger extends AsyncDisposable {
   ): Promise<{ budget: AccountId; spend: AccountId; within: readonly AccountId[] }>;
 }
 
-/** A ledger on a database of its own. */
-export async function openTestLedger(
-  options: LedgerOptions & {
-    seed?: number;
-    over?: (database: Database) => Pick<Database, "sql">;
-  } = {},
-): Promise<TestLedger> {
+/** A ledger on a database of its own, or on `database`, which the caller disposes of. */
+export async function openTestLedger(options: TestLedgerOptions = {}): Promise<TestLedger> {
   const { seed = 1, over = (database: Database) => database } = options;
-  const database = await openTestDatabase();
+  const owned = options.database === undefined ? await openTestDatabase() : null;
+  const database = options.database ?? owned;
+  assert.ok(database);
   const clock = createTestClock();
   const ids = createIds(clock, seededRandom(seed));
   const ledger = createLedger(over(database), clock, options);
@@ -52,7 +56,7 @@ export async function openTestLedger(
     clock,
     ids,
     openBudget,
-    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => owned?.[Symbol.asyncDispose](),
   };
 
   async function openBudget(fundedNanos: bigint, within: readonly AccountId[] = []) {

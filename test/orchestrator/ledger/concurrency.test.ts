@@ -1,0 +1,139 @@
+/**
+ * Goal: however many callers, ledgers and connections work on a budget at once, exactly what it
+ * covers is admitted, and what is done twice at once is done once.
+ *
+ * Method: ledgers on pools of their own (as other processes would have) are asked everything at
+ * the same time; outcomes are counted, and the books are audited against the transfers.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openPostgresDatabase } from "../../../orchestrator/db/postgres.ts";
+import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
+import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { seededRandom } from "../../../orchestrator/runtime/random.ts";
+import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+
+const CALLERS = 64;
+
+/** Two ledgers that commit in groups, two that do not, on three connections each. */
+async function openLedgers(url: string, clock: { now(): number }) {
+  const opened = await Promise.all(
+    [1, 1, 500, 500].map(async (batchMax) => {
+      const database = await openPostgresDatabase({
+        url,
+        log: createLog("error"),
+        connectionsMax: 3,
+      });
+      return { database, ledger: createLedger(database, clock, { batchMax }) };
+    }),
+  );
+  return {
+    ledgerAt(index: number) {
+      const found = opened[index % opened.length];
+      assert.ok(found !== undefined);
+      return found.ledger;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const { database } of opened) await database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test(`${CALLERS} parallel requests against a budget for K: exactly K are admitted`, async () => {
+  await using fixture = await openTestLedger();
+  const { ids, clock, database } = fixture;
+  await using ledgers = await openLedgers(database.url, clock);
+  for (const covered of [1, 2, 7, 31, 63]) {
+    // Once the trial's own budget is the limit, once the project's around it.
+    for (const limiting of ["budget", "enclosing"]) {
+      const plenty = BigInt(CALLERS * 10);
+      const exact = BigInt(covered * 10 + 9);
+      const { budget: enclosing } = await fixture.openBudget(
+        limiting === "budget" ? plenty : exact,
+      );
+      const { budget, spend } = await fixture.openBudget(limiting === "budget" ? exact : plenty);
+      const outcomes = await Promise.all(
+        Array.from({ length: CALLERS }, (_, index) =>
+          ledgers.ledgerAt(index).reserve({
+            id: ids.next("transfer"),
+            budget,
+            within: [enclosing],
+            spend,
+            amountNanos: 10n,
+            timeoutMs: 1_000,
+          }),
+        ),
+      );
+      const admitted = outcomes.filter(({ outcome }) => outcome === "reserved").length;
+      const refused = outcomes.filter(({ outcome }) => outcome === "insufficient_funds").length;
+      assert.deepEqual({ admitted, refused }, { admitted: covered, refused: CALLERS - covered });
+      const held = amounts(await fixture.ledger.balance(enclosing));
+      assert.equal(held.reservedNanos, BigInt(covered * 10));
+    }
+  }
+  await auditLedger(database);
+});
+
+test("one id sent by everybody at once is reserved once and resolved once", async () => {
+  await using fixture = await openTestLedger();
+  const { ids, clock, database } = fixture;
+  await using ledgers = await openLedgers(database.url, clock);
+  const { budget, spend } = await fixture.openBudget(1_000n);
+  for (let round = 0; round < 10; round++) {
+    const id = ids.next("transfer");
+    const reservation = { id, budget, within: [], spend, amountNanos: 20n, timeoutMs: 1_000 };
+    const reserved = await Promise.all(
+      Array.from({ length: 16 }, (_, index) => ledgers.ledgerAt(index).reserve(reservation)),
+    );
+    assert.deepEqual(count(reserved), { reserved: 1, already_reserved: 15 });
+    const resolved = await Promise.all(
+      Array.from({ length: 16 }, (_, index) => {
+        const ledger = ledgers.ledgerAt(index);
+        const resolution = { id: ids.next("transfer"), pendingId: id };
+        if (index % 2 === 0) return ledger.settle({ ...resolution, amountNanos: 5n });
+        return ledger.release(resolution);
+      }),
+    );
+    const { already_resolved, settled = 0, released = 0 } = count(resolved);
+    assert.deepEqual(
+      { already_resolved, won: settled + released },
+      { already_resolved: 15, won: 1 },
+    );
+  }
+  assert.equal((await fixture.ledger.balance(budget))?.reservedNanos, 0n);
+  await auditLedger(database);
+});
+
+test("ledgers that share accounts in any order neither deadlock nor lose money", async () => {
+  await using fixture = await openTestLedger();
+  const { ids, clock, database } = fixture;
+  await using ledgers = await openLedgers(database.url, clock);
+  const random = seededRandom(7);
+  const budgets = await Promise.all(Array.from({ length: 5 }, () => fixture.openBudget(400n)));
+  const outcomes = await Promise.all(
+    Array.from({ length: 200 }, async (_, index) => {
+      const ledger = ledgers.ledgerAt(index);
+      const [inner, outer] = [random.below(5), random.below(5)];
+      const { budget, spend } = budgets[inner] ?? (await fixture.openBudget(0n));
+      const around = budgets[outer]?.budget;
+      const within = around === undefined || outer === inner ? [] : [around];
+      const id = ids.next("transfer");
+      const amountNanos = BigInt(random.below(40));
+      const result = await ledger.reserve({ id, budget, within, spend, amountNanos, timeoutMs: 1 });
+      if (result.outcome !== "reserved") return result;
+      const resolution = { id: ids.next("transfer"), pendingId: id };
+      if (random.below(3) === 0) return ledger.release(resolution);
+      return ledger.settle({ ...resolution, amountNanos: amountNanos / 2n });
+    }),
+  );
+  const { settled = 0, released = 0, insufficient_funds = 0 } = count(outcomes);
+  assert.equal(settled + released + insufficient_funds, 200);
+  assert.ok(settled > 0 && released > 0 && insufficient_funds > 0);
+  await auditLedger(database);
+});
+
+function count(results: readonly { outcome: string }[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { outcome } of results) counts[outcome] = (counts[outcome] ?? 0) + 1;
+  return counts;
+}
