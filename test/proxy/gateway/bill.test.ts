@@ -1,0 +1,78 @@
+/** Goal: what a call costs follows from what passed, and never exceeds what was held. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import fc from "fast-check";
+import { billCall, type ExchangeFacts } from "../../../proxy/gateway/bill.ts";
+import { inputCost, usageCost } from "../../../proxy/gateway/ceiling.ts";
+import { NO_USAGE } from "../../../proxy/gateway/usage.ts";
+
+const RATES = {
+  inputNanos: 3_000_000n,
+  cacheReadNanos: 300_000n,
+  cacheWriteNanos: 3_750_000n,
+  outputNanos: 15_000_000n,
+};
+const CEILING = { rates: RATES, amountNanos: 10_000n, inputTokens: 1_000, outputTokens: 100 };
+const UNSEEN = { usage: null, isComplete: false, isInvalid: false };
+const NOTHING = { outputTokens: 0, hasOutput: false, error: null };
+
+function bill(facts: Partial<ExchangeFacts>, estimate = NOTHING) {
+  const usual = { wire: "openai.chat", status: 200, ending: "completed", isSent: true } as const;
+  const given = { ...usual, seen: UNSEEN, error: null, ...facts };
+  return billCall(given, CEILING, () => estimate);
+}
+
+test("nothing is paid for what was not sent, not answered, or refused", () => {
+  for (const facts of [
+    { isSent: false, ending: "client_gone" as const, status: null },
+    { status: null, ending: "broken" as const },
+    { status: null, ending: "deadline" as const },
+    { status: 429 },
+    { status: 307 },
+    { ending: "broken" as const },
+  ]) {
+    const { resolution, costNanos } = bill(facts);
+    assert.deepEqual([resolution, costNanos], ["release", 0n], JSON.stringify(facts));
+  }
+});
+
+test("a client that leaves pays for its prompt, and for what it got", () => {
+  const left = { ending: "client_gone" as const };
+  const before = bill({ ...left, status: null });
+  assert.deepEqual([before.resolution, before.costNanos], ["settle", 3_000n]);
+  const during = bill(left, { ...NOTHING, outputTokens: 5, hasOutput: true });
+  assert.deepEqual([during.isEstimated, during.costNanos], [true, 3_075n]);
+});
+
+test("a cut Anthropic stream has its input exactly", () => {
+  const usage = { ...NO_USAGE, inputTokens: 10, outputTokens: 1 };
+  const seen = { usage, isComplete: false, isInvalid: false };
+  const cut = bill({ seen, ending: "broken" }, { ...NOTHING, outputTokens: 4, hasOutput: true });
+  assert.deepEqual(cut.usage, { ...usage, outputTokens: 4 });
+  assert.equal(cut.isEstimated, true);
+});
+
+test("an overrun is settled at the hold and said", () => {
+  const usage = { ...NO_USAGE, outputTokens: 1_000 };
+  const over = bill({ seen: { usage, isComplete: true, isInvalid: false } });
+  assert.equal(over.costNanos, CEILING.amountNanos);
+  assert.match(over.error ?? "", /^overrun: 15000 nanos/);
+});
+
+test("no usage within the ceiling costs more than the ceiling's hold", () => {
+  const tokens = fc.nat(1_000_000);
+  const rate = fc.bigInt({ min: 0n, max: 100_000_000_000n });
+  fc.assert(
+    fc.property(fc.tuple(rate, rate, rate), fc.tuple(tokens, tokens, tokens), (rates, counts) => {
+      const [inputNanos, cacheReadNanos, cacheWriteNanos] = rates;
+      const [inputTokens, cacheReadTokens, cacheWriteTokens] = counts;
+      const all = { inputNanos, cacheReadNanos, cacheWriteNanos, outputNanos: 0n };
+      const usage = { ...NO_USAGE, inputTokens, cacheReadTokens, cacheWriteTokens };
+      const sum = inputTokens + cacheReadTokens + cacheWriteTokens;
+      assert.ok(usageCost(usage, all) <= inputCost("openai.chat", sum, all));
+      const long = { ...usage, longCacheWriteTokens: cacheWriteTokens };
+      assert.ok(usageCost(long, all) <= inputCost("anthropic.messages", sum, all));
+    }),
+    { numRuns: 2_000 },
+  );
+});
