@@ -1,4 +1,4 @@
-/** The scripted model's answer to a request: its script's step, or text where no tools are. Pure. */
+/** The answer to a request: its script's step, or text where no tools are offered. Pure. */
 import {
   type Answer,
   type Block,

@@ -20,8 +20,8 @@ interface ToolTurn {
 }
 
 /** How CLIs begin to report a failed file change, where the protocol has no mark for it. */
-const FAILED_CHANGE =
-  /^\s*(?:error|failed|could not|apply_patch verification failed)\b|^.{0,1000}\bhas not been read\b/i;
+const FAILED_CHANGE = /^\s*(?:error|failed|could not|apply_patch verification failed)\b/i;
+const UNREAD_FILE = /^.{0,1000}\bhas not been read\b/;
 /** A change made by shell: Codex says how its command ended. */
 const FAILED_COMMAND = /^(?:Process exited with code|Exit code:?) [1-9]/m;
 
@@ -69,7 +69,7 @@ function toolTurns(turns: readonly Turn[]): ToolTurn[] {
 }
 
 function saysFailed(text: string): boolean {
-  return FAILED_CHANGE.test(text) || FAILED_COMMAND.test(text);
+  return [FAILED_CHANGE, UNREAD_FILE, FAILED_COMMAND].some((pattern) => pattern.test(text));
 }
 
 /** The part of a tool use's id that all of one answer share (`answer.ts` makes them). */

@@ -1,4 +1,4 @@
-/** Goal: a request is answered by its step, within its limit, and exactly the same way each time. */
+/** Goal: a request is answered by its step, within its limit, and the same way each time. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

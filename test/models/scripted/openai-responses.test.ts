@@ -1,4 +1,4 @@
-/** Goal: the responses protocol, as Codex needs it; see `wire.ts` for what all protocols must do. */
+/** Goal: the responses protocol, as Codex needs it; `wire.ts` is for what all protocols must. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Answer } from "../../../models/scripted/dialect.ts";

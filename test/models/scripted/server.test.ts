@@ -46,7 +46,7 @@ const REQUESTS: readonly (readonly [path: string, body: object])[] = [
 ];
 
 for (const [path, body] of REQUESTS) {
-  test(`${path}: the same request has the same bytes, streamed or not, and is labelled`, async () => {
+  test(`${path}: the same request has the same bytes, and they are labelled`, async () => {
     await using model = await openModel();
     for (const isStream of [false, true]) {
       const answers = [1, 2].map(async () => {
@@ -135,9 +135,7 @@ test("lists its models in either protocol, and counts tokens", async () => {
 
 test("fails with the status, body and headers of a fault, and then answers", async () => {
   await using model = await openModel(
-    faulty(
-      'faults:\n  - { status: 429, headers: { retry-after: "1" } }\n  - { status: 500, body: oh }\n',
-    ),
+    faulty('faults: [{ status: 429, headers: { retry-after: "1" } }, { status: 500, body: oh }]\n'),
   );
   const first = await model.post(CHAT, chatBody());
   assert.deepEqual([first.status, first.headers.get("retry-after")], [429, "1"]);

@@ -124,7 +124,7 @@ test("a shell that takes a list of words gets one", () => {
   });
 });
 
-test("what a schema requires and no operation speaks of is filled with something it accepts", () => {
+test("what a schema requires besides is filled with something it accepts", () => {
   const strict: OfferedTool = {
     ...BASH,
     properties: {
