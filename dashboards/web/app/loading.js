@@ -18,11 +18,13 @@ export function useLoad(load, inputs) {
     }),
   );
   const current = useRef(/** @type {AbortController | null} */ (null));
+  const isAskedAgain = useRef(false);
 
-  const reload = useCallback(async () => {
+  const read = useCallback(async () => {
     current.current?.abort();
     const controller = new AbortController();
     current.current = controller;
+    isAskedAgain.current = false;
     try {
       const data = await load(controller.signal);
       if (!controller.signal.aborted) setState({ data, error: null, isLoading: false });
@@ -30,13 +32,25 @@ export function useLoad(load, inputs) {
       if (controller.signal.aborted) return;
       setState((before) => ({ ...before, error: /** @type {Error} */ (error), isLoading: false }));
     }
+    if (controller.signal.aborted) return;
+    current.current = null;
+    if (isAskedAgain.current) await read();
   }, inputs);
+
+  // What is under way may miss what happened meanwhile, but is shown sooner: read again after it.
+  const reload = useCallback(async () => {
+    if (current.current === null) await read();
+    else isAskedAgain.current = true;
+  }, [read]);
 
   useEffect(() => {
     setState({ data: null, error: null, isLoading: true });
-    void reload();
-    return () => current.current?.abort();
-  }, [reload]);
+    void read();
+    return () => {
+      current.current?.abort();
+      current.current = null;
+    };
+  }, [read]);
 
   const setData = useCallback((/** @type {(data: Data) => Data} */ change) => {
     setState((before) =>

@@ -1,5 +1,6 @@
 /** The web UI's entry: the frame around every page, and which page an address shows. */
 import { html, render, useErrorBoundary } from "/vendor/htm-preact.js";
+import { loadStyle } from "./assets.js";
 import { startLive, useLiveStatus } from "./live.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Skeleton } from "./parts.js";
@@ -84,10 +85,24 @@ function Page({ path, search }) {
   </main>`;
 }
 
-const trialPage = async () => (await import("./trial-page.js")).TrialPage;
-const budgetsPage = async () => (await import("./budgets-page.js")).BudgetsPage;
-const budgetPage = async () => (await import("./budget-page.js")).BudgetPage;
-const doctorPage = async () => (await import("./doctor-page.js")).DoctorPage;
+const trialPage = async () => {
+  const styles = ["trial", "records", "budgets"].map((name) => loadStyle(`/style/${name}.css`));
+  const [{ TrialPage }] = await Promise.all([import("./trial-page.js"), ...styles]);
+  return TrialPage;
+};
+const budgetStyle = () => loadStyle("/style/budgets.css");
+const budgetsPage = async () => {
+  const [{ BudgetsPage }] = await Promise.all([import("./budgets-page.js"), budgetStyle()]);
+  return BudgetsPage;
+};
+const budgetPage = async () => {
+  const [{ BudgetPage }] = await Promise.all([import("./budget-page.js"), budgetStyle()]);
+  return BudgetPage;
+};
+const doctorPage = async () => {
+  const [{ DoctorPage }] = await Promise.all([import("./doctor-page.js"), budgetStyle()]);
+  return DoctorPage;
+};
 
 /** A page whose module is read when it is first shown. @param {{ load: () => Promise<unknown>, [prop: string]: unknown }} props */
 function Lazy({ load, ...props }) {

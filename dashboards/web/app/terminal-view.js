@@ -3,6 +3,7 @@
  * the player, which is loaded when a terminal is first looked at.
  */
 import { html, useEffect, useRef, useState } from "/vendor/htm-preact.js";
+import { loadScript, loadStyle } from "./assets.js";
 import { Empty, Failure, Skeleton } from "./parts.js";
 import { createTerminalFeed, liveDriver, recordingText } from "./terminal-feed.js";
 import { isActive } from "./trial-facts.js";
@@ -110,22 +111,11 @@ function Player({ source, options }) {
   return html`<div class="scroll-x"><div class="terminal" ref=${box}></div></div>`;
 }
 
-/** @type {Promise<(source: unknown, box: HTMLElement, options: unknown) => { dispose: () => void }> | null} */
-let loading = null;
-
-function loadPlayer() {
-  loading ??= new Promise((resolve, reject) => {
-    const style = document.createElement("link");
-    style.rel = "stylesheet";
-    style.href = "/vendor/asciinema-player.css";
-    const script = document.createElement("script");
-    script.src = "/vendor/asciinema-player.js";
-    script.addEventListener("load", () => resolve(globalThis.AsciinemaPlayer.create));
-    script.addEventListener("error", () => {
-      loading = null;
-      reject(new Error("The terminal player could not be loaded"));
-    });
-    document.head.append(style, script);
-  });
-  return loading;
+/** The player's `create`. */
+async function loadPlayer() {
+  await Promise.all([
+    loadStyle("/vendor/asciinema-player.css"),
+    loadScript("/vendor/asciinema-player.js"),
+  ]);
+  return globalThis.AsciinemaPlayer.create;
 }
