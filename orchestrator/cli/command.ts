@@ -66,7 +66,7 @@ export function readArguments(
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
     parsed = parseArgs({
-      args: [...args],
+      args: joinNegatives(args, options),
       allowPositionals: true,
       strict: true,
       options: Object.fromEntries(
@@ -78,7 +78,7 @@ export function readArguments(
     });
   } catch (cause) {
     const [message = ""] = (cause as Error).message.split(/\. To specify|\n/);
-    throw usage(`${message}. See \`autocode ${command.name} --help\``);
+    throw usage(`${message.replace(/\.$/, "")}. See \`autocode ${command.name} --help\``);
   }
   const { values, positionals } = parsed;
   const needed = declared.filter(({ isRequired }) => isRequired);
@@ -91,6 +91,21 @@ export function readArguments(
     throw usage(`unexpected argument "${extra}". Usage: ${usageLine(command)}`);
   }
   return { positionals, options: createValues(options, values) };
+}
+
+/** `--budget -3` is meant as a value, to be refused as one: `parseArgs` takes it for an option. */
+function joinNegatives(
+  args: readonly string[],
+  options: Readonly<Record<string, Option>>,
+): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const last = joined.at(-1);
+    const isOption = last?.startsWith("--") && options[last.slice(2)]?.type === "string";
+    if (isOption && /^-\d/.test(arg)) joined[joined.length - 1] = `${last}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 function createValues(

@@ -123,7 +123,7 @@ export function adviceFor({ id, state, reason }: Trial): string | null {
     const how = `\`autocode budget topup ${id} <amount>\`, then \`autocode trial resume ${id}\``;
     return `${reason ?? "The budget is exhausted"}. Its workspace is kept: ${how}`;
   }
-  return reason;
+  return state === "succeeded" ? null : reason;
 }
 
 function onInterrupts(

@@ -95,8 +95,9 @@ export function inputTokens(usage: Trial["usage"]): number {
 /** 999, 12.3k, 4.56M: a count of tokens for a narrow column. */
 export function compact(count: number): string {
   if (count < 1000) return String(count);
-  const [scaled, unit] = count < 1_000_000 ? [count / 1000, "k"] : [count / 1_000_000, "M"];
-  return `${scaled.toPrecision(3).replace(/e\+3$/, "000")}${unit}`;
+  // 999,500 would round to 1000k.
+  const [scaled, unit] = count < 999_500 ? [count / 1000, "k"] : [count / 1_000_000, "M"];
+  return `${scaled.toPrecision(3)}${unit}`;
 }
 
 export function duration(ms: number | null): string {

@@ -2,11 +2,15 @@
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Budget, BudgetList, Statement, StatementLine } from "../../contract/budgets.ts";
+import type { ProjectList } from "../../contract/projects.ts";
+import type { Client } from "../client.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { amountOption, shownAmount } from "../defaults.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
+import type { Column } from "../print.ts";
 import { balanceLines } from "../tables.ts";
 
+const DATE = /^\d{4}-\d{2}-\d{2}(T\S+)?$/;
 const NAME = { name: "project|trial", isRequired: true };
 
 export const budgetShow: Command = {
@@ -19,7 +23,7 @@ export const budgetShow: Command = {
     if (name === undefined) {
       const { budgets } = await client.get<BudgetList>("budgets");
       if (options.flag("json")) print.json(budgets);
-      else print.table(BALANCE_COLUMNS, budgets);
+      else print.table(await balanceColumns(client), budgets);
       return EXIT.done;
     }
     const budget = await client.get<Budget>(`budgets/${encodeURIComponent(name)}`);
@@ -112,7 +116,9 @@ export const budgetExport: Command = {
     const query = new URLSearchParams({ format });
     for (const name of ["since", "until"]) {
       const value = options.text(name);
-      if (value !== undefined) query.set(name, value);
+      if (value === undefined) continue;
+      if (!DATE.test(value)) throw usage(`--${name}: "${value}" is no day such as 2026-11-21`);
+      query.set(name, value);
     }
     const client = await connect();
     const text = await client.text(`budgets/${encodeURIComponent(project)}/export?${query}`);
@@ -128,11 +134,23 @@ export const budgetExport: Command = {
   },
 };
 
-const BALANCE_COLUMNS = [
-  { title: "budget", value: ({ owner }: Budget) => owner, shrinks: true },
-  ...(["funded", "reserved", "spent", "available"] as const).map((title) => ({
+/** A budget's owner is an id on the wire; people know their projects by name. */
+async function balanceColumns(client: Client): Promise<Column<Budget>[]> {
+  const { projects } = await client.get<ProjectList>("projects");
+  const names = new Map(projects.map(({ id, name }) => [`project/${id}`, name]));
+  const amount = (title: "reserved" | "spent" | "available"): Column<Budget> => ({
     title,
-    value: ({ balance }: Budget) => shownAmount(balance[`${title}_nanos`], balance.currency),
-    align: "right" as const,
-  })),
-];
+    value: ({ balance }) => shownAmount(balance[`${title}_nanos`], balance.currency),
+    align: "right",
+  });
+  return [
+    {
+      title: "budget",
+      value: ({ owner }) => names.get(owner) ?? owner.replace(/^[a-z]+\//, ""),
+      shrinks: true,
+    },
+    amount("reserved"),
+    amount("spent"),
+    amount("available"),
+  ];
+}
