@@ -11,7 +11,8 @@ import { type EpochMs, rfc3339 } from "../../orchestrator/runtime/clock.ts";
 import type { Ids } from "../../orchestrator/runtime/ids.ts";
 
 /** Marks the page when any of it is ever taken for markup. */
-export const MARKUP = `<img src=x onerror="globalThis.wasRun=true"><script>globalThis.wasRun=true</script>`;
+export const MARKUP =
+  `<img src=x onerror="globalThis.wasRun=true">` + `<script>globalThis.wasRun=true</script>`;
 
 export function balance(fundedNanos: bigint, spentNanos: bigint, reservedNanos = 0n): Balance {
   return {
@@ -174,7 +175,7 @@ export function story(trialId: string, startedMs: EpochMs): TrialEvent[] {
       3_900,
       "agent.reasoning",
       {
-        text: "The failing test expects ISO weeks to roll over at the year’s end.\nLook at parseWeek first.",
+        text: "The test expects week 53 to end with the year.\nLook at parseWeek first.",
       },
     ],
     [

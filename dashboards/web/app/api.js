@@ -58,7 +58,9 @@ export function query(values) {
 /**
  * @param {string} method
  * @param {string} path
- * @param {{ accept: string, body?: unknown, idempotencyKey?: string, signal?: AbortSignal }} options
+ * @param {{
+ *   accept: string, body?: unknown, idempotencyKey?: string, signal?: AbortSignal,
+ * }} options
  */
 async function request(method, path, { accept, body, idempotencyKey, signal }) {
   /** @type {Record<string, string>} */

@@ -22,7 +22,11 @@ export function ArtefactsView({ trial }) {
   /** @type {Artefact[]} */
   const newest = newestOfName(found.data.artefacts);
   return html`
-    ${newest.length === 0 && html`<${Empty} title=${isActive(trial) ? "Nothing collected yet" : "It left nothing behind"} />`}
+    ${
+      newest.length === 0 &&
+      html`<${Empty}
+      title=${isActive(trial) ? "Nothing collected yet" : "It left nothing behind"} />`
+    }
     ${
       newest.length > 0 &&
       html`<ul class="card artefacts">
@@ -47,7 +51,11 @@ export function ArtefactsView({ trial }) {
   `;
 }
 
-/** The download's address names no allocation: it gives the newest. @param {Artefact[]} artefacts */
+/**
+ * The download's address names no allocation: it gives the newest.
+ *
+ * @param {Artefact[]} artefacts
+ */
 function newestOfName(artefacts) {
   /** @type {Map<string, Artefact>} */
   const byName = new Map();

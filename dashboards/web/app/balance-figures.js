@@ -14,7 +14,11 @@ export function BalanceFigures({ balance }) {
   return html`<dl class="figures balance">
     ${parts.map(
       ({ name, nanos, mark }) => html`<div key=${name}>
-        <dt>${mark !== "" && html`<span class=${`key ${mark}`} aria-hidden="true"></span>`}${name}</dt>
+        <dt>${
+          mark !== "" &&
+          html`<span class=${`key ${mark}`} aria-hidden="true">
+          </span>`
+        }${name}</dt>
         <dd><${Money} nanos=${nanos} currency=${currency} /></dd>
       </div>`,
     )}

@@ -38,7 +38,12 @@ export function BudgetPage({ name }) {
   );
   if (project.data === null) {
     return html`<main class="page">
-      ${project.error ? html`<${Failure} error=${project.error} onRetry=${project.reload} />` : html`<${Skeleton} lines=${6} label="Loading the budget" />`}
+      ${
+        project.error
+          ? html`<${Failure} error=${project.error}
+        onRetry=${project.reload} />`
+          : html`<${Skeleton} lines=${6} label="Loading the budget" />`
+      }
     </main>`;
   }
   const onFunded = () => {
@@ -51,7 +56,8 @@ export function BudgetPage({ name }) {
         <p class="crumbs"><a href="/budgets">Budgets</a> <span aria-hidden="true">/</span></p>
         <h1>${name}</h1>
       </div>
-      <a class="button" href=${`/api/v1/budgets/${encoded}/export?format=csv`} download=${`${name}-spend.csv`}><${Icon} name="download" />Export CSV</a>
+      <a class="button" href=${`/api/v1/budgets/${encoded}/export?format=csv`}
+        download=${`${name}-spend.csv`}><${Icon} name="download" />Export CSV</a>
     </div>
     ${project.error && html`<${Failure} error=${project.error} onRetry=${project.reload} />`}
     <${Overview} project=${project.data} onFunded=${onFunded} />
@@ -105,7 +111,12 @@ function StatementLines({ name, statement }) {
   return html`<section aria-label="Statement">
     <h2 class="section-title">Statement</h2>
     ${statement.error && html`<${Failure} error=${statement.error} onRetry=${statement.reload} />`}
-    ${data === null && statement.error === null && html`<${Skeleton} lines=${6} label="Loading the statement" />`}
+    ${
+      data === null &&
+      statement.error === null &&
+      html`<${Skeleton} lines=${6}
+      label="Loading the statement" />`
+    }
     ${data?.lines.length === 0 && html`<${Empty} title="Nothing has moved yet" />`}
     ${data !== null && data.lines.length > 0 && html`<${LineTable} statement=${data} />`}
     ${error && html`<${Failure} error=${error} onRetry=${more} />`}
@@ -113,7 +124,8 @@ function StatementLines({ name, statement }) {
       data !== null &&
       data.next_cursor !== null &&
       html`<p class="more">
-        <button type="button" class="button" disabled=${isReading} onClick=${more}>${isReading ? "Loading…" : "Show older lines"}</button>
+        <button type="button" class="button" disabled=${isReading}
+          onClick=${more}>${isReading ? "Loading…" : "Show older lines"}</button>
         <span class="muted">${formatCount(data.lines.length)} shown</span>
       </p>`
     }
@@ -141,9 +153,12 @@ function LineTable({ statement }) {
         (line) => html`<tr role="row" key=${line.transfer_id}>
           <td role="cell" class="s-at num"><${Time} at=${line.at} /></td>
           <td role="cell" class="s-reason">${asWords(line.reason)}</td>
-          <td role="cell" class="s-kind"><span class="tag" title=${line.kind}>${KINDS[line.kind] ?? asWords(line.kind)}</span></td>
-          <td role="cell" class="s-from mono"><span>${line.debit}</span> <span class="muted" aria-label="to">→</span> <span>${line.credit}</span></td>
-          <td role="cell" class="s-amount num"><${Money} nanos=${line.amount_nanos} currency=${currency} decimals=${decimals} isBare /></td>
+          <td role="cell" class="s-kind"><span class="tag"
+            title=${line.kind}>${KINDS[line.kind] ?? asWords(line.kind)}</span></td>
+          <td role="cell" class="s-from mono"><span>${line.debit}</span> <span class="muted"
+            aria-label="to">→</span> <span>${line.credit}</span></td>
+          <td role="cell" class="s-amount num"><${Money} nanos=${line.amount_nanos}
+            currency=${currency} decimals=${decimals} isBare /></td>
         </tr>`,
       )}
     </tbody>

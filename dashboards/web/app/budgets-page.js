@@ -23,9 +23,21 @@ export function BudgetsPage() {
   return html`<main class="page">
     <div class="page-head"><h1>Budgets</h1></div>
     ${projects.error && html`<${Failure} error=${projects.error} onRetry=${projects.reload} />`}
-    ${projects.data === null && projects.error === null && html`<${Skeleton} lines=${5} label="Loading budgets" />`}
-    ${projects.data?.projects.length === 0 && html`<${Empty} title="No projects yet"><p>A project and its budget are made from its file, <code>autocode.yaml</code>.</p><//>`}
-    ${projects.data?.projects.map((project) => html`<${ProjectBudget} key=${project.id} project=${project} />`)}
+    ${
+      projects.data === null &&
+      projects.error === null &&
+      html`<${Skeleton} lines=${5}
+      label="Loading budgets" />`
+    }
+    ${
+      projects.data?.projects.length === 0 &&
+      html`<${Empty} title="No projects yet">
+      <p>A project and its budget are made from its file, <code>autocode.yaml</code>.</p><//>`
+    }
+    ${projects.data?.projects.map(
+      (project) => html`<${ProjectBudget} key=${project.id}
+      project=${project} />`,
+    )}
   </main>`;
 }
 
@@ -33,17 +45,26 @@ export function BudgetsPage() {
 function ProjectBudget({ project }) {
   const { balance, today } = project;
   const count = Object.values(project.trial_counts).reduce((sum, each) => sum + each, 0);
+  const facts = [
+    `${formatCount(count)} ${count === 1 ? "trial" : "trials"}`,
+    `at most ${formatMoney(project.per_trial_nanos, project.currency)} a trial`,
+  ];
   return html`<section class="card budget" aria-label=${`Budget of ${project.name}`}>
     <header class="budget-head">
-      <h2><a class="row-link" href=${`/budgets/${encodeURIComponent(project.name)}`}>${project.name}</a></h2>
-      <p class="muted">${formatCount(count)} ${count === 1 ? "trial" : "trials"} · at most ${formatMoney(project.per_trial_nanos, project.currency)} a trial</p>
+      <h2><a class="row-link"
+        href=${`/budgets/${encodeURIComponent(project.name)}`}>${project.name}</a></h2>
+      <p class="muted">${facts.join(" · ")}</p>
     </header>
     <${BalanceBar} balance=${balance} label=${`Budget of ${project.name}`} />
     <${BalanceFigures} balance=${balance} />
     ${
       today !== null &&
-      html`<p class="today-line"><span>Today</span> <${BalanceBar} balance=${today} label="Today’s allowance" isThin />
-        <span class="muted num">${formatMoney(today.available_nanos, today.currency)} of ${formatMoney(today.funded_nanos, today.currency)} left</span></p>`
+      html`<p class="today-line"><span>Today</span> <${BalanceBar} balance=${today}
+        label="Today’s allowance" isThin />
+        <span class="muted num">
+          ${formatMoney(today.available_nanos, today.currency)}
+          ${` of ${formatMoney(today.funded_nanos, today.currency)} left`}
+        </span></p>`
     }
   </section>`;
 }

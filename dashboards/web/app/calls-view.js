@@ -44,6 +44,7 @@ function CallTable({ calls, trial }) {
   const decimals = columnDecimals(costs, currency);
   const mostNanos = costs.reduce((most, cost) => (BigInt(cost) > most ? BigInt(cost) : most), 0n);
   const startMs = Date.parse(trial.started_at ?? trial.created_at);
+  const title = `Total of ${formatCount(calls.length)} ${calls.length === 1 ? "call" : "calls"}`;
   return html`<div class="card"><table class="calls" role="table">
     <caption class="unseen">Model calls of the trial, costs in ${currency}</caption>
     <thead role="rowgroup"><tr role="row">
@@ -64,34 +65,55 @@ function CallTable({ calls, trial }) {
       })}
     </tbody>
     <tfoot role="rowgroup"><tr role="row">
-      <th role="rowheader" scope="row" class="k-model" colspan="4">Total of ${formatCount(calls.length)} ${calls.length === 1 ? "call" : "calls"}</th>
-      <td role="cell" class="k-in num" data-label="in">${formatCount(sum(calls, ({ usage }) => inputTokens(usage)))}</td>
-      <td role="cell" class="k-cached num" data-label="cached">${formatCount(sum(calls, ({ usage }) => usage.cache_read_tokens))}</td>
-      <td role="cell" class="k-out num" data-label="out">${formatCount(sum(calls, ({ usage }) => usage.output_tokens))}</td>
-      <td role="cell" class="k-cost num"><${Money} nanos=${totalNanos} currency=${currency} decimals=${decimals} isBare /></td>
+      <th role="rowheader" scope="row" class="k-model"
+        colspan="4">${title}</th>
+      <td role="cell" class="k-in num"
+        data-label="in">${formatCount(sum(calls, ({ usage }) => inputTokens(usage)))}</td>
+      <td role="cell" class="k-cached num"
+        data-label="cached">${formatCount(sum(calls, ({ usage }) => usage.cache_read_tokens))}</td>
+      <td role="cell" class="k-out num"
+        data-label="out">${formatCount(sum(calls, ({ usage }) => usage.output_tokens))}</td>
+      <td role="cell" class="k-cost num"><${Money} nanos=${totalNanos} currency=${currency}
+        decimals=${decimals} isBare /></td>
     </tr></tfoot>
   </table></div>`;
 }
 
 /**
- * @param {{ call: Call, share: number, decimals: number, currency: string, startMs: number, isScripted: boolean }} props
+ * @param {{
+ *   call: Call, share: number, decimals: number, currency: string, startMs: number,
+ *   isScripted: boolean,
+ * }} props
  */
 function CallRow({ call, share, decimals, currency, startMs, isScripted }) {
   const { usage } = call;
+  const { cache_read_tokens: cached, reasoning_tokens: reasoned } = usage;
+  const reasoning = reasoned > 0 ? `${formatCount(reasoned)} of reasoning` : "";
+  const firstByte =
+    call.first_byte_ms === null ? "" : `first byte after ${formatDuration(call.first_byte_ms)}`;
   const isBad = call.status >= 400 || call.error !== null;
   return html`<tr role="row">
-    <td role="cell" class="k-at num"><${Time} at=${call.started_at} text=${formatOffset(Date.parse(call.started_at) - startMs)} /></td>
+    <td role="cell" class="k-at num"><${Time} at=${call.started_at}
+      text=${formatOffset(Date.parse(call.started_at) - startMs)} /></td>
     <td role="cell" class="k-model">
       <span class="call-model">${call.model}</span> <span class="tag">${call.side}</span>
       ${(isScripted || call.provider === "scripted") && html` <${ScriptedLabel} />`}
-      ${call.is_estimated && html` <span class="tag warn" title="The model server sent no usage: counted by autocode">estimated</span>`}
+      ${
+        call.is_estimated &&
+        html` <span class="tag warn"
+        title="The model server sent no usage: counted by autocode">estimated</span>`
+      }
       ${call.error !== null && html`<p class="call-error">${asWords(call.error)}</p>`}
     </td>
-    <td role="cell" class="k-status"><span class=${isBad ? "bad-text num" : "num muted"}>${call.status}</span></td>
-    <td role="cell" class="k-time num" title=${call.first_byte_ms === null ? "" : `first byte after ${formatDuration(call.first_byte_ms)}`}>${formatDuration(call.duration_ms)}</td>
+    <td role="cell" class="k-status"><span
+      class=${isBad ? "bad-text num" : "num muted"}>${call.status}</span></td>
+    <td role="cell" class="k-time num"
+      title=${firstByte}>${formatDuration(call.duration_ms)}</td>
     <td role="cell" class="k-in num" data-label="in">${formatCount(inputTokens(usage))}</td>
-    <td role="cell" class="k-cached num muted" data-label="cached">${usage.cache_read_tokens === 0 ? "–" : formatCount(usage.cache_read_tokens)}</td>
-    <td role="cell" class="k-out num" data-label="out" title=${usage.reasoning_tokens > 0 ? `${formatCount(usage.reasoning_tokens)} of reasoning` : ""}>${formatCount(usage.output_tokens)}</td>
+    <td role="cell" class="k-cached num muted"
+      data-label="cached">${cached === 0 ? "–" : formatCount(cached)}</td>
+    <td role="cell" class="k-out num" data-label="out"
+      title=${reasoning}>${formatCount(usage.output_tokens)}</td>
     <td role="cell" class="k-cost num">
       <${Money} nanos=${call.cost_nanos} currency=${currency} decimals=${decimals} isBare />
       <span class="share" aria-hidden="true"><span style=${{ width: `${share}%` }}></span></span>

@@ -34,7 +34,8 @@ export function DiffView({ trial }) {
       <span>${formatCount(files.length)} ${files.length === 1 ? "file" : "files"} changed</span>
       <span class="plus num">+${formatCount(added)}</span>
       <span class="minus num">−${formatCount(removed)}</span>
-      <a class="button quiet" href=${`/api/v1/trials/${encodeURIComponent(trial.id)}/artefacts/changes.patch`} download>
+      <a class="button quiet"
+        href=${`/api/v1/trials/${encodeURIComponent(trial.id)}/artefacts/changes.patch`} download>
         <${Icon} name="download" />Patch
       </a>
     </div>
@@ -51,16 +52,27 @@ function File({ file }) {
   const count = file.hunks.reduce((sum, { lines }) => sum + lines.length, 0);
   const [isOpen, setOpen] = useState(count <= LINES_OPEN);
   const slash = file.path.lastIndexOf("/") + 1;
-  return html`<details class="card diff-file" open=${isOpen} onToggle=${(event) => setOpen(event.currentTarget.open)}>
+  const folder = visible(file.path.slice(0, slash));
+  const name = visible(file.path.slice(slash));
+  return html`<details class="card diff-file" open=${isOpen}
+    onToggle=${(event) => setOpen(event.currentTarget.open)}>
     <summary>
       <${Icon} name="arrow" />
-      <span class="diff-path"><span class="muted">${visible(file.path.slice(0, slash))}</span>${visible(file.path.slice(slash))}</span>
+      <span class="diff-path"><span class="muted">${folder}</span>${name}</span>
       ${file.change !== "changed" && html`<span class="tag">${file.change}</span>`}
       <span class="plus num">+${formatCount(file.added)}</span>
       <span class="minus num">−${formatCount(file.removed)}</span>
     </summary>
-    ${file.formerPath !== null && html`<p class="diff-note muted">from ${visible(file.formerPath)}</p>`}
-    ${file.isBinary && html`<p class="diff-note muted">A binary file: download the patch to see it.</p>`}
+    ${
+      file.formerPath !== null &&
+      html`<p
+      class="diff-note muted">from ${visible(file.formerPath)}</p>`
+    }
+    ${
+      file.isBinary &&
+      html`<p
+      class="diff-note muted">A binary file: download the patch to see it.</p>`
+    }
     ${isOpen && file.hunks.length > 0 && html`<${Hunks} file=${file} />`}
   </details>`;
 }
@@ -73,13 +85,19 @@ function Hunks({ file }) {
     room -= lines.length;
     if (drawn.length === 0) return [];
     return [
-      html`<tr class="hunk" key=${`h${index}`}><td colspan="3">${heading === "" ? "···" : `··· ${visible(heading)}`}</td></tr>`,
+      html`<tr class="hunk" key=${`h${index}`}><td
+        colspan="3">${heading === "" ? "···" : `··· ${visible(heading)}`}</td></tr>`,
       ...drawn.map((line, at) => html`<${Line} key=${`${index}.${at}`} line=${line} />`),
     ];
   });
-  return html`<div class="scroll-x" tabindex="0" role="region" aria-label=${`Changes of ${file.path}`}>
+  return html`<div class="scroll-x" tabindex="0" role="region"
+    aria-label=${`Changes of ${file.path}`}>
     <table class="diff"><tbody>${rows}</tbody></table>
-    ${room < 0 && html`<p class="diff-note muted">${formatCount(-room)} more lines: download the patch to see them.</p>`}
+    ${
+      room < 0 &&
+      html`<p
+      class="diff-note muted">${formatCount(-room)} more lines: download the patch to see them.</p>`
+    }
   </div>`;
 }
 
@@ -91,6 +109,7 @@ function Line({ line }) {
   return html`<tr class=${line.kind}>
     <td class="ln" data-line=${line.before ?? ""}></td>
     <td class="ln" data-line=${line.after ?? ""}></td>
-    <td class="lt"><span class="sign" aria-label=${SPOKEN[line.kind]}>${SIGNS[line.kind]}</span>${visible(line.text)}</td>
+    <td class="lt"><span class="sign"
+      aria-label=${SPOKEN[line.kind]}>${SIGNS[line.kind]}</span>${visible(line.text)}</td>
   </tr>`;
 }

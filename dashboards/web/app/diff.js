@@ -107,7 +107,11 @@ function emptyFile(path) {
   return { path, formerPath: null, change: "changed", isBinary: false, ...counts, hunks: [] };
 }
 
-/** `diff --git a/x b/x`: both halves name one file, which is how a path with spaces is told. @param {string} line */
+/**
+ * `diff --git a/x b/x`: both halves name one file, which is how a path with spaces is told.
+ *
+ * @param {string} line
+ */
 function gitPath(line) {
   const names = line.slice("diff --git ".length);
   const half = names.slice((names.length + 1) / 2);

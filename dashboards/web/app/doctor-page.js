@@ -19,7 +19,8 @@ export function DoctorPage() {
   return html`<main class="page">
     <div class="page-head">
       <h1>Doctor</h1>
-      <button type="button" class="button" disabled=${report.isLoading} onClick=${() => void report.reload()}>Check again</button>
+      <button type="button" class="button" disabled=${report.isLoading}
+        onClick=${() => void report.reload()}>Check again</button>
     </div>
     ${error && html`<${Failure} error=${error} onRetry=${report.reload} />`}
     ${data === null && error === null && html`<${Skeleton} lines=${6} label="Checking" />`}
@@ -36,17 +37,24 @@ function Findings({ findings }) {
     <p class="doctor-sum">
       ${ORDER.filter((status) => counts[status] !== undefined).map(
         (status) =>
-          html`<span class=${`finding-status ${status}`}>${counts[status].length} ${LOOKS[status].word}</span>`,
+          html`<span class=${`finding-status ${status}`}>
+            ${`${counts[status].length} ${LOOKS[status].word}`}
+          </span>`,
       )}
     </p>
     <ul class="card findings">
       ${worstFirst.map(
         ({ part, status, detail, next_step }) => html`<li key=${part} class=${status}>
-          <span class=${`finding-icon ${status}`} title=${LOOKS[status].word}><${Icon} name=${LOOKS[status].icon} /><span class="unseen">${LOOKS[status].word}</span></span>
+          <span class=${`finding-icon ${status}`} title=${LOOKS[status].word}><${Icon}
+            name=${LOOKS[status].icon} /><span class="unseen">${LOOKS[status].word}</span></span>
           <div>
             <strong>${part}</strong>
             <p>${detail}</p>
-            ${next_step !== null && html`<p class="next-step"><span class="muted">Next: </span>${next_step}</p>`}
+            ${
+              next_step !== null &&
+              html`<p class="next-step"><span
+              class="muted">Next: </span>${next_step}</p>`
+            }
           </div>
         </li>`,
       )}

@@ -59,7 +59,10 @@ const TEXTS = {
     kind: "money",
     tone: "bad",
     title: "The allowance is exhausted",
-    detail: `the next call may cost ${money(required_nanos, currency)}, ${money(available_nanos, currency)} is left`,
+    detail: joined([
+      `the next call may cost ${money(required_nanos, currency)}`,
+      `${money(available_nanos, currency)} is left`,
+    ]),
   }),
   "call.settled": ({ model, side, input_tokens, output_tokens, cost_nanos }) => ({
     kind: "money",

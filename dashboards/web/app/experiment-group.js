@@ -15,8 +15,8 @@ const ROWS_SHOWN = 12;
 const MARKS_SHOWN = 12;
 
 /**
- * @param {{ experiment: Experiment, trials: Trial[], nowMs: number }} props `trials`: those that fit
- *   the filter
+ * @param {{ experiment: Experiment, trials: Trial[], nowMs: number }} props
+ *   `trials`: those that fit the filter
  */
 export function ExperimentGroup({ experiment, trials, nowMs }) {
   const [isOpen, setOpen] = useState(trials.length <= ROWS_SHOWN);
@@ -28,22 +28,32 @@ export function ExperimentGroup({ experiment, trials, nowMs }) {
       <div class="experiment-name">
         <h2>${experiment.name}</h2>
         <p class="muted">
-          Experiment in ${experiment.project} · <${Time} at=${experiment.created_at} /> · seed ${experiment.seed}
+          Experiment in ${experiment.project} · <${Time} at=${experiment.created_at} />
+          ${` · seed ${experiment.seed}`}
           ${experiment.assignment === "random" && " · random assignment"}
         </p>
       </div>
       <dl class="figures">
-        <div><dt>Passed</dt><dd>${formatCount(totals.passed)}<span class="of"> / ${formatCount(total)}</span></dd></div>
-        <div><dt>Ended</dt><dd>${formatCount(totals.ended)}<span class="of"> / ${formatCount(total)}</span></dd></div>
-        <div><dt>Cost</dt><dd><${Money} nanos=${totals.spentNanos} currency=${experiment.currency} /></dd></div>
+        <div><dt>Passed</dt><dd>${formatCount(totals.passed)}<span
+          class="of"> / ${formatCount(total)}</span></dd></div>
+        <div><dt>Ended</dt><dd>${formatCount(totals.ended)}<span
+          class="of"> / ${formatCount(total)}</span></dd></div>
+        <div><dt>Cost</dt><dd><${Money} nanos=${totals.spentNanos}
+          currency=${experiment.currency} /></dd></div>
       </dl>
     </header>
     <${Matrix} trials=${experiment.trials} currency=${experiment.currency} />
-    <button type="button" class="fold" aria-expanded=${isOpen} aria-controls=${rowsId} onClick=${() => setOpen(!isOpen)}>
-      <${Icon} name="arrow" />${formatCount(trials.length)} ${trials.length === 1 ? "trial" : "trials"}
+    <button type="button" class="fold" aria-expanded=${isOpen} aria-controls=${rowsId}
+      onClick=${() => setOpen(!isOpen)}>
+      <${Icon}
+        name="arrow" />${formatCount(trials.length)} ${trials.length === 1 ? "trial" : "trials"}
     </button>
     <div id=${rowsId} hidden=${!isOpen}>
-      ${isOpen && html`<${TrialTable} trials=${trials} nowMs=${nowMs} caption=${`Trials of ${experiment.name}`} />`}
+      ${
+        isOpen &&
+        html`<${TrialTable} trials=${trials} nowMs=${nowMs}
+        caption=${`Trials of ${experiment.name}`} />`
+      }
     </div>
   </section>`;
 }
@@ -55,13 +65,15 @@ function Matrix({ trials, currency }) {
   const spent = cells.flat().map((cell) => totalsOf(cell).spentNanos);
   const decimals = columnDecimals(spent, currency);
   const scripted = new Set(trials.filter((trial) => trial.is_scripted).map(({ pair }) => pair));
-  return html`<div class="scroll-x" tabindex="0" role="group" aria-label="Verdicts by agent and model pair">
+  return html`<div class="scroll-x" tabindex="0" role="group"
+    aria-label="Verdicts by agent and model pair">
     <table class="matrix">
       <thead>
         <tr>
           <td></td>
           ${pairs.map((pair) => {
-            return html`<th scope="col">${pair}${scripted.has(pair) && html` <${ScriptedLabel} />`}</th>`;
+            return html`<th
+              scope="col">${pair}${scripted.has(pair) && html` <${ScriptedLabel} />`}</th>`;
           })}
         </tr>
       </thead>
@@ -69,7 +81,10 @@ function Matrix({ trials, currency }) {
         ${agents.map(
           (agent, row) => html`<tr>
             <th scope="row">${agent}</th>
-            ${cells[row]?.map((cell) => html`<${Cell} trials=${cell} currency=${currency} decimals=${decimals} />`)}
+            ${cells[row]?.map(
+              (cell) => html`<${Cell} trials=${cell} currency=${currency}
+              decimals=${decimals} />`,
+            )}
           </tr>`,
         )}
       </tbody>
@@ -84,7 +99,10 @@ function Cell({ trials, currency, decimals }) {
   return html`<td>
     ${
       trials.length <= MARKS_SHOWN &&
-      html`<span class="marks">${trials.map((trial) => html`<${Mark} key=${trial.id} trial=${trial} />`)}</span>`
+      html`<span class="marks">${trials.map(
+        (trial) => html`<${Mark} key=${trial.id}
+        trial=${trial} />`,
+      )}</span>`
     }
     <span class="cell-figures">
       <span>${passed}/${trials.length} passed</span>
@@ -97,7 +115,8 @@ function Cell({ trials, currency, decimals }) {
 function Mark({ trial }) {
   const said = `${trial.task}, attempt ${trial.attempt}: ${trial.verdict ?? trial.state}`;
   const icon = { passed: "check", failed: "cross", error: "bang" }[trial.verdict ?? ""];
-  return html`<a class=${`mark ${toneOf(trial)}`} href=${`/trials/${trial.id}`} title=${said} aria-label=${said}>
+  return html`<a class=${`mark ${toneOf(trial)}`} href=${`/trials/${trial.id}`} title=${said}
+    aria-label=${said}>
     ${icon !== undefined && html`<${Icon} name=${icon} />`}
   </a>`;
 }

@@ -32,7 +32,8 @@ function App() {
   return html`
     <a class="skip" href="#content">Skip to content</a>
     <${TopBar} path=${path} />
-    <div id="content" tabindex="-1"><${Guarded} key=${path.split("/", 3).join("/")} path=${path} search=${search} /></div>
+    <div id="content" tabindex="-1"><${Guarded} key=${path.split("/", 3).join("/")} path=${path}
+      search=${search} /></div>
   `;
 }
 
@@ -54,12 +55,17 @@ function TopBar({ path }) {
             html`<a href=${href} aria-current=${isHere(path) ? "page" : undefined}>${title}</a>`,
         )}
       </nav>
-      <span class=${`live ${status}`} role="status"><span class="dot"></span><span class="live-text">${LIVE_TEXT[status]}</span></span>
+      <span class=${`live ${status}`} role="status"><span class="dot"></span><span
+        class="live-text">${LIVE_TEXT[status]}</span></span>
     </div>
   </header>`;
 }
 
-/** A page that fails in drawing says so instead of leaving a blank one. @param {{ path: string, search: URLSearchParams }} props */
+/**
+ * A page that fails in drawing says so instead of leaving a blank one.
+ *
+ * @param {{ path: string, search: URLSearchParams }} props
+ */
 function Guarded({ path, search }) {
   const [error, reset] = useErrorBoundary();
   if (error) {
@@ -104,7 +110,11 @@ const doctorPage = async () => {
   return DoctorPage;
 };
 
-/** A page whose module is read when it is first shown. @param {{ load: () => Promise<unknown>, [prop: string]: unknown }} props */
+/**
+ * A page whose module is read when it is first shown.
+ *
+ * @param {{ load: () => Promise<unknown>, [prop: string]: unknown }} props
+ */
 function Lazy({ load, ...props }) {
   const { data, error, reload } = useLoad(async () => ({ page: await load() }), [load]);
   if (error) return html`<main class="page"><${Failure} error=${error} onRetry=${reload} /></main>`;

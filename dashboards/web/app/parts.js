@@ -20,7 +20,8 @@ const ICONS = {
 
 /** @param {{ name: keyof typeof ICONS }} props */
 export function Icon({ name }) {
-  return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
+  return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} />
+    </svg>`;
 }
 
 /** @param {{ verdict: "passed" | "failed" | "error" | null }} props */
@@ -93,7 +94,11 @@ export function Skeleton({ lines = 4, label = "Loading" }) {
   </div>`;
 }
 
-/** Nothing to show, and what to do about it. @param {{ title: string, children?: unknown }} props */
+/**
+ * Nothing to show, and what to do about it.
+ *
+ * @param {{ title: string, children?: unknown }} props
+ */
 export function Empty({ title, children }) {
   return html`<div class="empty"><p class="empty-title">${title}</p>${children}</div>`;
 }
@@ -111,7 +116,11 @@ export function Failure({ error, onRetry }) {
       <strong>${title}</strong>
       <p>${error.message}</p>
     </div>
-    ${onRetry && html`<button type="button" class="button" onClick=${() => onRetry()}>Try again</button>`}
+    ${
+      onRetry &&
+      html`<button type="button" class="button"
+      onClick=${() => onRetry()}>Try again</button>`
+    }
   </div>`;
 }
 

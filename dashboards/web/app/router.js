@@ -46,7 +46,11 @@ export function followLinks() {
   });
 }
 
-/** `/trials/<id>` for each of its tabs: changing tabs keeps the place on the page. @param {string} path */
+/**
+ * `/trials/<id>` for each of its tabs: changing tabs keeps the place on the page.
+ *
+ * @param {string} path
+ */
 function viewOf(path) {
   return path.split("/").slice(0, 3).join("/");
 }

@@ -8,7 +8,11 @@
  * @property {(error: Error) => void} [onError] the stream was refused
  */
 
-/** Opens the stream at `url`; it reconnects by itself until it ends or is closed. @param {string} url */
+/**
+ * Opens the stream at `url`; it reconnects by itself until it ends or is closed.
+ *
+ * @param {string} url
+ */
 export function createTerminalFeed(url) {
   /** @type {string[]} */
   const lines = [];
@@ -85,7 +89,11 @@ export function liveDriver(feed) {
   };
 }
 
-/** The whole recording as a file, without a last line that was cut. @param {{ lines: string[] }} feed */
+/**
+ * The whole recording as a file, without a last line that was cut.
+ *
+ * @param {{ lines: string[] }} feed
+ */
 export function recordingText({ lines }) {
   return `${lines.filter((line) => parseLine(line) !== null).join("\n")}\n`;
 }

@@ -45,7 +45,8 @@ export function TerminalView({ trial }) {
   const isShownLive = isLive && !isReplay;
   return html`<div class="terminal-box">
     <div class="terminal-head">
-      <span class=${`state ${isShownLive ? "busy" : "idle"}`}><span class="dot"></span>${isShownLive ? "live" : "recording"}</span>
+      <span class=${`state ${isShownLive ? "busy" : "idle"}`}><span class="dot">
+        </span>${isShownLive ? "live" : "recording"}</span>
       ${
         isLive &&
         html`<button type="button" class="button quiet" onClick=${() => setReplay(!isReplay)}>
@@ -56,7 +57,8 @@ export function TerminalView({ trial }) {
     ${
       isShownLive
         ? html`<${Player} key="live" source=${liveDriver(feed)} options=${LIVE_OPTIONS} />`
-        : html`<${Player} key="replay" source=${{ data: recordingText(feed) }} options=${REPLAY_OPTIONS} />`
+        : html`<${Player} key="replay" source=${{ data: recordingText(feed) }}
+          options=${REPLAY_OPTIONS} />`
     }
   </div>`;
 }

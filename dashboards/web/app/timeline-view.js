@@ -18,7 +18,9 @@ const KINDS = [
 ];
 
 /**
- * @param {{ trial: Trial, events: ReturnType<typeof import("./trial-events.js").useTrialEvents> }} props
+ * @param {{
+ *   trial: Trial, events: ReturnType<typeof import("./trial-events.js").useTrialEvents>,
+ * }} props
  */
 export function TimelineView({ trial, events }) {
   const [kind, setKind] = useState("");
@@ -35,25 +37,35 @@ export function TimelineView({ trial, events }) {
     <div class="segments" role="group" aria-label="Show">
       ${KINDS.map(
         ({ name, title }) =>
-          html`<button type="button" aria-pressed=${kind === name} onClick=${() => setKind(name)}>${title}</button>`,
+          html`<button type="button" aria-pressed=${kind === name}
+            onClick=${() => setKind(name)}>${title}</button>`,
       )}
     </div>
     ${
       fitting.length === 0
-        ? html`<${Empty} title=${events.events.length === 0 ? "Nothing has happened yet" : "No such events"}>
+        ? html`<${Empty}
+          title=${events.events.length === 0 ? "Nothing has happened yet" : "No such events"}>
             ${isActive(trial) && html`<p>Events appear here as they happen.</p>`}
           <//>`
         : html`<div class="card">
             ${
               shown.length < fitting.length &&
               html`<p class="more">
-                <button type="button" class="button" onClick=${() => setRows(rows + ROWS)}>Show earlier events</button>
+                <button type="button" class="button"
+                  onClick=${() => setRows(rows + ROWS)}>Show earlier events</button>
                 <span class="muted">${formatCount(fitting.length - shown.length)} not shown</span>
               </p>`
             }
             <ol class="timeline">
-              ${shown.map(({ event, text }) => html`<${Row} key=${event.seq} at=${event.at} type=${event.type} text=${text} startMs=${startMs} currency=${currency} />`)}
-              ${isActive(trial) && html`<li class="ev busy waiting"><span class="ev-at"></span><span class="ev-dot"></span><span class="muted">${trial.state}…</span></li>`}
+              ${shown.map(
+                ({ event, text }) => html`<${Row} key=${event.seq} at=${event.at}
+                type=${event.type} text=${text} startMs=${startMs} currency=${currency} />`,
+              )}
+              ${
+                isActive(trial) &&
+                html`<li class="ev busy waiting"><span class="ev-at"></span>
+                <span class="ev-dot"></span><span class="muted">${trial.state}…</span></li>`
+              }
             </ol>
           </div>`
     }
@@ -66,7 +78,8 @@ export function TimelineView({ trial, events }) {
 function Row({ at, type, text, startMs, currency }) {
   const isMajor = type === "trial.state" || type === "verify.ended";
   return html`<li class=${`ev ${text.tone} ${isMajor ? "major" : ""}`} data-type=${type}>
-    <span class="ev-at num"><${Time} at=${at} text=${formatOffset(Date.parse(at) - startMs)} /></span>
+    <span class="ev-at num"><${Time} at=${at} text=${formatOffset(Date.parse(at) - startMs)} />
+      </span>
     <span class="ev-dot" aria-hidden="true"></span>
     <div class="ev-body"><${Told} text=${text} currency=${currency} /></div>
   </li>`;
@@ -79,7 +92,11 @@ function Told({ text, currency }) {
     ${
       (text.aside || text.cost !== undefined) &&
       html`<span class="ev-aside num">
-        ${text.aside}${text.cost !== undefined && html` <${Money} nanos=${text.cost} currency=${currency} />`}
+        ${text.aside}${
+          text.cost !== undefined &&
+          html` <${Money} nanos=${text.cost}
+          currency=${currency} />`
+        }
       </span>`
     }`;
   const body = text.body && html`<pre class=${text.isCode ? "code" : "prose"}>${text.body}</pre>`;

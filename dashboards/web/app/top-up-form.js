@@ -61,8 +61,13 @@ export function TopUpForm({ name, currency, onDone, onClose }) {
       </span>
     </label>
     <div class="dialog-actions">
-      ${onClose && html`<button type="button" class="button" onClick=${() => onClose()}>Cancel</button>`}
-      <button type="submit" class="button primary" disabled=${isBusy}>${isBusy ? "Adding…" : "Top up"}</button>
+      ${
+        onClose &&
+        html`<button type="button" class="button"
+        onClick=${() => onClose()}>Cancel</button>`
+      }
+      <button type="submit" class="button primary"
+        disabled=${isBusy}>${isBusy ? "Adding…" : "Top up"}</button>
     </div>
     <p class="field-fault" id=${`fault-${name}`} role="alert">${fault}</p>
     ${done !== "" && html`<p class="field-done" role="status">${done}</p>`}

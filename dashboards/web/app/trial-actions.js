@@ -33,29 +33,37 @@ export function TrialActions({ trial, onChanged }) {
   return html`<div class="actions">
     ${
       trial.state === "paused" &&
-      html`<button type="button" class="button primary" disabled=${isBusy} onClick=${() => act("resume")}><${Icon} name="resume" />Resume</button>`
+      html`<button type="button" class="button primary" disabled=${isBusy}
+        onClick=${() => act("resume")}><${Icon} name="resume" />Resume</button>`
     }
     ${
       !isEnded(trial) &&
       trial.budget !== null &&
-      html`<button type="button" class="button" onClick=${() => fundDialog.current?.showModal()}><${Icon} name="plus" />Top up</button>`
+      html`<button type="button" class="button" onClick=${() => fundDialog.current?.showModal()}>
+        <${Icon} name="plus" />Top up</button>`
     }
     ${
       canStop &&
-      html`<button type="button" class="button" disabled=${isBusy} onClick=${() => stopDialog.current?.showModal()}><${Icon} name="stop" />Stop</button>`
+      html`<button type="button" class="button" disabled=${isBusy}
+        onClick=${() => stopDialog.current?.showModal()}><${Icon} name="stop" />Stop</button>`
     }
     ${error && html`<${Failure} error=${error} />`}
     <dialog ref=${stopDialog} aria-labelledby="stop-title">
       <h2 id="stop-title">Stop this trial?</h2>
       <p>Its agent is ended and it gets no verdict. What it spent stays spent.</p>
       <div class="dialog-actions">
-        <button type="button" class="button" onClick=${() => stopDialog.current?.close()}>Keep it</button>
-        <button type="button" class="button danger" onClick=${() => act("stop")}>Stop the trial</button>
+        <button type="button" class="button"
+          onClick=${() => stopDialog.current?.close()}>Keep it</button>
+        <button type="button" class="button danger"
+          onClick=${() => act("stop")}>Stop the trial</button>
       </div>
     </dialog>
     <dialog ref=${fundDialog} aria-labelledby="fund-title">
       <h2 id="fund-title">Top up this trial</h2>
-      <p>Raises what this trial may spend.${trial.state === "paused" && " Resume the trial after that."}</p>
+      <p>
+        Raises what this trial may spend.
+        ${trial.state === "paused" && " Resume the trial after that."}
+      </p>
       ${
         trial.budget !== null &&
         html`<${TopUpForm} name=${trial.id} currency=${trial.budget.currency} onDone=${onChanged}

@@ -58,7 +58,12 @@ export function TrialPage({ id, tab }) {
       ${TABS.map(
         ({ name, title }) => html`<a href=${`/trials/${id}${name === "timeline" ? "" : `/${name}`}`}
           aria-current=${name === tab ? "page" : undefined}>${title}
-          ${name === "calls" && trial.data.call_count > 0 && html` <span class="count">${formatCount(trial.data.call_count)}</span>`}
+          ${
+            name === "calls" &&
+            trial.data.call_count > 0 &&
+            html` <span
+            class="count">${formatCount(trial.data.call_count)}</span>`
+          }
         </a>`,
       )}
     </nav>
@@ -103,7 +108,8 @@ function TrialHead({ trial, onChanged }) {
   return html`<header class=${`card trial-head ${toneOf(trial)}`}>
     <div class="trial-title">
       <p class="crumbs">
-        <a href="/">Trials</a> <span aria-hidden="true">/</span> <a href=${`/?project=${encodeURIComponent(trial.project)}`}>${trial.project}</a>
+        <a href="/">Trials</a> <span aria-hidden="true">/</span> <a
+          href=${`/?project=${encodeURIComponent(trial.project)}`}>${trial.project}</a>
       </p>
       <h1>${trial.task}</h1>
       <p class="trial-what">
@@ -119,7 +125,11 @@ function TrialHead({ trial, onChanged }) {
       <div class="outcome"><${State} trial=${trial} /><${Verdict} verdict=${trial.verdict} /></div>
       <${TrialActions} trial=${trial} onChanged=${onChanged} />
     </div>
-    ${trial.reason !== null && html`<${Notice} tone=${toneOf(trial) === "warn" ? "warn" : "info"}><p>${trial.reason}</p><//>`}
+    ${
+      trial.reason !== null &&
+      html`<${Notice} tone=${toneOf(trial) === "warn" ? "warn" : "info"}>
+      <p>${trial.reason}</p><//>`
+    }
     <${TrialFigures} trial=${trial} />
   </header>`;
 }
@@ -130,11 +140,14 @@ function TrialFigures({ trial }) {
   const durationMs = durationOf(trial, nowMs);
   const { budget, usage } = trial;
   const cached = usage.cache_read_tokens;
+  const ago = formatAgo(trial.started_at ?? trial.created_at, nowMs);
+  const began = `${trial.started_at === null ? "queued" : "started"} ${ago}`;
   return html`<dl class="figures trial-figures">
     ${budget !== null && html`<${Allowance} budget=${budget} />`}
     <div>
       <dt>Tokens in / out</dt>
-      <dd>${formatCount(inputTokens(usage))}<span class="of"> / ${formatCount(usage.output_tokens)}</span></dd>
+      <dd>${formatCount(inputTokens(usage))}<span
+        class="of"> / ${formatCount(usage.output_tokens)}</span></dd>
       <dd class="note">${cached > 0 ? `${formatCount(cached)} from cache` : "none from cache"}</dd>
     </div>
     <div>
@@ -145,7 +158,8 @@ function TrialFigures({ trial }) {
       <dt>Time</dt>
       <dd>${durationMs === null ? "–" : formatDuration(durationMs)}</dd>
       <dd class="note">
-        <${Time} at=${trial.started_at ?? trial.created_at} text=${`${trial.started_at === null ? "queued" : "started"} ${formatAgo(trial.started_at ?? trial.created_at, nowMs)}`} />
+        <${Time} at=${trial.started_at ?? trial.created_at}
+          text=${began} />
       </dd>
     </div>
   </dl>`;
@@ -163,7 +177,8 @@ function Allowance({ budget }) {
     </dd>
     <dd><${BalanceBar} balance=${budget} label="Allowance" /></dd>
     <dd class="note">
-      ${isReserving && `${formatMoney(budget.reserved_nanos, currency)} reserved · `}${formatMoney(budget.available_nanos, currency)} left
+      ${isReserving && `${formatMoney(budget.reserved_nanos, currency)} reserved · `}
+      ${`${formatMoney(budget.available_nanos, currency)} left`}
     </dd>
   </div>`;
 }

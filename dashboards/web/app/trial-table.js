@@ -42,13 +42,16 @@ function TrialRow({ trial, nowMs, decimals }) {
   return html`<tr role="row" data-trial=${trial.id}>
     <td role="cell" class="c-state"><${State} trial=${trial} /></td>
     <td role="cell" class="c-task">
-      <a class="row-link" href=${`/trials/${trial.id}`}><span class="clamp" title=${trial.task}>${trial.task}</span></a>
+      <a class="row-link" href=${`/trials/${trial.id}`}><span class="clamp"
+        title=${trial.task}>${trial.task}</span></a>
       ${trial.attempt > 1 && html` <span class="muted">#${trial.attempt}</span>`}
       ${trial.flags.map((flag) => html` <span class="tag warn">${asWords(flag)}</span>`)}
     </td>
-    <td role="cell" class="c-agent"><span class="clamp" title=${trial.agent}>${trial.agent}</span></td>
+    <td role="cell" class="c-agent"><span class="clamp" title=${trial.agent}>${trial.agent}</span>
+      </td>
     <td role="cell" class="c-pair">
-      <span class="clamp" title=${trial.pair}>${trial.pair}</span>${trial.is_scripted && html` <${ScriptedLabel} />`}
+      <span class="clamp"
+        title=${trial.pair}>${trial.pair}</span>${trial.is_scripted && html` <${ScriptedLabel} />`}
     </td>
     <td role="cell" class="c-verdict"><${Verdict} verdict=${trial.verdict} /></td>
     <td role="cell" class="c-tokens num">
@@ -59,7 +62,8 @@ function TrialRow({ trial, nowMs, decimals }) {
       ${
         budget === null
           ? html`<span class="muted">–</span>`
-          : html`<${Money} nanos=${spentOf(trial)} currency=${budget.currency} decimals=${decimals} />
+          : html`<${Money} nanos=${spentOf(trial)} currency=${budget.currency}
+            decimals=${decimals} />
               <${BalanceBar} balance=${budget} label="Allowance" isThin />`
       }
     </td>

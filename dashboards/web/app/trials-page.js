@@ -14,6 +14,7 @@ import { TrialTable } from "./trial-table.js";
 /** @typedef {import("./trial-facts.js").Trial} Trial */
 /** @typedef {import("./trial-facts.js").Experiment} Experiment */
 
+const FIRST_COMMAND = `autocode trial run --path ./repository --instruction "…" --test "npm test"`;
 const PAGE = 50;
 const BATCH_MS = 300;
 /** More trials than this changed at once: reading the list again is cheaper. */
@@ -31,7 +32,12 @@ export function TrialsPage({ search }) {
       <${Filters} filter=${filter} projects=${projects} />
     </div>
     ${list.error && html`<${Failure} error=${list.error} onRetry=${list.reload} />`}
-    ${list.data === null && list.error === null && html`<${Skeleton} lines=${6} label="Loading trials" />`}
+    ${
+      list.data === null &&
+      list.error === null &&
+      html`<${Skeleton} lines=${6}
+      label="Loading trials" />`
+    }
     ${list.data !== null && html`<${Groups} data=${list.data} filter=${filter} more=${more} />`}
   </main>`;
 }
@@ -96,17 +102,20 @@ function Filters({ filter, projects }) {
     navigate(`/${query({ ...filter, ...change })}`, { isReplacing: true });
   };
   const isFiltered = filter.project !== "" || filter.state !== "";
-  return html`<form class="filters" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
+  return html`<form class="filters"
+    onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
     <label>
       <span>Project</span>
-      <select name="project" value=${filter.project} onChange=${(event) => choose({ project: event.target.value })}>
+      <select name="project" value=${filter.project}
+        onChange=${(event) => choose({ project: event.target.value })}>
         <option value="">All projects</option>
         ${projects.map(({ name }) => html`<option value=${name}>${name}</option>`)}
       </select>
     </label>
     <label>
       <span>State</span>
-      <select name="state" value=${filter.state} onChange=${(event) => choose({ state: event.target.value })}>
+      <select name="state" value=${filter.state}
+        onChange=${(event) => choose({ state: event.target.value })}>
         <option value="">All states</option>
         ${STATES.map((state) => html`<option value=${state}>${state}</option>`)}
       </select>
@@ -115,7 +124,13 @@ function Filters({ filter, projects }) {
   </form>`;
 }
 
-/** @param {{ data: { trials: Trial[], experiments: Experiment[], cursor: string | null }, filter: { project: string, state: string }, more: () => Promise<void> }} props */
+/**
+ * @param {{
+ *   data: { trials: Trial[], experiments: Experiment[], cursor: string | null },
+ *   filter: { project: string, state: string },
+ *   more: () => Promise<void>,
+ * }} props
+ */
 function Groups({ data, filter, more }) {
   const everything = [...data.trials, ...data.experiments.flatMap(({ trials }) => trials)];
   const nowMs = useServerNow(everything.some(isActive));
@@ -127,7 +142,8 @@ function Groups({ data, filter, more }) {
         ? html`<section class="card" key=${group.id} aria-label="Single trials">
             <${TrialTable} trials=${group.trials} nowMs=${nowMs} caption="Single trials" />
           </section>`
-        : html`<${ExperimentGroup} key=${group.id} experiment=${group.experiment} trials=${group.trials} nowMs=${nowMs} />`,
+        : html`<${ExperimentGroup} key=${group.id} experiment=${group.experiment}
+          trials=${group.trials} nowMs=${nowMs} />`,
     )}
     ${data.cursor !== null && html`<${More} more=${more} shown=${data.trials.length} />`}
   `;
@@ -165,6 +181,6 @@ function NoTrials({ filter }) {
   }
   return html`<${Empty} title="No trials yet">
     <p>A trial is one agent’s attempt at one task, under a budget. Start one from a terminal:</p>
-    <pre class="command">autocode trial run --path ./your-repository --instruction "…" --test "npm test"</pre>
+    <pre class="command">${FIRST_COMMAND}</pre>
   <//>`;
 }

@@ -175,6 +175,9 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
     await page.getByRole("link", { name: "Terminal" }).click();
     await page.getByText("Fixed parseWeek.").waitFor();
     await page.getByText("recording", { exact: true }).waitFor();
+    await page.locator(".ap-overlay-start").click();
+    await page.getByText("Fixed parseWeek.").waitFor({ state: "detached" });
+    await page.getByText("Fixed parseWeek.").waitFor();
 
     await page.goto(`${fixture.url}/trials/${fixture.ids.running}/terminal`);
     await page.getByText("read src/date.js").waitFor();
