@@ -56,7 +56,7 @@ export interface GatewayOptions {
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
-  bodyBytesMax: 16 * 1024 * 1024,
+  bodyBytesMax: 8 * 1024 * 1024,
   answerBytesMax: 16 * 1024 * 1024,
   recordBytesMax: 2 * 1024 * 1024,
   callTimeoutMs: 30 * 60_000,

@@ -1,0 +1,90 @@
+/** Goal: a call's row and its money are one: both or neither, once. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
+import { systemClock } from "../../../orchestrator/runtime/clock.ts";
+import type { FinishedCall } from "../../../proxy/gateway/calls.ts";
+import { createPostgresCalls } from "../../../proxy/gateway/calls-postgres.ts";
+import { NO_USAGE } from "../../../proxy/gateway/usage.ts";
+import { openTestGateway } from "../../support/gateway.ts";
+
+async function open() {
+  const world = await openTestGateway();
+  const { ids, ledger, budget, spend, grant, keyId, database } = world;
+  const calls = createPostgresCalls(database, (tx) => createLedger(tx, systemClock));
+  const pendingId = ids.next("transfer");
+  const amountNanos = 100n;
+  await ledger.reserve({
+    id: pendingId,
+    budget,
+    spend,
+    within: [],
+    amountNanos,
+    timeoutMs: 60_000,
+  });
+  const call: FinishedCall = {
+    id: ids.next("call"),
+    trialId: grant.trialId,
+    keyId,
+    pendingId,
+    resolutionId: ids.next("transfer"),
+    resolution: "settle",
+    wire: "openai.chat",
+    side: "normal",
+    model: "m",
+    modelRequested: "normal",
+    provider: "test",
+    priceVersion: "m@1",
+    reservedNanos: amountNanos,
+    costNanos: 40n,
+    usage: { ...NO_USAGE, outputTokens: 20 },
+    isEstimated: false,
+    status: 200,
+    error: "x".repeat(5_000),
+    startedAtMs: 0,
+    firstByteAtMs: null,
+    endedAtMs: 1,
+  };
+  const books = async () => {
+    const balance = await ledger.balance(budget);
+    const rows = await world.calls();
+    return {
+      reserved: balance?.reservedNanos,
+      spent: balance?.spentNanos,
+      costs: rows.map((row) => row.cost_nanos),
+    };
+  };
+  return { world, calls, call, books, [Symbol.asyncDispose]: () => world[Symbol.asyncDispose]() };
+}
+
+test("settled once, however often it is said, also at once", async () => {
+  await using fixture = await open();
+  const { calls, call, books } = fixture;
+  const results = await Promise.all(Array.from({ length: 8 }, () => calls.finish(call)));
+  const outcomes = results.map(({ outcome }) => outcome).sort();
+  assert.deepEqual(outcomes, [...Array(7).fill("already_finished"), "finished"]);
+  assert.deepEqual(await books(), { reserved: 0n, spent: 40n, costs: ["40"] });
+});
+
+test("released", async () => {
+  await using fixture = await open();
+  const { calls, call, books } = fixture;
+  await calls.finish({ ...call, resolution: "release", costNanos: 0n });
+  assert.deepEqual(await books(), { reserved: 0n, spent: 0n, costs: ["0"] });
+});
+
+test("a row that cannot be written leaves the money held", async () => {
+  await using fixture = await open();
+  const { calls, call, books } = fixture;
+  await assert.rejects(calls.finish({ ...call, provider: "" }));
+  await assert.rejects(calls.finish({ ...call, costNanos: 101n }));
+  assert.deepEqual(await books(), { reserved: 100n, spent: 0n, costs: [] });
+});
+
+test("an expired reservation is recorded as posted in full", async () => {
+  await using fixture = await open();
+  const { world, calls, call, books } = fixture;
+  await world.expire();
+  assert.equal((await calls.finish(call)).outcome, "expired");
+  assert.deepEqual(await books(), { reserved: 0n, spent: 100n, costs: ["100"] });
+});

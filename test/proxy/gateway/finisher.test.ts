@@ -1,0 +1,59 @@
+/** Goal: a settlement is tried until it is written, and given up only at the close. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { createLog } from "../../../orchestrator/runtime/log.ts";
+import type { Calls, FinishedCall } from "../../../proxy/gateway/calls.ts";
+import { createFinisher } from "../../../proxy/gateway/finisher.ts";
+import { openTestLedger } from "../../support/ledger.ts";
+
+const CALL = { id: "call_1" } as Partial<FinishedCall> as FinishedCall;
+
+async function open(failures: number) {
+  const { ledger, ids, ...fixture } = await openTestLedger();
+  let tries = 0;
+  const calls: Calls = {
+    attach: async () => undefined,
+    finish: async () => {
+      tries++;
+      if (tries <= failures) throw new Error("down");
+      return { outcome: "finished" };
+    },
+  };
+  const finisher = createFinisher({ calls, ledger, ids, log: createLog("silent") });
+  return {
+    ...fixture,
+    ledger,
+    ids,
+    finisher,
+    tries: () => tries,
+    [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose](),
+  };
+}
+
+test("written at once, or in the background", async () => {
+  await using world = await open(0);
+  assert.deepEqual(await world.finisher.finish(CALL), { outcome: "finished" });
+  await using failing = await open(2);
+  assert.equal(await failing.finisher.finish(CALL), null);
+  assert.equal(failing.finisher.pending(), 1);
+  await failing.finisher.drain(10_000);
+  assert.deepEqual([failing.tries(), failing.finisher.pending()], [3, 0]);
+});
+
+test("the close gives up in time", async () => {
+  await using world = await open(Number.POSITIVE_INFINITY);
+  assert.equal(await world.finisher.finish(CALL), null);
+  await world.finisher.drain(50);
+  assert.equal(world.finisher.pending(), 0);
+});
+
+test("a reservation that may exist is released if it does", async () => {
+  await using world = await open(0);
+  const { budget, spend } = await world.openBudget(10n);
+  const id = world.ids.next("transfer");
+  await world.ledger.reserve({ id, budget, within: [], spend, amountNanos: 10n, timeoutMs: 1_000 });
+  world.finisher.forget(id);
+  world.finisher.forget(world.ids.next("transfer"));
+  await world.finisher.drain(10_000);
+  assert.equal((await world.ledger.balance(budget))?.reservedNanos, 0n);
+});
