@@ -3,7 +3,7 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import pg from "pg";
 import { Problem } from "../problem.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Database } from "./database.ts";
+import type { Database, Sql } from "./database.ts";
 import { createListener } from "./listener.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -55,7 +55,7 @@ export async function openPostgresDatabase({
   });
   return {
     name,
-    sql: drizzle({ client: pool }),
+    sql: createSql(pool),
     version,
     listen: listener.listen,
     [Symbol.asyncDispose]: close,
@@ -65,6 +65,41 @@ export async function openPostgresDatabase({
     isClosing = true;
     await listener.close();
     await pool.end();
+  }
+}
+
+/**
+ * Statements on the pool. Transactions are drizzle's, but on a connection that is ours to give
+ * back: drizzle 0.45 keeps it for ever when `begin` fails (a dozen of those, and nothing connects
+ * any more), and answers a failed `rollback` instead of what had gone wrong.
+ */
+function createSql(pool: pg.Pool): Sql {
+  const db = drizzle({ client: pool });
+  return { execute: db.execute.bind(db), transaction };
+
+  async function transaction<Result>(
+    use: Parameters<typeof db.transaction<Result>>[0],
+    config?: Parameters<typeof db.transaction>[1],
+  ): Promise<Result> {
+    const client = await pool.connect();
+    let refused: { cause: unknown } | null = null;
+    let isBroken = false;
+    try {
+      return await drizzle({ client }).transaction(async (tx) => {
+        try {
+          return await use(tx);
+        } catch (cause) {
+          refused = { cause };
+          throw cause;
+        }
+      }, config);
+    } catch (error) {
+      const { cause } = refused ?? { cause: error };
+      isBroken = cause !== error || refused === null;
+      throw cause;
+    } finally {
+      client.release(isBroken);
+    }
   }
 }
 

@@ -263,9 +263,12 @@ async function supervise(
     if (isStopping) return;
     isStopping = true;
     process.off("exit", stopAtExit);
+    // From here on its end is waited for, so it must keep the event loop alive.
+    child.ref();
     if (!hasEnded(child) && child.pid !== undefined) await stopProcess(child.pid);
     await watching;
     // `watch` may have been starting another one.
+    child.ref();
     if (!hasEnded(child) && child.pid !== undefined) await stopProcess(child.pid);
     lock[Symbol.dispose]();
   }
@@ -296,12 +299,13 @@ async function answers(url: string): Promise<boolean> {
   client.on("error", () => {});
   try {
     await client.connect();
-    return true;
   } catch {
+    // Not awaited: pg may wait for the end of a connection that has already ended.
+    void client.end().catch(() => {});
     return false;
-  } finally {
-    await client.end().catch(() => {});
   }
+  await client.end();
+  return true;
 }
 
 async function createDatabase(url: string): Promise<void> {

@@ -1,0 +1,354 @@
+table account
+  id text not null
+  kind text not null
+  owner text not null
+  currency text not null
+  must_not_exceed boolean not null
+  debits_pending_nanos bigint not null default 0
+  debits_posted_nanos bigint not null default 0
+  credits_pending_nanos bigint not null default 0
+  credits_posted_nanos bigint not null default 0
+  created_at timestamp with time zone not null
+  constraint account_credits_pending_nanos_check CHECK ((credits_pending_nanos >= 0))
+  constraint account_credits_posted_nanos_check CHECK ((credits_posted_nanos >= 0))
+  constraint account_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+  constraint account_debits_pending_nanos_check CHECK ((debits_pending_nanos >= 0))
+  constraint account_debits_posted_nanos_check CHECK ((debits_posted_nanos >= 0))
+  constraint account_id_check CHECK ((id ~ '^account_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint account_kind_check CHECK ((kind = ANY (ARRAY['funding'::text, 'budget'::text, 'spend'::text])))
+  constraint account_never_overspent CHECK (((NOT must_not_exceed) OR ((debits_pending_nanos + debits_posted_nanos) <= credits_posted_nanos)))
+  constraint account_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
+  constraint account_owner_once UNIQUE (kind, owner)
+  constraint account_pkey PRIMARY KEY (id)
+  CREATE UNIQUE INDEX account_owner_once ON public.account USING btree (kind, owner)
+  CREATE UNIQUE INDEX account_pkey ON public.account USING btree (id)
+
+table allocation
+  id text not null
+  trial_id text not null
+  purpose text not null
+  fence integer not null
+  scheduler text not null
+  enrolment_sha256 bytea
+  token_sha256 bytea
+  last_cursor bigint not null default 0
+  enrolled_at timestamp with time zone
+  heartbeat_at timestamp with time zone
+  reported_at timestamp with time zone
+  ended_at timestamp with time zone
+  created_at timestamp with time zone not null
+  constraint allocation_enrolment_sha256_key UNIQUE (enrolment_sha256)
+  constraint allocation_fence_check CHECK ((fence >= 0))
+  constraint allocation_id_check CHECK ((id ~ '^allocation_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint allocation_pkey PRIMARY KEY (id)
+  constraint allocation_purpose_check CHECK ((purpose = ANY (ARRAY['agent'::text, 'verify'::text])))
+  constraint allocation_purpose_once UNIQUE (trial_id, purpose, fence)
+  constraint allocation_scheduler_check CHECK (((length(scheduler) >= 1) AND (length(scheduler) <= 64)))
+  constraint allocation_token_sha256_key UNIQUE (token_sha256)
+  constraint allocation_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE UNIQUE INDEX allocation_enrolment_sha256_key ON public.allocation USING btree (enrolment_sha256)
+  CREATE UNIQUE INDEX allocation_pkey ON public.allocation USING btree (id)
+  CREATE UNIQUE INDEX allocation_purpose_once ON public.allocation USING btree (trial_id, purpose, fence)
+  CREATE UNIQUE INDEX allocation_token_sha256_key ON public.allocation USING btree (token_sha256)
+
+table api_token
+  id text not null
+  token_sha256 bytea not null
+  role text not null
+  purpose text not null
+  expires_at timestamp with time zone
+  used_at timestamp with time zone
+  revoked_at timestamp with time zone
+  created_at timestamp with time zone not null
+  constraint api_token_id_check CHECK ((id ~ '^token_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint api_token_pkey PRIMARY KEY (id)
+  constraint api_token_purpose_check CHECK ((purpose = ANY (ARRAY['cli'::text, 'login_link'::text, 'session'::text])))
+  constraint api_token_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'operator'::text, 'viewer'::text])))
+  constraint api_token_token_sha256_key UNIQUE (token_sha256)
+  CREATE UNIQUE INDEX api_token_pkey ON public.api_token USING btree (id)
+  CREATE UNIQUE INDEX api_token_token_sha256_key ON public.api_token USING btree (token_sha256)
+
+table approval
+  id text not null
+  trial_id text not null
+  kind text not null
+  state text not null
+  facts jsonb not null
+  created_at timestamp with time zone not null
+  resolved_at timestamp with time zone
+  constraint approval_id_check CHECK ((id ~ '^approval_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint approval_kind_check CHECK ((kind = 'budget'::text))
+  constraint approval_pkey PRIMARY KEY (id)
+  constraint approval_state_check CHECK ((state = ANY (ARRAY['open'::text, 'granted'::text, 'rejected'::text, 'superseded'::text])))
+  constraint approval_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE UNIQUE INDEX approval_one_open ON public.approval USING btree (trial_id, kind) WHERE (state = 'open'::text)
+  CREATE UNIQUE INDEX approval_pkey ON public.approval USING btree (id)
+
+table artefact
+  trial_id text not null
+  allocation_id text not null
+  name text not null
+  byte_count bigint not null
+  updated_at timestamp with time zone not null
+  constraint artefact_allocation_id_fkey FOREIGN KEY (allocation_id) REFERENCES allocation(id)
+  constraint artefact_byte_count_check CHECK ((byte_count >= 0))
+  constraint artefact_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,99}$'::text))
+  constraint artefact_pkey PRIMARY KEY (allocation_id, name)
+  constraint artefact_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE INDEX artefact_by_trial ON public.artefact USING btree (trial_id)
+  CREATE UNIQUE INDEX artefact_pkey ON public.artefact USING btree (allocation_id, name)
+
+table call
+  id text not null
+  trial_id text not null
+  key_id text not null
+  transfer_id text not null
+  wire text not null
+  side text not null
+  model text not null
+  model_requested text not null
+  provider text not null
+  price_version text not null
+  reserved_nanos bigint not null
+  cost_nanos bigint not null
+  input_tokens bigint not null
+  cache_read_tokens bigint not null
+  cache_write_tokens bigint not null
+  output_tokens bigint not null
+  reasoning_tokens bigint not null
+  is_estimated boolean not null
+  status integer not null
+  error text
+  request_gzip bytea
+  response_gzip bytea
+  started_at timestamp with time zone not null
+  first_byte_at timestamp with time zone
+  ended_at timestamp with time zone not null
+  constraint call_cache_read_tokens_check CHECK ((cache_read_tokens >= 0))
+  constraint call_cache_write_tokens_check CHECK ((cache_write_tokens >= 0))
+  constraint call_cost_nanos_check CHECK ((cost_nanos >= 0))
+  constraint call_error_check CHECK ((length(error) <= 2000))
+  constraint call_id_check CHECK ((id ~ '^call_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint call_input_tokens_check CHECK ((input_tokens >= 0))
+  constraint call_key_id_fkey FOREIGN KEY (key_id) REFERENCES virtual_key(id)
+  constraint call_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint call_model_requested_check CHECK ((length(model_requested) <= 200))
+  constraint call_output_tokens_check CHECK ((output_tokens >= 0))
+  constraint call_pkey PRIMARY KEY (id)
+  constraint call_price_version_check CHECK (((length(price_version) >= 1) AND (length(price_version) <= 200)))
+  constraint call_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  constraint call_reasoning_tokens_check CHECK ((reasoning_tokens >= 0))
+  constraint call_reserved_nanos_check CHECK ((reserved_nanos >= 0))
+  constraint call_side_check CHECK ((side = ANY (ARRAY['normal'::text, 'thinking'::text])))
+  constraint call_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer(id)
+  constraint call_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  constraint call_wire_check CHECK (((length(wire) >= 1) AND (length(wire) <= 64)))
+  CREATE INDEX call_by_trial ON public.call USING btree (trial_id, started_at)
+  CREATE UNIQUE INDEX call_pkey ON public.call USING btree (id)
+
+table event
+  seq bigint not null generated always as identity
+  project_id text not null
+  trial_id text not null
+  allocation_id text
+  cursor bigint
+  type text not null
+  data jsonb not null
+  at timestamp with time zone not null
+  constraint event_allocation_id_fkey FOREIGN KEY (allocation_id) REFERENCES allocation(id)
+  constraint event_cursor_check CHECK ((cursor >= 1))
+  constraint event_cursor_once UNIQUE (allocation_id, cursor)
+  constraint event_pkey PRIMARY KEY (seq)
+  constraint event_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint event_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  constraint event_type_check CHECK (((length(type) >= 1) AND (length(type) <= 64)))
+  CREATE INDEX event_by_trial ON public.event USING btree (trial_id, seq)
+  CREATE UNIQUE INDEX event_cursor_once ON public.event USING btree (allocation_id, cursor)
+  CREATE UNIQUE INDEX event_pkey ON public.event USING btree (seq)
+
+table experiment
+  id text not null
+  project_id text not null
+  name text not null
+  seed bigint not null
+  assignment text not null
+  spec jsonb not null
+  created_at timestamp with time zone not null
+  constraint experiment_assignment_check CHECK ((assignment = ANY (ARRAY['all'::text, 'random'::text])))
+  constraint experiment_id_check CHECK ((id ~ '^experiment_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint experiment_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text))
+  constraint experiment_pkey PRIMARY KEY (id)
+  constraint experiment_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint experiment_seed_check CHECK (((seed >= 0) AND (seed <= '4294967295'::bigint)))
+  CREATE UNIQUE INDEX experiment_pkey ON public.experiment USING btree (id)
+
+table idempotency
+  key text not null
+  route text not null
+  request_sha256 bytea not null
+  status integer not null
+  response jsonb not null
+  created_at timestamp with time zone not null
+  constraint idempotency_key_check CHECK (((length(key) >= 1) AND (length(key) <= 200)))
+  constraint idempotency_pkey PRIMARY KEY (key, route)
+  constraint idempotency_route_check CHECK (((length(route) >= 1) AND (length(route) <= 200)))
+  CREATE UNIQUE INDEX idempotency_pkey ON public.idempotency USING btree (key, route)
+
+table migration
+  version integer not null
+  name text not null
+  sha256 text not null
+  applied_at timestamp with time zone not null
+  constraint migration_pkey PRIMARY KEY (version)
+  CREATE UNIQUE INDEX migration_pkey ON public.migration USING btree (version)
+
+table project
+  id text not null
+  name text not null
+  currency text not null
+  time_zone text not null
+  config jsonb not null
+  daily_allowance_nanos bigint
+  created_at timestamp with time zone not null
+  updated_at timestamp with time zone not null
+  constraint project_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+  constraint project_daily_allowance_nanos_check CHECK ((daily_allowance_nanos >= 0))
+  constraint project_id_check CHECK ((id ~ '^project_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint project_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text))
+  constraint project_name_key UNIQUE (name)
+  constraint project_pkey PRIMARY KEY (id)
+  constraint project_time_zone_check CHECK (((length(time_zone) >= 1) AND (length(time_zone) <= 64)))
+  CREATE UNIQUE INDEX project_name_key ON public.project USING btree (name)
+  CREATE UNIQUE INDEX project_pkey ON public.project USING btree (id)
+
+table task
+  id text not null
+  project_id text not null
+  name text not null
+  content_sha256 text not null
+  instruction text not null
+  base_commit text not null
+  test jsonb not null
+  has_hidden_tests boolean not null
+  agent_wall_ms bigint not null
+  verify_wall_ms bigint not null
+  source text not null
+  created_at timestamp with time zone not null
+  constraint task_agent_wall_ms_check CHECK ((agent_wall_ms > 0))
+  constraint task_base_commit_check CHECK ((base_commit ~ '^[0-9a-f]{40,64}$'::text))
+  constraint task_content_once UNIQUE (project_id, name, content_sha256)
+  constraint task_content_sha256_check CHECK ((content_sha256 ~ '^[0-9a-f]{64}$'::text))
+  constraint task_id_check CHECK ((id ~ '^task_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint task_instruction_check CHECK (((length(instruction) >= 1) AND (length(instruction) <= 100000)))
+  constraint task_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text))
+  constraint task_pkey PRIMARY KEY (id)
+  constraint task_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint task_source_check CHECK ((length(source) <= 4096))
+  constraint task_verify_wall_ms_check CHECK ((verify_wall_ms > 0))
+  CREATE UNIQUE INDEX task_content_once ON public.task USING btree (project_id, name, content_sha256)
+  CREATE UNIQUE INDEX task_pkey ON public.task USING btree (id)
+
+table transfer
+  id text not null
+  kind text not null
+  debit_account_id text not null
+  within text[] not null default '{}'::text[]
+  credit_account_id text not null
+  amount_nanos bigint not null
+  pending_id text
+  expires_at timestamp with time zone
+  reason text not null
+  created_at timestamp with time zone not null
+  constraint transfer_amount_nanos_check CHECK ((amount_nanos >= 0))
+  constraint transfer_between_two_accounts CHECK ((debit_account_id <> credit_account_id))
+  constraint transfer_credit_account_id_fkey FOREIGN KEY (credit_account_id) REFERENCES account(id)
+  constraint transfer_debit_account_id_fkey FOREIGN KEY (debit_account_id) REFERENCES account(id)
+  constraint transfer_id_check CHECK ((id ~ '^transfer_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint transfer_kind_check CHECK ((kind = ANY (ARRAY['direct'::text, 'pending'::text, 'post'::text, 'void'::text])))
+  constraint transfer_pending_expires CHECK (((kind = 'pending'::text) = (expires_at IS NOT NULL)))
+  constraint transfer_pending_id_fkey FOREIGN KEY (pending_id) REFERENCES transfer(id)
+  constraint transfer_pkey PRIMARY KEY (id)
+  constraint transfer_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 100)))
+  constraint transfer_resolution_names_pending CHECK (((kind = ANY (ARRAY['post'::text, 'void'::text])) = (pending_id IS NOT NULL)))
+  CREATE INDEX transfer_by_credit ON public.transfer USING btree (credit_account_id, created_at)
+  CREATE INDEX transfer_by_debit ON public.transfer USING btree (debit_account_id, created_at)
+  CREATE INDEX transfer_by_within ON public.transfer USING gin (within)
+  CREATE INDEX transfer_expiring ON public.transfer USING btree (expires_at) WHERE (kind = 'pending'::text)
+  CREATE UNIQUE INDEX transfer_pkey ON public.transfer USING btree (id)
+  CREATE UNIQUE INDEX transfer_resolved_once ON public.transfer USING btree (pending_id) WHERE (pending_id IS NOT NULL)
+
+table trial
+  id text not null
+  project_id text not null
+  experiment_id text
+  task_id text not null
+  agent text not null
+  agent_version text
+  pair text not null
+  is_scripted boolean not null
+  attempt integer not null
+  seed bigint not null
+  priority integer not null default 0
+  limit_nanos bigint not null
+  wall_ms bigint not null
+  state text not null
+  reason text
+  verdict text
+  reward double precision
+  flags text[] not null default '{}'::text[]
+  account_id text
+  allocation_id text
+  fence integer not null default 0
+  lease_until timestamp with time zone
+  tries integer not null default 0
+  not_before timestamp with time zone
+  cancel_requested boolean not null default false
+  is_budget_exhausted boolean not null default false
+  stop_asked_at timestamp with time zone
+  resume jsonb
+  agent_report jsonb
+  verify_report jsonb
+  created_at timestamp with time zone not null
+  started_at timestamp with time zone
+  ended_at timestamp with time zone
+  updated_at timestamp with time zone not null
+  constraint trial_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
+  constraint trial_agent_check CHECK (((length(agent) >= 1) AND (length(agent) <= 64)))
+  constraint trial_agent_version_check CHECK ((length(agent_version) <= 100))
+  constraint trial_attempt_check CHECK ((attempt >= 1))
+  constraint trial_ended_has_time CHECK (((state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'errored'::text, 'cancelled'::text])) = (ended_at IS NOT NULL)))
+  constraint trial_experiment_id_fkey FOREIGN KEY (experiment_id) REFERENCES experiment(id)
+  constraint trial_fence_check CHECK ((fence >= 0))
+  constraint trial_id_check CHECK ((id ~ '^trial_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint trial_limit_nanos_check CHECK ((limit_nanos >= 0))
+  constraint trial_pair_check CHECK (((length(pair) >= 1) AND (length(pair) <= 64)))
+  constraint trial_pkey PRIMARY KEY (id)
+  constraint trial_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint trial_reason_check CHECK ((length(reason) <= 2000))
+  constraint trial_seed_check CHECK (((seed >= 0) AND (seed <= '4294967295'::bigint)))
+  constraint trial_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text, 'succeeded'::text, 'failed'::text, 'errored'::text, 'paused'::text, 'cancelled'::text])))
+  constraint trial_task_id_fkey FOREIGN KEY (task_id) REFERENCES task(id)
+  constraint trial_tries_check CHECK ((tries >= 0))
+  constraint trial_verdict_check CHECK ((verdict = ANY (ARRAY['passed'::text, 'failed'::text, 'error'::text])))
+  constraint trial_verdict_matches_state CHECK ((((state = 'succeeded'::text) = (NOT (verdict IS DISTINCT FROM 'passed'::text))) OR (state = 'cancelled'::text)))
+  constraint trial_wall_ms_check CHECK ((wall_ms > 0))
+  CREATE INDEX trial_by_experiment ON public.trial USING btree (experiment_id)
+  CREATE INDEX trial_by_project ON public.trial USING btree (project_id, created_at DESC)
+  CREATE INDEX trial_claimable ON public.trial USING btree (priority DESC, created_at) WHERE (state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text]))
+  CREATE UNIQUE INDEX trial_pkey ON public.trial USING btree (id)
+
+table virtual_key
+  id text not null
+  trial_id text not null
+  token_sha256 bytea not null
+  grant jsonb not null
+  expires_at timestamp with time zone not null
+  revoked_at timestamp with time zone
+  created_at timestamp with time zone not null
+  constraint virtual_key_id_check CHECK ((id ~ '^key_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint virtual_key_pkey PRIMARY KEY (id)
+  constraint virtual_key_token_sha256_key UNIQUE (token_sha256)
+  constraint virtual_key_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE INDEX virtual_key_by_trial ON public.virtual_key USING btree (trial_id)
+  CREATE UNIQUE INDEX virtual_key_pkey ON public.virtual_key USING btree (id)
+  CREATE UNIQUE INDEX virtual_key_token_sha256_key ON public.virtual_key USING btree (token_sha256)
