@@ -1,0 +1,103 @@
+/**
+ * Goal (R20): no amount is ever off by more than the rounding promised, and none is a float.
+ *
+ * Method: fast-check draws amounts, prices and token counts up to what the columns hold, and each
+ * result is compared with exact rational arithmetic on bigints. Replay: SEED=n.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import {
+  ceilDiv,
+  formatNanos,
+  NANOS_MAX,
+  NANOS_PER_UNIT,
+  parseUnits,
+  tokenCost,
+} from "../../orchestrator/money.ts";
+
+const SEED = Number(process.env["SEED"] ?? 20_261_121);
+const nanos = fc.bigInt({ min: 0n, max: NANOS_MAX });
+
+test(`tokenCost rounds up, by less than one nano-unit, SEED=${SEED}`, () => {
+  const tokens = fc.nat({ max: 1_000_000_000 });
+  const price = fc.bigInt({ min: 0n, max: 10n ** 15n });
+  fc.assert(
+    fc.property(tokens, price, (count, nanosPerMillion) => {
+      const cost = tokenCost(count, nanosPerMillion);
+      // cost − 1 < count × price ÷ 10^6 <= cost, both sides times 10^6.
+      const exact = BigInt(count) * nanosPerMillion;
+      assert.ok(cost * 1_000_000n >= exact);
+      assert.ok(cost * 1_000_000n - exact < 1_000_000n);
+    }),
+    { seed: SEED, numRuns: 100_000 },
+  );
+});
+
+test("a call costs at most one nano-unit more in parts than as a whole", () => {
+  fc.assert(
+    fc.property(fc.nat(), fc.nat(), fc.bigInt({ min: 0n, max: 10n ** 12n }), (a, b, price) => {
+      const parts = tokenCost(a, price) + tokenCost(b, price);
+      const whole = tokenCost(a + b, price);
+      assert.ok(parts === whole || parts === whole + 1n);
+    }),
+    { seed: SEED },
+  );
+});
+
+test("counts and amounts that are none are refused", () => {
+  for (const tokens of [-1, 0.5, Number.NaN, 2 ** 53]) {
+    assert.throws(() => tokenCost(tokens, 1n), RangeError);
+  }
+  assert.throws(() => ceilDiv(-1n, 1n), RangeError);
+  assert.throws(() => ceilDiv(1n, 0n), RangeError);
+});
+
+test(`what is written in full is read back exactly, SEED=${SEED}`, () => {
+  fc.assert(
+    fc.property(nanos, (amount) => {
+      const decimals = String(amount % NANOS_PER_UNIT).padStart(9, "0");
+      assert.equal(parseUnits(`${amount / NANOS_PER_UNIT}.${decimals}`), amount);
+    }),
+    { seed: SEED, numRuns: 10_000 },
+  );
+});
+
+test(`what people are shown is never more than the amount, SEED=${SEED}`, () => {
+  fc.assert(
+    fc.property(fc.oneof(nanos, fc.bigInt({ min: 0n, max: 10n ** 10n })), (amount) => {
+      const [shown = "", currency] = formatNanos(amount, "CAD").split(" ");
+      assert.equal(currency, "CAD");
+      const read = parseUnits(shown);
+      assert.ok(read !== null && read <= amount);
+      // Cut by less than a cent, or below a cent by less than a tenth.
+      const cut = amount - read;
+      assert.ok(cut < NANOS_PER_UNIT / 100n && (amount === 0n || cut * 10n <= amount));
+      assert.equal(formatNanos(-amount, "CAD"), amount === 0n ? "0.00 CAD" : `-${shown} CAD`);
+    }),
+    { seed: SEED, numRuns: 10_000 },
+  );
+});
+
+test("amounts for people", () => {
+  const table: [bigint, string, string][] = [
+    [0n, "CAD", "0.00 CAD"],
+    [12_500_000_000n, "CAD", "12.50 CAD"],
+    [1_999_999_999n, "CAD", "1.99 CAD"],
+    [420_000n, "CAD", "0.00042 CAD"],
+    [1n, "CAD", "0.000000001 CAD"],
+    [1_500_000_000n, "JPY", "1 JPY"],
+    [NANOS_MAX, "USD", "9223372036.85 USD"],
+  ];
+  for (const [amount, currency, text] of table) assert.equal(formatNanos(amount, currency), text);
+});
+
+test("text that is no amount is null", () => {
+  for (const text of ["", " 1", "1 ", "-1", "+1", "1e3", "1,5", ".5", "1.", "0x1", "NaN"]) {
+    assert.equal(parseUnits(text), null, text);
+  }
+  assert.equal(parseUnits("0.0000000001"), null);
+  assert.equal(parseUnits("9223372036.854775807"), NANOS_MAX);
+  assert.equal(parseUnits("9223372036.854775808"), null);
+  assert.equal(parseUnits("99999999999"), null);
+});
