@@ -1,6 +1,6 @@
 /** The installation: start it, log in, ask it how it is. */
-import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type {
   DoctorReport,
   Finding,
@@ -15,22 +15,9 @@ export const up: Command = {
   name: "up",
   summary: "Start everything, in the foreground; Ctrl-C stops it",
   async run({ config }) {
-    const child = spawn(process.execPath, [join(config.rootDir, "orchestrator/main.ts")], {
-      stdio: "inherit",
-      cwd: config.cwd,
-    });
-    // A terminal's Ctrl-C reaches the child by itself; what is sent to us alone is handed on.
-    const ignore = () => {};
-    const handOn = () => child.kill("SIGTERM");
-    process.on("SIGINT", ignore);
-    process.on("SIGTERM", handOn);
-    const status = await new Promise<number>((resolve, reject) => {
-      child.on("error", reject);
-      child.on("exit", (code) => resolve(code ?? EXIT.failed));
-    });
-    process.off("SIGINT", ignore);
-    process.off("SIGTERM", handOn);
-    return status as Exit;
+    // In this process, so that a signal sent to it stops it: `main.ts` sets the exit status.
+    await import(pathToFileURL(join(config.rootDir, "orchestrator/main.ts")).href);
+    return (process.exitCode ?? EXIT.done) as Exit;
   },
 };
 
