@@ -30,7 +30,7 @@ export type HoldResult =
   | { outcome: "busy" }
   | { outcome: "budget_gone"; budget: AccountId; requiredNanos: Nanos; availableNanos: Nanos };
 
-/** Each refusal names one budget of the path, and calls beside this one take from them meanwhile. */
+/** Each refusal names one budget of the path, and other calls take from them meanwhile. */
 const TRIES_MAX = 12;
 
 /**

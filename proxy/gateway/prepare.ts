@@ -101,11 +101,13 @@ function draftCall(
   const model = resolveModel(grant, request.model);
   if (model === null) {
     const names = grant.models.map(({ name }) => name).join(", ");
-    const message = `The model "${request.model.slice(0, 100)}" is not of this key; use normal, thinking, ${names}`;
+    const asked = request.model.slice(0, 100);
+    const message = `The model "${asked}" is not of this key; use normal, thinking, ${names}`;
     return { status: 404, code: "model_not_found", message };
   }
   if (!model.wires.includes(wire)) {
-    const message = `"${model.name}" is not served over ${wire}, only over ${model.wires.join(", ")}`;
+    const served = model.wires.join(", ");
+    const message = `"${model.name}" is not served over ${wire}, only over ${served}`;
     return { status: 400, code: "invalid_request", message };
   }
   const rates = readRates(model.price, grant.currency);

@@ -72,8 +72,9 @@ export function budgetGone(
 ): Refusal {
   // The code is in the text too: most CLIs print nothing else of an error.
   const message =
-    `budget_exceeded: The budget of this trial cannot cover this call: it needs ${requiredNanos} nanos ` +
-    `${currency} and ${availableNanos} are available. Stop here; the trial is paused.`;
+    "budget_exceeded: The budget of this trial cannot cover this call: " +
+    `it needs ${requiredNanos} nanos ${currency} and ${availableNanos} are available. ` +
+    "Stop here; the trial is paused.";
   return {
     status,
     code: "budget_exceeded",

@@ -183,7 +183,7 @@ export function checkHosted({ bytes, object }: CallRequest): void {
   }
 }
 
-/** The bytes that go upstream: the same but for the model's name, the ceiling and the usage wish. */
+/** The bytes that go upstream: the same but for model name, ceiling and usage wish. */
 export function rewriteRequest(request: CallRequest, rewrite: Rewrite): Buffer {
   const { wire, bytes, object, isStream } = request;
   const edits: Edit[] = [setMember(object, "model", JSON.stringify(rewrite.upstreamName))];
@@ -222,7 +222,7 @@ function wantsUsage(bytes: Buffer, span: Span | undefined): boolean {
   return inner !== undefined && readValue(bytes, inner) === true;
 }
 
-/** Whether a part of the input may be an image, a file or another thing not counted by its bytes. */
+/** Whether a part of the input may be an image, a file or another thing its bytes do not count. */
 function refersOutside(bytes: Buffer): boolean {
   return OUTSIDE_PARTS.some((mark) => {
     for (let at = bytes.indexOf(mark); at !== -1; at = bytes.indexOf(mark, at + 1)) {

@@ -1,4 +1,4 @@
-/** Which model of its pair a key's call means. Pure; names are compared as they are, by every byte. */
+/** Which model of its pair a key's call means. Pure; names are compared byte by byte. */
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
 
 /** Names that CLIs ask for by themselves, for titles, summaries and the like. */

@@ -1,4 +1,4 @@
-/** Anthropic's `count_tokens`: the server's own count where it has one, else ours. Costs nothing. */
+/** Anthropic's `count_tokens`: the server's own count where it has one, else ours. It is free. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { CallId } from "../../orchestrator/runtime/ids.ts";
