@@ -59,7 +59,7 @@ async function readPendings(
     amount_nanos: string;
   }>(
     tx,
-    sql`
+    sql`/* prepared: ledger.pendings */
       select id, debit_account_id, within, credit_account_id, amount_nanos
       from transfer where id = any(${sql.param(pendingIds)}) and kind = 'pending'`,
   );
@@ -88,7 +88,7 @@ async function lockAccounts(
     available_nanos: string;
   }>(
     tx,
-    sql`
+    sql`/* prepared: ledger.lock */
       select id, kind, currency, must_not_exceed,
         credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
       from account where id = any(${sql.param(accountIds)})
@@ -115,7 +115,7 @@ async function readTransfers(
 ): Promise<{ transferIds: Set<TransferId>; resolvedIds: Set<TransferId> }> {
   const found = await rows<{ id: TransferId; is_pending: boolean }>(
     tx,
-    sql`
+    sql`/* prepared: ledger.transfers */
       select id, false as is_pending from transfer where id = any(${sql.param(ids)})
       union all
       select pending_id, true from transfer where pending_id = any(${sql.param(pendingIds)})`,
@@ -128,7 +128,7 @@ async function readTransfers(
 async function write(tx: Sql, { changes, transfers }: Decision, now: EpochMs): Promise<void> {
   const changed = [...changes];
   // `within` travels as text, since unnest would flatten an array of arrays.
-  await tx.execute(sql`
+  await tx.execute(sql`/* prepared: ledger.write */
     with changed as (
       update account set
         debits_pending_nanos = debits_pending_nanos + change.debits_pending,

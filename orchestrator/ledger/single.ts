@@ -36,7 +36,7 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
     short_nanos: string | null;
   }>(
     db,
-    sql`
+    sql`/* prepared: ledger.reserve */
       with locked as materialized (
         select *,
           credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
@@ -102,7 +102,7 @@ async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<R
     is_inserted: boolean;
   }>(
     db,
-    sql`
+    sql`${sql.raw(isSettle ? "/* prepared: ledger.settle */" : "/* prepared: ledger.release */")}
       with pending as materialized (
         select debit_account_id, within, credit_account_id, amount_nanos,
           within || array[debit_account_id, credit_account_id] as account_ids

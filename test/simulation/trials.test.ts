@@ -15,8 +15,8 @@ import { sql } from "drizzle-orm";
 import { rows } from "../../orchestrator/db/rows.ts";
 import type { TrialId } from "../../orchestrator/runtime/ids.ts";
 import { isTerminal } from "../../orchestrator/trials/trial.ts";
+import { auditLedger } from "../support/audit.ts";
 import type { TestDatabase } from "../support/database.ts";
-import { auditLedger } from "../support/ledger.ts";
 import { createWorkers, type Tally } from "./workers.ts";
 import { type Life, openWorld, waitForLeases } from "./world.ts";
 

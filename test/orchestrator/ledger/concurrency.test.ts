@@ -11,7 +11,8 @@ import { openPostgresDatabase } from "../../../orchestrator/db/postgres.ts";
 import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../../orchestrator/runtime/random.ts";
-import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+import { auditLedger } from "../../support/audit.ts";
+import { amounts, openTestLedger } from "../../support/ledger.ts";
 
 const CALLERS = 64;
 

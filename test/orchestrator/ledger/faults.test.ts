@@ -15,8 +15,9 @@ import type { Database, Sql } from "../../../orchestrator/db/database.ts";
 import { isUnavailable, rows } from "../../../orchestrator/db/rows.ts";
 import type { TransferId } from "../../../orchestrator/runtime/ids.ts";
 import { type Random, seededRandom } from "../../../orchestrator/runtime/random.ts";
+import { auditLedger } from "../../support/audit.ts";
 import { openTestEmbedded, openTestFolder } from "../../support/embedded.ts";
-import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+import { amounts, openTestLedger } from "../../support/ledger.ts";
 
 const SEEDS = process.env["SEED"] === undefined ? [1, 2, 3, 4] : [Number(process.env["SEED"])];
 

@@ -7,7 +7,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { LedgerOptions } from "../../../orchestrator/ledger/postgres.ts";
 import type { TransferId } from "../../../orchestrator/runtime/ids.ts";
-import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+import { auditLedger } from "../../support/audit.ts";
+import { amounts, openTestLedger } from "../../support/ledger.ts";
 
 const SEED = Number(process.env["SEED"] ?? 20_261_121);
 /** Alone and in company, a request must get the same answer: each suite runs both ways. */

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
 import { createDays, type Day } from "../../../orchestrator/projects/day.ts";
-import { amounts, auditLedger, openTestLedger } from "../../support/ledger.ts";
+import { auditLedger } from "../../support/audit.ts";
+import { amounts, openTestLedger } from "../../support/ledger.ts";
 
 test("a day is funded once by all who open it, and each day anew", async () => {
   await using fixture = await openTestLedger();
