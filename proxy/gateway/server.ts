@@ -225,10 +225,17 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
       ...refusalHeaders(refusal, id),
       "content-length": Buffer.byteLength(body),
     });
-    response.end(incoming.method === "HEAD" ? undefined : body);
-    if (incoming.complete) return;
+    const shown = incoming.method === "HEAD" ? "" : body;
+    if (incoming.complete) {
+      response.end(shown);
+      return;
+    }
+    // Ending a response closes a connection that is not kept alive, and a client that still sends
+    // would be reset before it reads: so the rest is read away first.
+    response.write(shown);
     incoming.resume();
-    const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS).unref();
+    const timer = setTimeout(() => incoming.socket.destroy(), LINGER_MS);
+    incoming.once("end", () => response.end());
     incoming.once("close", () => clearTimeout(timer));
   }
 

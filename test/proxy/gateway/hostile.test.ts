@@ -303,6 +303,7 @@ test("four bodies of 100 MB are refused, without being kept", async () => {
     const { rss } = process.memoryUsage();
     peak = Math.max(peak, rss - before.rss);
   }, 5);
+  watch.unref();
   const statuses = await Promise.all([0, 1, 2, 3].map((n) => upload(world, 100, n % 2 === 0)));
   clearInterval(watch);
   assert.deepEqual(statuses, [413, 413, 413, 413]);
