@@ -6,7 +6,17 @@
  * our whole environment on, and starts the server in our process group, where Ctrl-C reaches it.
  */
 import { execFile } from "node:child_process";
-import { cp, mkdir, readFile, realpath, stat, symlink } from "node:fs/promises";
+import {
+  cp,
+  mkdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -87,18 +97,13 @@ export async function prepareBinaries(dir: string, user: ServerUser): Promise<Bi
   const installed = await findInstalled();
   let native = installed.folder;
   if ((await firstClosedFolder(join(native, "bin"), user)) !== null) {
-    native = join(dir, `server-${installed.version}`);
-    await cp(installed.folder, native, { recursive: true, force: false, preserveTimestamps: true });
+    native = await copyOnce(installed.folder, join(dir, `server-${installed.version}`));
   }
 
   const links = join(dir, "lib");
   await mkdir(links, { recursive: true, mode: 0o755 });
   for (const { source, target } of await readLinks(native)) {
-    await symlink(join(native, "lib", basename(source)), join(links, basename(target))).catch(
-      async (error: NodeJS.ErrnoException) => {
-        if (error.code !== "EEXIST") throw error;
-      },
-    );
+    await link(join(native, "lib", basename(source)), join(links, basename(target)));
   }
 
   const search = `${links}:${join(native, "lib")}`;
@@ -109,6 +114,26 @@ export async function prepareBinaries(dir: string, user: ServerUser): Promise<Bi
     initdb: join(native, "bin", "initdb"),
     env: { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC", ...librarySearch },
   };
+}
+
+/** `to`, which appears whole or not at all. */
+async function copyOnce(from: string, to: string): Promise<string> {
+  const isThere = await stat(to).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return to;
+  await rm(`${to}.new`, { recursive: true, force: true });
+  await cp(from, `${to}.new`, { recursive: true, preserveTimestamps: true });
+  await rename(`${to}.new`, to);
+  return to;
+}
+
+/** Makes the link, or points it where the programs are now. */
+async function link(target: string, path: string): Promise<void> {
+  if ((await readlink(path).catch(() => null)) === target) return;
+  await rm(path, { force: true });
+  await symlink(target, path);
 }
 
 async function findInstalled(): Promise<{ folder: string; version: string }> {
