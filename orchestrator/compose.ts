@@ -77,7 +77,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const db = opening.use(await openDatabase(config, layout, log));
   await migrate(db, { clock });
 
-  const scripted = createScriptedModel({ scriptsDir: join(ROOT, "examples/scripts") });
+  const scripted = createScriptedModel({ scriptsDir: config.scriptsDir });
   opening.defer(() => scripted.close());
   const { url: scriptedUrl } = await scripted.listen();
   const catalog = await loadCatalog(join(ROOT, "models"));

@@ -22,6 +22,8 @@ export interface Config {
   logLevel: LogLevel;
   slots: number;
   isFirstRunExample: boolean;
+  /** What the scripted model plays; the examples' scripts unless told otherwise. */
+  scriptsDir: string;
   providers: readonly ProviderConfig[];
   /** A variable that a project's `api_key_env` names: those that end in _API_KEY alone. */
   readApiKey: (name: string) => string | null;
@@ -31,6 +33,7 @@ export interface Config {
 }
 
 export const PORT_DEFAULT = 7700;
+const EXAMPLE_SCRIPTS = join(import.meta.dirname, "../examples/scripts");
 const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
 /** A tool's own settings that an installer on a worker needs: registries, proxies, authorities. */
@@ -58,6 +61,7 @@ export function readConfig(
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),
     slots: integer("AUTOCODE_SLOTS", Math.max(2, availableParallelism()), 1, 1000),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",
+    scriptsDir: resolve(cwd, text("AUTOCODE_SCRIPTS") ?? EXAMPLE_SCRIPTS),
     providers: readProviders(),
     readApiKey: (name) => (name.endsWith("_API_KEY") ? (text(name) ?? null) : null),
     workerEnv: Object.fromEntries(
