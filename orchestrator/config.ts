@@ -2,8 +2,9 @@
  * The installation's configuration: the environment, read here and nowhere else, checked whole,
  * frozen, passed down. Setting an ecosystem's own variable switches its port to the real engine.
  */
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { LogLevel } from "./runtime/log.ts";
 
 export interface ProviderConfig {
@@ -33,6 +34,7 @@ export interface Config {
 }
 
 export const PORT_DEFAULT = 7700;
+const SYSTEM_HOME = "/var/lib/autocode";
 const EXAMPLE_SCRIPTS = join(import.meta.dirname, "../examples/scripts");
 const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
@@ -46,6 +48,18 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
+/**
+ * `.autocode` in the checkout. As root in a folder that others cannot enter (a checkout under
+ * /root), the database's and the agents' users could not reach it: then the system's place.
+ */
+function defaultHome(cwd: string): string {
+  if (process.getuid?.() !== 0) return join(cwd, ".autocode");
+  for (let folder = cwd; ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) === 0) return SYSTEM_HOME;
+    if (folder === dirname(folder)) return join(cwd, ".autocode");
+  }
+}
+
 /** @throws ConfigError naming every fault at once. */
 export function readConfig(
   env: Readonly<Record<string, string | undefined>> = process.env,
@@ -53,7 +67,7 @@ export function readConfig(
 ): Config {
   const faults: string[] = [];
   const config: Config = {
-    home: resolve(cwd, text("AUTOCODE_HOME") ?? join(cwd, ".autocode")),
+    home: resolve(cwd, text("AUTOCODE_HOME") ?? defaultHome(cwd)),
     host: text("AUTOCODE_HOST") ?? "127.0.0.1",
     port: integer("AUTOCODE_PORT", PORT_DEFAULT, 0, 65_535),
     gatewayPort: integer("AUTOCODE_GATEWAY_PORT", 0, 0, 65_535),

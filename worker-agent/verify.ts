@@ -118,7 +118,10 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
     return { verdict: "error", detail, reward: null, counts: null };
   }
   const { emit } = outbox;
-  await using proxy = await openRefusingProxy((asked) => emit("egress.refused", { ...asked }));
+  await using proxy =
+    spec.egress === "open"
+      ? null
+      : await openRefusingProxy((asked) => emit("egress.refused", { ...asked }));
   const output: Buffer[] = [];
   let keptBytes = 0;
   const end = await runProcess(
@@ -127,7 +130,7 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
       ...command,
       env: {
         ...childEnvironment(job.path, rooms),
-        ...proxyVariables(proxy.url, ""),
+        ...(proxy === null ? {} : proxyVariables(proxy.url, "")),
         CI: "true",
         TESTS_DIR: rooms.tests,
         LOGS_DIR: rooms.logs,

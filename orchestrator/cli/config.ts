@@ -14,6 +14,7 @@ export interface CliConfig {
   wantsColour: boolean;
 }
 
+const SYSTEM_HOME = "/var/lib/autocode";
 const ENDPOINT = join("shared", "configs", "endpoint.json");
 
 export function readCliConfig(
@@ -33,11 +34,15 @@ export function readCliConfig(
   };
 }
 
-/** The nearest `.autocode` from here upwards that a server wrote to, else the checkout's own. */
+/**
+ * The nearest `.autocode` from here upwards that a server wrote to, else the system's place, which
+ * root's server takes in a closed folder, else the checkout's own.
+ */
 function findHome(cwd: string, rootDir: string): string {
   for (let folder = cwd; ; folder = dirname(folder)) {
     const home = join(folder, ".autocode");
     if (existsSync(join(home, ENDPOINT))) return home;
-    if (dirname(folder) === folder) return join(rootDir, ".autocode");
+    if (dirname(folder) !== folder) continue;
+    return existsSync(join(SYSTEM_HOME, ENDPOINT)) ? SYSTEM_HOME : join(rootDir, ".autocode");
   }
 }

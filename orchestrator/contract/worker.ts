@@ -45,6 +45,9 @@ export const Allowance = Type.Object(
   { additionalProperties: false },
 );
 
+/** `deny`: HTTP goes to a proxy that refuses all; `open`: the worker's own network. */
+const Egress = Type.Union([Type.Literal("deny"), Type.Literal("open")]);
+
 export type AgentSpec = Static<typeof AgentSpec>;
 export const AgentSpec = Type.Object(
   {
@@ -64,7 +67,7 @@ export const AgentSpec = Type.Object(
     test_command: Type.Optional(Type.String()),
     allowance: Allowance,
     limits: Limits,
-    egress: Type.Union([Type.Literal("deny"), Type.Literal("open")]),
+    egress: Egress,
     /** Present when an earlier allocation was paused: its diff is at `GET patch`. */
     resume: Type.Optional(
       Type.Object({
@@ -93,6 +96,7 @@ export const VerifySpec = Type.Object(
     ]),
     has_hidden_tests: Type.Boolean(),
     limits: Limits,
+    egress: Egress,
   },
   { additionalProperties: false },
 );

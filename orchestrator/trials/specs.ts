@@ -95,6 +95,7 @@ export async function verifySpec(
     test: task.test,
     has_hidden_tests: task.has_hidden_tests,
     limits: limits(dependencies, project, Number(task.verify_wall_ms)),
+    egress: project.config.egress ?? "deny",
   };
 }
 

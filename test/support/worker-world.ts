@@ -117,6 +117,7 @@ export function verifySpec(baseCommit: string, overrides: Partial<VerifySpec> = 
     test: { kind: "command", command: "true" },
     has_hidden_tests: false,
     limits: LIMITS,
+    egress: "deny",
     ...overrides,
   };
 }
