@@ -46,6 +46,10 @@ async function runExample(client: Client, print: Printer, signal: AbortSignal): 
   const [agent = ""] = project.agents;
   const [pair = ""] = project.pairs;
   print.note(`First start: the example project runs ${agent} on ${project.tasks.length} tasks.`);
+  print.note(
+    "A scripted model stands in for GPU weights here, at prices that are made up. One task's",
+  );
+  print.note("script is wrong on purpose: its own tests pass, the hidden ones tell.");
   await installAgent(client, print, agent);
   const made = await client.post<Experiment>("experiments", {
     project: project.name,
