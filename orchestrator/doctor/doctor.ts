@@ -38,9 +38,24 @@ export function createDoctor(
       isolation(),
       ok("data folder", config.home),
       ...(await Promise.all(installer.facts.map(({ name }) => agent(name, python)))),
-      ...pairs.list(null).map((pair): Finding => {
-        if (pair.is_available) return ok(`pair ${pair.name}`, pair.detail);
-        return warn(`pair ${pair.name}`, "its provider is not set up", pair.detail);
+      ...pairFindings(),
+    ];
+  }
+
+  /** Pairs that wait for the same thing are one finding. */
+  function pairFindings(): Finding[] {
+    const all = pairs.list(null);
+    const waiting = Map.groupBy(
+      all.filter((pair) => !pair.is_available),
+      ({ detail }) => detail,
+    );
+    return [
+      ...all
+        .filter((pair) => pair.is_available)
+        .map(({ name, detail }) => ok(`pair ${name}`, detail)),
+      ...[...waiting].map(([nextStep, same]) => {
+        const names = same.map(({ name }) => name).join(", ");
+        return warn("pairs", `not set up: ${names}`, nextStep);
       }),
     ];
   }
