@@ -29,7 +29,7 @@ import { createKeys } from "./keys/postgres.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { createLedger } from "./ledger/postgres.ts";
 import { createDays, type Days } from "./projects/day.ts";
-import { createLayout, type Layout } from "./projects/layout.ts";
+import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
 import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
 import { startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
@@ -115,7 +115,14 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     agents: createAgents(installer),
     budgets: createBudgets({ db, ledger, projects }),
     idempotency: createIdempotency(db, clock),
-    projects,
+    projects: {
+      ...projects,
+      apply: async (given) => {
+        const project = await projects.apply(given);
+        await makeProjectFolders(layout, project.id);
+        return project;
+      },
+    },
     trials: createTrials({ ...shared, ids }),
     workerSessions: createWorkerSessions({
       ...shared,

@@ -51,6 +51,9 @@ export const Trial = Type.Object(
     experiment_id: Type.Union([Type.String(), Type.Null()]),
     task: Type.String({ description: "The task's name" }),
     agent: Type.String(),
+    agent_version: Type.Union([Type.String(), Type.Null()], {
+      description: "What its --version said, once it ran",
+    }),
     pair: Type.String(),
     attempt: Type.Integer({ minimum: 1 }),
     seed: Type.Integer({ minimum: 0 }),

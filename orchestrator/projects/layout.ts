@@ -1,4 +1,5 @@
-/** Where everything lies under AUTOCODE_HOME (architecture, section 8): pure paths. */
+/** Where everything lies under AUTOCODE_HOME (architecture, section 8): paths, and their making. */
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
 export interface Layout {
@@ -53,5 +54,12 @@ export function createLayout(home: string): Layout {
 
   function artefact(projectId: string, trialId: string, allocationId: string, name: string) {
     return join(project(projectId).workerArtifacts, trialId, allocationId, name);
+  }
+}
+
+/** A project's folders, which people and back-up programs look for. Idempotent. */
+export async function makeProjectFolders(layout: Layout, projectId: string): Promise<void> {
+  for (const folder of Object.values(layout.project(projectId))) {
+    await mkdir(folder, { recursive: true });
   }
 }

@@ -115,6 +115,7 @@ function toTrial(row: ViewRow): Trial {
     experiment_id: row.experiment_id,
     task: row.task,
     agent: row.agent,
+    agent_version: row.agent_report?.agent_version ?? null,
     pair: row.pair,
     attempt: row.attempt,
     seed: Number(row.seed),

@@ -57,7 +57,7 @@ export function buildTrajectory(trial: Trial, calls: readonly RecordedCall[]): u
     trajectory_id: trial.id,
     agent: {
       name: trial.agent,
-      version: "unknown",
+      version: trial.agent_version ?? "unknown",
       ...(models[0] === undefined ? {} : { model_name: models[0] }),
       tool_definitions: tools.find((offered) => offered.length > 0) ?? [],
       extra: { pair: trial.pair, models, is_scripted: trial.is_scripted },

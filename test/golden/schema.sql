@@ -283,7 +283,6 @@ table trial
   experiment_id text
   task_id text not null
   agent text not null
-  agent_version text
   pair text not null
   is_scripted boolean not null
   attempt integer not null
@@ -314,7 +313,6 @@ table trial
   updated_at timestamp with time zone not null
   constraint trial_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
   constraint trial_agent_check CHECK (((length(agent) >= 1) AND (length(agent) <= 64)))
-  constraint trial_agent_version_check CHECK ((length(agent_version) <= 100))
   constraint trial_attempt_check CHECK ((attempt >= 1))
   constraint trial_ended_has_time CHECK (((state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'errored'::text, 'cancelled'::text])) = (ended_at IS NOT NULL)))
   constraint trial_experiment_id_fkey FOREIGN KEY (experiment_id) REFERENCES experiment(id)

@@ -357,6 +357,7 @@ function trialOf(id: TrialId, spec: NewTrial, experimentId: string | null): Tria
     experiment_id: experimentId,
     task: typeof spec.task === "string" ? spec.task : "inline",
     agent: spec.agent,
+    agent_version: "1.2.3",
     pair: spec.pair,
     attempt: 1,
     seed: 1,

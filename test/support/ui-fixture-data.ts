@@ -43,6 +43,7 @@ export function trial(id: string, startedMs: EpochMs, changes: Partial<Trial>): 
     experiment_id: null,
     task: "fix-date-parser",
     agent: "qwen-code",
+    agent_version: "1.2.3",
     pair: "qwen3-coder-next",
     attempt: 1,
     seed: 42,
@@ -92,6 +93,7 @@ export function experimentTrials(ids: Ids, experimentId: string, startedMs: Epoc
     },
     {
       agent: "claude-code",
+      agent_version: "1.2.3",
       pair: "scripted",
       is_scripted: true,
       state: "running",
@@ -103,6 +105,7 @@ export function experimentTrials(ids: Ids, experimentId: string, startedMs: Epoc
     },
     {
       agent: "aider",
+      agent_version: "1.2.3",
       pair: "scripted",
       is_scripted: true,
       state: "queued",

@@ -49,7 +49,6 @@ create table trial (
   experiment_id text references experiment (id),
   task_id text not null references task (id),
   agent text not null check (length(agent) between 1 and 64),
-  agent_version text check (length(agent_version) <= 100),
   pair text not null check (length(pair) between 1 and 64),
   is_scripted boolean not null,
   attempt integer not null check (attempt >= 1),

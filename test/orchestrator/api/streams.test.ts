@@ -106,6 +106,7 @@ function newTrial(fixture: ApiFixture): TrialId {
 
   function template() {
     return {
+      agent_version: null,
       experiment_id: null,
       attempt: 1,
       seed: 1,

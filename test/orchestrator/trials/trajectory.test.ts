@@ -22,6 +22,7 @@ const TRIAL: Trial = {
   experiment_id: null,
   task: "fix",
   agent: "qwen-code",
+  agent_version: "1.2.3",
   pair: "scripted",
   attempt: 1,
   seed: 1,
