@@ -32,7 +32,7 @@ export async function followTrial(
   first: Trial,
   afterSeq = 0,
 ): Promise<Trial> {
-  const currency = first.budget?.currency ?? null;
+  let currency = first.budget?.currency ?? null;
   const progress: Progress = {
     state: first.state,
     step: "",
@@ -50,6 +50,10 @@ export async function followTrial(
     for await (const { data } of client.events(path, left.signal)) {
       const event = JSON.parse(data) as TrialEvent;
       advance(progress, event);
+      // It has its budget only once it was admitted.
+      if (currency === null && event.type === "call.settled") {
+        currency = (await client.get<Trial>(`trials/${first.id}`)).budget?.currency ?? null;
+      }
       if (event.type === "trial.note" && event.data["level"] === "warn") {
         print.note(String(event.data["message"]));
       }
@@ -120,8 +124,8 @@ export function exitOfTrial({ state, verdict }: Trial): Exit {
 /** What to say after a trial that did not pass; null when there is nothing to add. */
 export function adviceFor({ id, state, reason }: Trial): string | null {
   if (state === "paused") {
-    const how = `\`autocode budget topup ${id} <amount>\`, then \`autocode trial resume ${id}\``;
-    return `${reason ?? "The budget is exhausted"}. Its workspace is kept: ${how}`;
+    const why = reason ?? `The budget is exhausted; first: autocode budget topup ${id} <amount>`;
+    return `${why}. What was done is kept; then: autocode trial resume ${id}`;
   }
   return state === "succeeded" ? null : reason;
 }

@@ -7,12 +7,12 @@ import type { Experiment, NewExperiment, NewTrial, Trial } from "../contract/tri
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { formatNanos, parseUnits } from "../money.ts";
+import { parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
 import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { AccountId, ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
+import type { ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { TaskRow, Tasks } from "../tasks/tasks.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
@@ -21,6 +21,7 @@ import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { expandMatrix } from "./matrix.ts";
 import type { Pairs } from "./pairs.ts";
 import { findTrial, type TrialRow, viewTrials } from "./rows.ts";
+import { lastShortage, type Shortage, tellShortage } from "./shortage.ts";
 import { buildTrajectory } from "./trajectory.ts";
 import { isTerminal } from "./trial.ts";
 import type { TrialFilter, Trials } from "./trials.ts";
@@ -327,31 +328,32 @@ async function cancel(dependencies: TrialsDependencies, id: TrialId): Promise<Tr
 }
 
 /** The budget that ended the trial, whichever level it was, must cover what was refused. */
-async function refuseStillBroke(db: Sql, ledger: Ledger, id: TrialId): Promise<void> {
-  const [last] = await rows<{ data: { account_id: AccountId; required_nanos: string } }>(
-    db,
-    sql`select data from event where trial_id = ${id} and type = 'budget.exhausted'
-      order by seq desc limit 1`,
-  );
-  if (last === undefined) return;
-  const balance = await ledger.balance(last.data.account_id);
-  const missing = BigInt(last.data.required_nanos) - (balance?.availableNanos ?? 0n);
-  if (balance === null || missing <= 0n) return;
-  const short = formatNanos(missing, balance.currency);
-  const [level] = balance.owner.split("/");
-  const whose = level === "trial" ? id : "<project>";
-  const detail = `The ${level}'s budget is ${short} short of the next call; first: autocode budget`;
-  throw new Problem("budget_exceeded", `${detail} topup ${whose} <amount>`);
+async function refuseStillBroke(
+  { db, ledger, projects }: TrialsDependencies,
+  id: TrialId,
+): Promise<void> {
+  const shortage = await lastShortage(db.sql, id);
+  if (shortage === null) return;
+  const availableNanos = await availableNow(shortage);
+  const detail = availableNanos === null ? null : tellShortage(shortage, availableNanos);
+  if (detail !== null) throw new Problem("budget_exceeded", detail);
+
+  async function availableNow({ level, project, account }: Shortage): Promise<bigint | null> {
+    if (level !== "day") return (await ledger.balance(account))?.availableNanos ?? null;
+    // The day may be another by now, or its allowance a greater one.
+    const { today } = await projects.get(project);
+    return today === null ? null : BigInt(today.available_nanos);
+  }
 }
 
 async function resume(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
-  const { db, clock, ledger } = dependencies;
+  const { db, clock } = dependencies;
   const row = await findTrial(db.sql, id);
   if (row === null) throw new Problem("not_found", `There is no trial ${id}`);
   if (row.state !== "paused") {
     throw new Problem("conflict", `The trial is ${row.state}; only a paused one can be resumed`);
   }
-  await refuseStillBroke(db.sql, ledger, id);
+  await refuseStillBroke(dependencies, id);
   const at = rfc3339(clock.now());
   await db.sql.transaction(async (transaction) => {
     const moved = await rows(

@@ -14,6 +14,7 @@ import { type AllocationId, derivedId, type Ids } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { TrialRow } from "./rows.ts";
+import { lastShortage, tellShortage } from "./shortage.ts";
 import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
 import { type AgentEnd, afterAgent, afterVerifier } from "./trial.ts";
 
@@ -228,7 +229,7 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
       return context.transitions.move(trial, "verifying", { set: sql`flags = ${flags}::text[]` });
     }
     case "paused":
-      return context.transitions.pause(trial, next.reason);
+      return context.transitions.pause(trial, await whyPaused(context.db.sql, trial, next.reason));
     case "queued":
       return context.transitions.requeue(trial, next.failureClass, next.delayMs);
     case "errored": {
@@ -237,6 +238,12 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
       return context.transitions.end(trial, { ...ending, reason: next.reason });
     }
   }
+}
+
+/** Which budget was short; the CLI's own word where the gateway refused nothing. */
+async function whyPaused(db: Sql, trial: TrialRow, detail: string): Promise<string> {
+  const shortage = await lastShortage(db, trial.id);
+  return shortage === null ? detail : (tellShortage(shortage, shortage.availableNanos) ?? detail);
 }
 
 async function endVerified(
