@@ -34,14 +34,15 @@ interface Running {
   pid: number;
   /** Since boot, in clock ticks: tells a process from a later one with its number. */
   startTicks: string;
-  slot: number;
+  /** Null for one whose slot is not known any more; it is over. */
+  slot: number | null;
   ended: Promise<void>;
 }
 
 interface ProcessFile {
   pid: number;
   start_ticks: string;
-  slot: number;
+  slot: number | null;
 }
 
 /** Ended allocations are forgotten after this many more. */
@@ -49,7 +50,7 @@ const ENDED_KEPT = 1000;
 
 export async function openLocalScheduler(options: LocalOptions, log: Log): Promise<Scheduler> {
   const pending: Placement[] = [];
-  const starting = new Set<AllocationId>();
+  const starting = new Map<AllocationId, Promise<void>>();
   const running = new Map<AllocationId, Running>();
   const slotsTaken = new Set<number>();
   const ended = new Map<AllocationId, AllocationStatus>();
@@ -61,7 +62,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
   return {
     name: "local",
     place,
-    status,
+    status: async (allocationId) => statusNow(allocationId),
     stop,
     capacity: async () =>
       Math.max(0, options.slots - running.size - starting.size - pending.length),
@@ -74,7 +75,8 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
 
   async function place(placement: Placement): Promise<void> {
     if (isClosing) throw new Error("the scheduler is closing");
-    if ((await status(placement.allocationId)) !== null) return;
+    // Without a wait in between: two calls at once must not both find nothing.
+    if (statusNow(placement.allocationId) !== null) return;
     pending.push(placement);
     startNext();
   }
@@ -83,8 +85,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     if (isClosing || running.size + starting.size >= options.slots) return;
     const next = pending.shift();
     if (next === undefined) return;
-    starting.add(next.allocationId);
-    void start(next)
+    const started = start(next)
       .catch((error) => {
         log.error({ err: error, allocation_id: next.allocationId }, "worker did not start");
         remember(next.allocationId, "failed");
@@ -93,6 +94,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
         starting.delete(next.allocationId);
         startNext();
       });
+    starting.set(next.allocationId, started);
   }
 
   async function start({ allocationId, enrolmentToken }: Placement): Promise<void> {
@@ -104,15 +106,20 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
       const child = await spawnWorker(options, { allocationId, enrolmentToken, folder, slot });
       const { pid } = child;
       if (pid === undefined) throw new Error(`${options.command[0]} could not be started`);
-      const done = new Promise<AllocationStatus>((resolve) => {
-        child.once("exit", (code) => resolve(code === 0 ? "complete" : "failed"));
-      });
+      const done = untilExit(child).then((code) => (code === 0 ? "complete" : "failed"));
       const startTicks = (await readStartTicks(pid)) ?? "";
-      watch(allocationId, { pid, startTicks, slot }, done);
       const written: ProcessFile = { pid, start_ticks: startTicks, slot };
-      await writeFile(join(folder, "process.json"), JSON.stringify(written), { mode: 0o600 });
+      // Before it is watched: the folder of one that ends at once goes with its end.
+      await writeFile(join(folder, "process.json"), JSON.stringify(written), {
+        mode: 0o600,
+      }).catch((error) => {
+        // It runs all the same; an orchestrator after this one finds it by its environment.
+        log.warn({ err: error, allocation_id: allocationId }, "process file not written");
+      });
+      watch(allocationId, { pid, startTicks, slot }, done);
     } catch (error) {
-      if (!running.has(allocationId)) slotsTaken.delete(slot);
+      slotsTaken.delete(slot);
+      await rm(folder, { recursive: true, force: true });
       throw error;
     }
   }
@@ -122,7 +129,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     worker: Omit<Running, "ended">,
     done: Promise<AllocationStatus>,
   ): void {
-    slotsTaken.add(worker.slot);
+    if (worker.slot !== null) slotsTaken.add(worker.slot);
     const finished = done.then(async (outcome) => {
       const survivors = await options.sweep(allocationId);
       if (survivors > 0) log.warn({ allocation_id: allocationId, survivors }, "survivors ended");
@@ -137,7 +144,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
 
     function forget(outcome: AllocationStatus): void {
       running.delete(allocationId);
-      slotsTaken.delete(worker.slot);
+      if (worker.slot !== null) slotsTaken.delete(worker.slot);
       remember(allocationId, outcome);
       startNext();
     }
@@ -152,7 +159,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     for (const listener of [...listeners]) listener(allocationId);
   }
 
-  async function status(allocationId: AllocationId): Promise<AllocationStatus | null> {
+  function statusNow(allocationId: AllocationId): AllocationStatus | null {
     if (running.has(allocationId)) return "running";
     const isWaiting = pending.some((placement) => placement.allocationId === allocationId);
     if (isWaiting || starting.has(allocationId)) return "pending";
@@ -165,6 +172,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
       pending.splice(waiting, 1);
       remember(allocationId, "failed");
     }
+    await starting.get(allocationId);
     const worker = running.get(allocationId);
     if (worker !== undefined) await end(allocationId, worker);
   }
@@ -187,6 +195,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
   async function close(): Promise<void> {
     isClosing = true;
     pending.length = 0;
+    await Promise.all(starting.values());
     await Promise.all([...running].map(([allocationId, worker]) => end(allocationId, worker)));
   }
 
@@ -201,16 +210,40 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
   async function adoptAll(): Promise<void> {
     for (const name of await readdir(options.allocationsDir)) {
       if (!isId("allocation", name)) continue;
-      const worker = await readProcessFile(join(options.allocationsDir, name, "process.json"));
+      const folder = join(options.allocationsDir, name);
+      const known = await readProcessFile(join(folder, "process.json"));
+      // None: killed between starting the worker and writing its number down.
+      const worker = known ?? (await findWorker(folder));
       const isAlive = worker !== null && (await isRunning(worker));
-      const { pid = 0, start_ticks: startTicks = "", slot = 0 } = worker ?? {};
-      const done = isAlive && worker !== null ? untilGone(worker) : Promise.resolve();
+      const adopted = {
+        pid: worker?.pid ?? 0,
+        startTicks: worker?.start_ticks ?? "",
+        slot: isAlive ? worker.slot : null,
+      };
+      const done = isAlive ? untilGone(worker) : Promise.resolve();
       watch(
         name,
-        { pid, startTicks, slot },
+        adopted,
         done.then(() => "lost" as const),
       );
     }
+  }
+
+  /** The worker whose folder this is, by its environment; its slot from the user it was given. */
+  async function findWorker(folder: string): Promise<ProcessFile | null> {
+    for (const name of await readdir("/proc").catch((): string[] => [])) {
+      if (!/^[0-9]+$/.test(name)) continue;
+      const text = await readFile(`/proc/${name}/environ`, "latin1").catch(() => "");
+      const environment = text.split("\0");
+      if (!environment.includes(`AUTOCODE_ALLOCATION_DIR=${folder}`)) continue;
+      const pid = Number(name);
+      const uid = Number(
+        /^AUTOCODE_RUN_AS=([0-9]+)/m.exec(environment.join("\n"))?.[1] ?? Number.NaN,
+      );
+      const slot = options.firstUid === null || Number.isNaN(uid) ? null : uid - options.firstUid;
+      return { pid, start_ticks: (await readStartTicks(pid)) ?? "", slot };
+    }
+    return null;
   }
 
   async function untilGone(worker: ProcessFile): Promise<void> {
@@ -246,6 +279,15 @@ async function spawnWorker(
   });
   await output.close();
   return child;
+}
+
+/** Its exit code, also when it ended before anyone listened; null when a signal ended it. */
+function untilExit(child: ChildProcess): Promise<number | null> {
+  const { exitCode, signalCode } = child;
+  if (exitCode !== null || signalCode !== null) return Promise.resolve(exitCode);
+  return new Promise((resolve) => {
+    child.once("exit", (code) => resolve(code));
+  });
 }
 
 async function readProcessFile(path: string): Promise<ProcessFile | null> {
