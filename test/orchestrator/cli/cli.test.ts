@@ -61,7 +61,8 @@ test("trial run follows the trial to its verdict", async (t) => {
       assert.match(row, /^aider +scripted +inline .* 1\.50k +45 +0\.00042 CAD/);
       assert.deepEqual(rest, []);
       assert.match(ended.err, /execute \(normal model\)/);
-      if (name === "paused") assert.match(ended.err, /the budget is gone\..*autocode trial resume trial_\w+/);
+      if (name === "paused")
+        assert.match(ended.err, /the budget is gone\..*autocode trial resume trial_\w+/);
       if (name === "errored") assert.match(ended.err, /the agent crashed/);
     });
   }

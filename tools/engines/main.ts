@@ -1,0 +1,32 @@
+/**
+ * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
+ * Today these are the agents' pinned CLIs. Idempotent: what is there is left alone.
+ */
+import { join } from "node:path";
+import { AGENTS } from "../../worker-agent/agents/registry.ts";
+import { installAgent } from "../../worker-agent/install.ts";
+
+const agentsDir = join(import.meta.dirname, "../../.engines/agents");
+const wanted = process.argv.slice(2);
+const known = AGENTS.map(({ facts }) => facts.name);
+const unknown = wanted.filter((name) => !known.includes(name));
+if (unknown.length > 0) {
+  console.error(`unknown engine ${unknown.join(", ")}; known: ${known.join(", ")}`);
+  process.exit(2);
+}
+
+let failures = 0;
+for (const agent of AGENTS) {
+  if (wanted.length > 0 && !wanted.includes(agent.facts.name)) continue;
+  try {
+    await installAgent(agent, {
+      agentsDir,
+      env: process.env,
+      onProgress: ({ step, detail }) => console.log(`${agent.facts.name}: ${step}: ${detail}`),
+    });
+  } catch (error) {
+    failures += 1;
+    console.error(`${agent.facts.name}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+process.exitCode = failures === 0 ? 0 : 1;
