@@ -57,28 +57,38 @@ export function createProjects(dependencies: ProjectsDependencies) {
     const file = parseProjectFile(file_text, file_name);
     const known = await findProject(db, file.project);
     await check(dependencies, file, file_name, folder, known);
-    const row = known ?? (await insert(file));
+    const id = ids.next("project");
+    const row = known ?? (await insert(id, file));
     try {
       for (const task of file.tasks ?? []) await tasks.importFolder(row.id, resolve(folder, task));
     } catch (error) {
-      if (known === null) await forget(row.id);
+      // Another call may have made the project meanwhile: then it is not ours to take back.
+      if (row.id === id) await forget(id);
       throw error;
     }
-    await db.sql.execute(sql`
-      update project set config = ${JSON.stringify(file)}::jsonb,
-        time_zone = ${file.time_zone ?? "UTC"}, updated_at = ${rfc3339(clock.now())},
-        daily_allowance_nanos = ${allowanceText(file)}
-      where id = ${row.id}`);
-    await fundTotal(dependencies, row, units(file.budget.total));
+    await db.sql.transaction(async (transaction) => {
+      // One at a time: two that raise the total at once would both find the old one.
+      const [now] = await rows<ProjectRow>(
+        transaction,
+        sql`select * from project where id = ${row.id} for update`,
+      );
+      if (known !== null || row.id !== id) refuseLowerTotal(file, file_name, now ?? row);
+      await transaction.execute(sql`
+        update project set config = ${JSON.stringify(file)}::jsonb,
+          time_zone = ${file.time_zone ?? "UTC"}, updated_at = ${rfc3339(clock.now())},
+          daily_allowance_nanos = ${allowanceText(file)}
+        where id = ${row.id}`);
+      await fundTotal(dependencies, row, units(file.budget.total));
+    });
     return get(file.project);
   }
 
-  async function insert(file: ProjectFile): Promise<ProjectRow> {
+  async function insert(id: ProjectId, file: ProjectFile): Promise<ProjectRow> {
     const at = rfc3339(clock.now());
     await db.sql.execute(sql`
       insert into project (id, name, currency, time_zone, config, daily_allowance_nanos,
         created_at, updated_at)
-      values (${ids.next("project")}, ${file.project}, ${file.currency},
+      values (${id}, ${file.project}, ${file.currency},
         ${file.time_zone ?? "UTC"}, ${JSON.stringify(file)}::jsonb, ${allowanceText(file)},
         ${at}, ${at})
       on conflict (name) do nothing`);
@@ -87,9 +97,8 @@ export function createProjects(dependencies: ProjectsDependencies) {
 
   /** Takes back a project that its first `apply` could not finish. */
   async function forget(id: ProjectId): Promise<void> {
-    await db.sql.execute(sql`
-      with tasks as (delete from task where project_id = ${id})
-      delete from project where id = ${id}`);
+    await tasks.forget(id);
+    await db.sql.execute(sql`delete from project where id = ${id}`);
   }
 
   async function list(): Promise<Project[]> {
@@ -158,11 +167,14 @@ async function check(
     const detail = `${fileName}: currency: the project's ledger is in ${known.currency}`;
     throw new Problem("invalid_request", `${detail}; it cannot change, make another project`);
   }
-  if (units(file.budget.total) < units(known.config.budget.total)) {
-    const before = formatNanos(units(known.config.budget.total), known.currency);
-    const detail = `${fileName}: budget.total: must not be less than before (${before})`;
-    throw new Problem("invalid_request", detail);
-  }
+  refuseLowerTotal(file, fileName, known);
+}
+
+function refuseLowerTotal(file: ProjectFile, fileName: string, known: ProjectRow): void {
+  if (units(file.budget.total) >= units(known.config.budget.total)) return;
+  const before = formatNanos(units(known.config.budget.total), known.currency);
+  const detail = `${fileName}: budget.total: must not be less than before (${before})`;
+  throw new Problem("invalid_request", detail);
 }
 
 async function openAccounts(

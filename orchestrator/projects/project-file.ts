@@ -4,6 +4,7 @@ import { Compile } from "typebox/compile";
 import type { TLocalizedValidationError } from "typebox/error";
 import { type Document, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import { ProjectFile } from "../contract/projects.ts";
+import { parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
 
 const projectFile = Compile(ProjectFile);
@@ -17,7 +18,11 @@ const projectFile = Compile(ProjectFile);
  */
 export function parseProjectFile(text: string, fileName: string): ProjectFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    prettyErrors: false,
+  });
   const [syntaxError] = document.errors;
   if (syntaxError !== undefined) {
     const { line } = lines.linePos(syntaxError.pos[0]);
@@ -26,7 +31,7 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
   }
 
   readAmountsAsWritten(document);
-  const value: unknown = document.toJS({ maxAliasCount: 10 });
+  const value = readValue(document, fileName);
   if (!projectFile.Check(value)) {
     const [first] = [...projectFile.Errors(value)].sort(byDepth);
     const { path, message } = describe(first);
@@ -43,6 +48,11 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
     const detail = `time_zone: no such time zone "${timeZone}"; use an IANA name`;
     throw new Problem("invalid_request", `${where}: ${detail}, such as America/Toronto`);
   }
+  for (const [name, amount] of Object.entries(value.budget)) {
+    if (parseUnits(amount) !== null) continue;
+    const where = `${fileName}:${lineOf(["budget", name])}`;
+    throw new Problem("invalid_request", `${where}: budget.${name}: ${amount} is too much`);
+  }
   return value;
 
   /** The line of the node at `path`, or of its nearest ancestor that the file has. */
@@ -53,6 +63,15 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
       if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
     }
     return 1;
+  }
+}
+
+function readValue(document: Document, fileName: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 10 });
+  } catch (cause) {
+    const detail = `${fileName}:1: an alias has no anchor, or there are too many; write it out`;
+    throw new Problem("invalid_request", detail, { cause });
   }
 }
 

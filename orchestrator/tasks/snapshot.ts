@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Pack, pack } from "tar-stream";
 import { Problem } from "../problem.ts";
-import { git } from "./git.ts";
+import { git, withoutCommands } from "./git.ts";
 import { layOutEnvironment } from "./task-folder.ts";
 
 const TAR_BYTES_MAX = 256 * 1024 * 1024;
@@ -36,15 +36,16 @@ export async function bundleRepository(
       "give a folder with a .git, or make one there: git init && git add -A && git commit";
     throw new Problem("invalid_request", `path: ${path} is no git repository; ${fix}`, { cause });
   }
+  const inside = { cwd: root, env: await withoutCommands(root) };
   let baseCommit: string;
   try {
-    baseCommit = await git(["rev-parse", "--verify", "HEAD^{commit}"], { cwd: root });
+    baseCommit = await git(["rev-parse", "--verify", "HEAD^{commit}"], inside);
   } catch (cause) {
     throw new Problem("invalid_request", `path: ${path} has no commit yet; commit first`, {
       cause,
     });
   }
-  const status = await git(["status", "--porcelain", "--ignore-submodules"], { cwd: root });
+  const status = await git(["status", "--porcelain", "--ignore-submodules"], inside);
   await bundle(root, baseCommit, bundleFile);
   return { baseCommit, isDirty: status !== "" };
 }

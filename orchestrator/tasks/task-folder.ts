@@ -3,8 +3,11 @@
  * `environment/` (the repository's files), `tests/` (hidden), `solution/` (never read).
  *
  * A container image is not built: of `environment/Dockerfile` only WORKDIR and COPY are followed.
+ *
+ * Invariant: the folder may be a stranger's. No symbolic link in it makes us read a file outside
+ * of it or write one outside of the target, and no `.git` of its own is taken over.
  */
-import { cp, mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, normalize, relative, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { Problem } from "../problem.ts";
@@ -21,11 +24,17 @@ export interface TaskFolder {
   warnings: string[];
 }
 
+const TEXT_BYTES_MAX = 1_048_576;
+/** Not for the checkout: what builds the container, and a repository with settings of its own. */
+const LEFT_OUT = /^(Dockerfile|docker-compose\.ya?ml|\.dockerignore|\.git)$/i;
 const AGENT_WALL_SEC_DEFAULT = 1800;
 const VERIFY_WALL_SEC_DEFAULT = 600;
 
 /** @throws Problem `invalid_request`, one line that names the file and the fix. */
 export async function readTaskFolder(folder: string): Promise<TaskFolder> {
+  for (const name of ["task.toml", "instruction.md", "tests", "environment"]) {
+    await refuseLeaving(folder, join(folder, name));
+  }
   const toml = await readToml(join(folder, "task.toml"));
   const instruction = (await readText(join(folder, "instruction.md"))).trim();
   if (instruction === "") throw invalid(join(folder, "instruction.md"), "is empty; say the task");
@@ -34,6 +43,7 @@ export async function readTaskFolder(folder: string): Promise<TaskFolder> {
     throw invalid(join(testsDir, "test.sh"), "is missing: the hidden tests decide the verdict");
   }
   const environmentDir = join(folder, "environment");
+  await refuseLeaving(folder, join(environmentDir, "Dockerfile"));
   if (!(await isFolder(environmentDir))) {
     throw invalid(environmentDir, "is missing: it holds the repository's files");
   }
@@ -52,14 +62,17 @@ export async function readTaskFolder(folder: string): Promise<TaskFolder> {
   };
 }
 
-/** Lays the environment's files out in `target`, as its Dockerfile's COPY lines would. */
+/**
+ * Lays the environment's files out in `target`, as its Dockerfile's COPY lines would.
+ *
+ * @throws Problem `invalid_request` when a COPY leads through a link out of either folder.
+ */
 export async function layOutEnvironment(environmentDir: string, target: string): Promise<void> {
   const dockerfile = await readDockerfile(environmentDir);
   const copies = dockerfile.filter(({ instruction }) => instruction === "COPY");
   if (copies.length === 0) {
     for (const entry of await readdir(environmentDir)) {
-      if (/^(Dockerfile|docker-compose\.ya?ml|\.dockerignore)$/.test(entry)) continue;
-      await cp(join(environmentDir, entry), join(target, entry), { recursive: true });
+      await copyInside(environmentDir, join(environmentDir, entry), target, join(target, entry));
     }
     return;
   }
@@ -76,10 +89,38 @@ export async function layOutEnvironment(environmentDir: string, target: string):
       const isDir = await isFolder(source);
       const asFolder = to.endsWith("/") || to === "." || paths.length > 1;
       const at = isDir || !asFolder ? join(target, inside) : join(target, inside, basename(from));
-      await mkdir(dirname(at), { recursive: true });
-      const skip = (path: string) => !/\/(Dockerfile|docker-compose\.ya?ml)$/.test(path);
-      await cp(source, at, { recursive: true, filter: skip });
+      await copyInside(environmentDir, source, target, at);
     }
+  }
+}
+
+/** Copies links as links; neither the way to `source` nor the way to `at` may follow one out. */
+async function copyInside(
+  environmentDir: string,
+  source: string,
+  target: string,
+  at: string,
+): Promise<void> {
+  if (LEFT_OUT.test(basename(source))) return;
+  await refuseLeaving(environmentDir, dirname(source));
+  // A COPY of a link to a folder copies what the folder holds.
+  if (await isFolder(source)) await refuseLeaving(environmentDir, source);
+  await refuseLeaving(target, at);
+  await mkdir(dirname(at), { recursive: true });
+  const filter = (path: string) => path === source || !LEFT_OUT.test(basename(path));
+  await cp(source, at, { recursive: true, verbatimSymlinks: true, filter });
+}
+
+/** @throws Problem unless `path`, or its nearest existing folder, really lies in `folder`. */
+async function refuseLeaving(folder: string, path: string): Promise<void> {
+  const root = await realpath(folder).catch(() => resolve(folder));
+  for (let at = path; at !== dirname(at); at = dirname(at)) {
+    const real = await realpath(at).catch(() => null);
+    if (real === null) continue;
+    if (real === root || real.startsWith(`${root}/`)) return;
+    // The folder itself may not exist: whoever reads it says so.
+    if (root.startsWith(`${real}/`)) return;
+    throw invalid(path, "leads out of its folder by a symbolic link; put the file itself there");
   }
 }
 
@@ -96,7 +137,7 @@ async function readDockerfile(
 ): Promise<{ instruction: string; words: string[] }[]> {
   let text: string;
   try {
-    text = await readFile(join(environmentDir, "Dockerfile"), "utf8");
+    text = await readPlain(join(environmentDir, "Dockerfile"));
   } catch {
     return [];
   }
@@ -137,12 +178,22 @@ function seconds(
 
 async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file, "utf8");
+    return await readPlain(file);
   } catch (cause) {
+    if (cause instanceof Problem) throw cause;
     const detail = `${file} is missing: a task folder has task.toml, instruction.md, `;
     const rest = "environment/ and tests/test.sh";
     throw new Problem("invalid_request", detail + rest, { cause });
   }
+}
+
+/** A pipe or a device would be read for ever. */
+async function readPlain(file: string): Promise<string> {
+  const found = await stat(file);
+  if (!found.isFile() || found.size > TEXT_BYTES_MAX) {
+    throw invalid(file, `must be a plain file of at most ${TEXT_BYTES_MAX} bytes`);
+  }
+  return readFile(file, "utf8");
 }
 
 async function isFile(path: string): Promise<boolean> {

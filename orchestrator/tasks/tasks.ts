@@ -61,7 +61,14 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
     find: (projectId: ProjectId, name: string) => findNewest(db, projectId, name),
     list: (projectId: ProjectId) => listNewest(db, projectId),
     get: (id: TaskId) => getTask(db, id),
+    forget,
   };
+
+  /** Takes back all tasks of a project that is not to be, with their files. */
+  async function forget(projectId: ProjectId): Promise<void> {
+    await db.sql.execute(sql`delete from task where project_id = ${projectId}`);
+    await rm(layout.project(projectId).root, { recursive: true, force: true });
+  }
 
   /** @throws Problem `invalid_request`, naming file and fix; nothing is kept then. */
   async function importFolder(projectId: ProjectId, folder: string): Promise<ImportedTask> {

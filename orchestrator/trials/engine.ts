@@ -114,7 +114,7 @@ export function createEngine(
             and (lease_until is null or lease_until < clock_timestamp())
             and (not_before is null or not_before <= clock_timestamp())
             and id <> all(${sql.param(except)}::text[])
-          order by priority desc, created_at, id
+          order by priority desc, created_at, attempt, id
           limit 1 for update skip locked
         )
         returning *`,
@@ -136,7 +136,10 @@ export function createEngine(
 
   async function release(trial: TrialRow): Promise<void> {
     try {
-      await db.sql.execute(sql`update trial set lease_until = null where id = ${trial.id}`);
+      // Its own lease alone: after a step that took too long, another engine may hold the trial.
+      await db.sql.execute(sql`
+        update trial set lease_until = null
+        where id = ${trial.id} and lease_until = ${trial.lease_until}::timestamptz`);
     } catch (error) {
       log.warn({ err: error, trial_id: trial.id }, "lease not released; it will run out");
     }

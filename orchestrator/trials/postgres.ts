@@ -23,6 +23,7 @@ import type { Pairs } from "./pairs.ts";
 import { findTrial, type TrialRow, viewTrials } from "./rows.ts";
 import { lastShortage, type Shortage, tellShortage } from "./shortage.ts";
 import { buildTrajectory } from "./trajectory.ts";
+import { createTransitions } from "./transitions.ts";
 import { isTerminal } from "./trial.ts";
 import type { TrialFilter, Trials } from "./trials.ts";
 import type { Wakes } from "./wakes.ts";
@@ -170,7 +171,8 @@ async function viewExperiment(db: Sql, id: ExperimentId): Promise<Experiment> {
   );
   if (row === undefined) throw new Problem("not_found", `There is no experiment ${id}`);
   const newestFirst = await viewTrials(db, sql`trial.experiment_id = ${id}`, EXPERIMENT_TRIALS_MAX);
-  const trials = newestFirst.toReversed();
+  // Made within a millisecond their ids are in no order.
+  const trials = newestFirst.toReversed().toSorted((a, b) => a.attempt - b.attempt);
   const spent = trials.reduce((sum, { budget }) => sum + BigInt(budget?.spent_nanos ?? "0"), 0n);
   return {
     id,
@@ -194,11 +196,14 @@ async function createExperiment(
   const { db, projects, tasks, ids, random, clock } = dependencies;
   const project = await projects.find(wanted.project);
   const seed = wanted.seed ?? random.below(2 ** 32);
-  const cells = expandMatrix({ ...wanted, seed });
-  if (cells.length > EXPERIMENT_TRIALS_MAX) {
-    const detail = `attempts: ${cells.length} trials; at most ${EXPERIMENT_TRIALS_MAX}`;
+  // Counted before it is made: a few long lists multiply to more than memory holds.
+  const combinations = wanted.assignment === "all" ? wanted.agents.length * wanted.pairs.length : 1;
+  const count = combinations * wanted.tasks.length * wanted.attempts;
+  if (count > EXPERIMENT_TRIALS_MAX) {
+    const detail = `attempts: ${count} trials; at most ${EXPERIMENT_TRIALS_MAX}`;
     throw new Problem("invalid_request", detail);
   }
+  const cells = expandMatrix({ ...wanted, seed });
   const isScripted = new Map<string, boolean>();
   for (const agent of wanted.agents) {
     for (const pair of wanted.pairs) {
@@ -316,14 +321,22 @@ function perTrial(project: ProjectRow): string {
 }
 
 async function cancel(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
-  const { db } = dependencies;
-  await db.sql.execute(sql`
-    with asked as (
-      update trial set cancel_requested = true
-      where id = ${id} and state not in ('succeeded', 'failed', 'errored', 'cancelled')
-      returning id
-    )
-    select pg_notify(${TRIAL_CHANNEL}, id) from asked`);
+  const { db, clock, ids } = dependencies;
+  const [asked] = await rows<TrialRow>(
+    db.sql,
+    sql`with asked as (
+        update trial set cancel_requested = true
+        where id = ${id} and state not in ('succeeded', 'failed', 'errored', 'cancelled')
+        returning *
+      )
+      select asked.*, pg_notify(${TRIAL_CHANNEL}, id) from asked`,
+  );
+  if (asked?.state === "paused") {
+    // The engine leaves a paused trial alone, and nothing of it runs: this is its end.
+    const ending = { to: "cancelled", verdict: null, reward: null, flags: asked.flags } as const;
+    const reason = "cancelled on request";
+    await createTransitions(db, clock, ids).end(asked, { ...ending, reason });
+  }
   return getTrial(db.sql, id);
 }
 

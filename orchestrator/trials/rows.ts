@@ -37,6 +37,7 @@ export type TrialRow = {
   account_id: AccountId | null;
   allocation_id: AllocationId | null;
   fence: number;
+  lease_until: string | null;
   tries: number;
   cancel_requested: boolean;
   is_budget_exhausted: boolean;

@@ -224,9 +224,14 @@ async function report(
   }
   const column = said.purpose === "agent" ? sql`agent_report` : sql`verify_report`;
   await db.sql.execute(sql`
-    with reported as (
+    with locked as materialized (
+      -- The trial first, as the engine does when it ends an allocation.
+      select id from trial where id = ${session.trialId} for update
+    ), reported as (
       update allocation set reported_at = ${rfc3339(clock.now())}
-      where id = ${session.allocationId} and reported_at is null
+      from locked
+      where allocation.id = ${session.allocationId} and trial_id = locked.id
+        and reported_at is null
       returning trial_id
     ), kept as (
       update trial set ${column} = ${JSON.stringify(said)}::jsonb

@@ -43,6 +43,8 @@ export interface Steps {
   advance(trial: TrialRow): Promise<boolean>;
 }
 
+/** Any number; held from the look for room until the trial has it. */
+const ADMISSION_LOCK = 52_172;
 const RETRIES_DEFAULT = 2;
 const VERIFY_RETRIES = 2;
 
@@ -87,7 +89,8 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
   const project = await context.projects.findById(trial.project_id);
   const concurrency = project.config.limits?.concurrency ?? null;
   const free = await context.scheduler.capacity();
-  if (!(await hasRoom(context.db.sql, trial, free, concurrency))) return false;
+  const isRoom = (db: Sql) => hasRoom(db, trial, free, concurrency);
+  if (!(await isRoom(context.db.sql))) return false;
   const { funding } = await context.projects.accounts(project);
   const account = await context.ledger.open({
     id: context.ids.next("account"),
@@ -101,7 +104,14 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
     const id = derivedId("transfer", "limit", trial.id);
     await context.ledger.fund({ id, from: funding, to: account, amountNanos, reason: "limit" });
   }
-  return context.transitions.move(trial, "admitted", { set: sql`account_id = ${account}` });
+  return context.transitions.move(trial, "admitted", {
+    set: sql`account_id = ${account}`,
+    guard: async (transaction) => {
+      // One admission at a time, in all engines: else each would take the same last place.
+      await transaction.execute(sql`select pg_advisory_xact_lock(${ADMISSION_LOCK})`);
+      return isRoom(transaction);
+    },
+  });
 }
 
 /** A new allocation with a new fence: from here on the one before it is refused. */

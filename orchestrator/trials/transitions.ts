@@ -15,6 +15,8 @@ export interface Transition {
   /** More columns to set. */
   set?: SQL;
   reason?: string | null;
+  /** Asked first, in the same transaction; no: the trial stays where it is. */
+  guard?: (transaction: Sql) => Promise<boolean>;
   /** What belongs to the same transaction; not run when the trial had moved already. */
   also?: (transaction: Sql) => Promise<void>;
 }
@@ -36,10 +38,11 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
   async function move(
     trial: TrialRow,
     to: TrialState,
-    { set, reason = null, also }: Transition,
+    { set, reason = null, guard, also }: Transition,
   ): Promise<boolean> {
     const at = rfc3339(clock.now());
     return db.sql.transaction(async (transaction) => {
+      if (guard !== undefined && !(await guard(transaction))) return false;
       const moved = await rows<{ id: string }>(
         transaction,
         sql`update trial set state = ${to}, reason = ${reason?.slice(0, 2000) ?? null},
@@ -48,11 +51,12 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
           returning id`,
       );
       if (moved.length === 0) return false;
-      await also?.(transaction);
+      // Before the allocations are touched: a worker's events take their locks in this order too.
       if (to !== trial.state) {
         const data = { from: trial.state, to, ...(reason === null ? {} : { reason }) };
         await appendEvent(transaction, trial.id, "trial.state", data, at);
       }
+      await also?.(transaction);
       await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trial.id})`);
       return true;
     });
@@ -64,7 +68,13 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
       reason: ending.reason,
       set: sql`verdict = ${ending.verdict}, reward = ${ending.reward},
         flags = ${flags}::text[], ended_at = ${rfc3339(clock.now())}`,
-      also: (transaction) => endAllocations(transaction, trial, rfc3339(clock.now())),
+      also: async (transaction) => {
+        const at = rfc3339(clock.now());
+        await endAllocations(transaction, trial, at);
+        await transaction.execute(sql`
+          update approval set state = 'superseded', resolved_at = ${at}
+          where trial_id = ${trial.id} and state = 'open'`);
+      },
     });
   }
 
@@ -78,6 +88,14 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
     };
     return move(trial, "paused", {
       reason,
+      // A person may have cancelled since the step looked; nothing would end it once it is paused.
+      guard: async (transaction) => {
+        const [now] = await rows<{ cancel_requested: boolean }>(
+          transaction,
+          sql`select cancel_requested from trial where id = ${trial.id} for update`,
+        );
+        return now?.cancel_requested === false;
+      },
       set: sql`resume = ${JSON.stringify(resume)}::jsonb, stop_asked_at = null`,
       also: async (transaction) => {
         await endAllocations(transaction, trial, at);

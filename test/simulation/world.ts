@@ -39,7 +39,20 @@ export interface World extends AsyncDisposable {
   database: TestDatabase;
   clock: Clock;
   random: Random;
-  open(options: { operations: number; isAppliedAtDeath: boolean; scheduler: Scheduler }): Life;
+  home: string;
+  open(options: LifeOptions): Life;
+}
+
+export interface LifeOptions {
+  operations: number;
+  isAppliedAtDeath: boolean;
+  scheduler: Scheduler;
+  /** Polled, never woken, unless given. */
+  wakes?: Wakes;
+  leaseMs?: number;
+  /** Never, unless given: a simulated worker is lost when its scheduler says so. */
+  staleMs?: number;
+  concurrency?: number;
 }
 
 /** Stands for what a pair means; the simulated workers pay the ledger themselves. */
@@ -74,7 +87,7 @@ const pairs: Pairs = {
 };
 
 /** Polled, never woken: the simulation decides when anything happens. */
-const wakes: Wakes = {
+const noWakes: Wakes = {
   onTrial: () => ({ [Symbol.dispose]: () => {} }),
   onEvent: () => ({ [Symbol.dispose]: () => {} }),
   [Symbol.asyncDispose]: async () => {},
@@ -91,9 +104,10 @@ export async function openWorld(seed: number): Promise<World> {
     database,
     clock,
     random,
-    open: ({ operations, isAppliedAtDeath, scheduler }) => {
+    home,
+    open: ({ operations, isAppliedAtDeath, ...options }) => {
       const db = createCrashingDatabase(database, { operations, isAppliedAtDeath });
-      return openLife({ db, home, clock, ids, random, scheduler });
+      return openLife({ db, home, clock, ids, random, ...options });
     },
     [Symbol.asyncDispose]: async () => {
       await database[Symbol.asyncDispose]();
@@ -109,8 +123,13 @@ function openLife(parts: {
   ids: ReturnType<typeof createIds>;
   random: Random;
   scheduler: Scheduler;
+  wakes?: Wakes;
+  leaseMs?: number;
+  staleMs?: number;
+  concurrency?: number;
 }) {
   const { db, home, clock, ids, random, scheduler } = parts;
+  const { wakes = noWakes, leaseMs = LEASE_MS, staleMs = NEVER, concurrency = 2 } = parts;
   const log = createLog("silent");
   const layout = createLayout(home);
   const ledger = createLedger(db, clock);
@@ -122,7 +141,7 @@ function openLife(parts: {
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const steps = createSteps(
     { db, ledger, keys, projects, scheduler, clock, ids, random },
-    { staleMs: NEVER, stopGraceMs: 0, retryDelayMs: 1 },
+    { staleMs, stopGraceMs: 0, retryDelayMs: 1 },
   );
   return {
     db,
@@ -130,6 +149,8 @@ function openLife(parts: {
     keys,
     ledger,
     projects,
+    tasks,
+    layout,
     events: createGatewayEvents(db, clock),
     trials: createTrials({ ...shared, ids }),
     sessions: createWorkerSessions({
@@ -140,7 +161,7 @@ function openLife(parts: {
     }),
     engine: createEngine(
       { db, scheduler, wakes, steps, log },
-      { leaseMs: LEASE_MS, pollMs: 1_000, concurrency: 2 },
+      { leaseMs, pollMs: 1_000, concurrency },
     ),
   };
 }
