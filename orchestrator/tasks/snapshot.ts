@@ -13,6 +13,8 @@ import { git, withoutCommands } from "./git.ts";
 import { layOutEnvironment } from "./task-folder.ts";
 
 const TAR_BYTES_MAX = 256 * 1024 * 1024;
+/** The other side of a fetch takes no `-c` of ours over: as root, a user's repository is refused. */
+const UPLOAD_PACK = "--upload-pack=git -c 'safe.directory=*' upload-pack";
 /** A folder's first commit has a fixed author and date, so that its id is a hash of its content. */
 const FIXED_IDENTITY = {
   GIT_AUTHOR_NAME: "autocode",
@@ -76,9 +78,8 @@ async function bundle(repository: string, commit: string, bundleFile: string): P
     // A bundle needs a ref of its own name; the source repository is only read.
     await git(["init", "--quiet", "--bare"], { cwd: bare });
     const refspec = `${commit}:refs/heads/base`;
-    await git(["fetch", "--quiet", "--no-tags", "--update-shallow", repository, refspec], {
-      cwd: bare,
-    });
+    const fetch = ["fetch", "--quiet", "--no-tags", "--update-shallow", UPLOAD_PACK];
+    await git([...fetch, repository, refspec], { cwd: bare });
     await git(["bundle", "create", "--quiet", bundleFile, "refs/heads/base"], { cwd: bare });
   } finally {
     await rm(bare, { recursive: true, force: true });
