@@ -15,6 +15,17 @@ export async function rows<Row extends Record<string, unknown>>(
   return (await sql.execute(statement)).rows as Row[];
 }
 
+/**
+ * `value` as JSON that a `jsonb` column takes: NUL and halves of surrogate pairs, which agents'
+ * output has and PostgreSQL refuses, become replacement characters.
+ */
+export function jsonText(value: unknown): string {
+  // JSON.stringify writes both as escapes; an escaped backslash before them is text of its own.
+  return JSON.stringify(value).replaceAll(/\\\\|\\u(?:0000|d[89a-f][0-9a-f]{2})/g, (found) =>
+    found.startsWith("\\u") ? "\ufffd" : found,
+  );
+}
+
 /** A `bigint` column of nano-units. */
 export function readNanos(text: string): Nanos {
   return BigInt(text);

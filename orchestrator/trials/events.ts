@@ -5,7 +5,7 @@
 import { sql } from "drizzle-orm";
 import type { EventType, WorkerEvent } from "../contract/events.ts";
 import type { Sql } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { jsonText, rows } from "../db/rows.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
 
 /** NOTIFY channels; both carry the trial's id. */
@@ -27,7 +27,7 @@ export async function appendEvent(
     with locked as materialized (select pg_advisory_xact_lock(${APPEND_LOCK})),
     appended as (
       insert into event (project_id, trial_id, type, data, at)
-      select project_id, id, ${type}, ${JSON.stringify(data)}::jsonb, ${at}
+      select project_id, id, ${type}, ${jsonText(data)}::jsonb, ${at}
       from locked, trial where id = ${trialId}
       returning trial_id
     )
@@ -49,7 +49,7 @@ export async function appendWorkerEvents(
       insert into event (project_id, trial_id, allocation_id, cursor, type, data, at)
       select trial.project_id, trial.id, ${allocationId}, sent.cursor, sent.type, sent.data, sent.at
       from locked, trial,
-        jsonb_to_recordset(${JSON.stringify(events)}::jsonb)
+        jsonb_to_recordset(${jsonText(events)}::jsonb)
           as sent (cursor bigint, type text, data jsonb, at timestamptz)
       where trial.id = ${trialId}
       order by sent.cursor

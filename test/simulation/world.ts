@@ -58,7 +58,17 @@ export interface LifeOptions {
 /** Stands for what a pair means; the simulated workers pay the ledger themselves. */
 const pairs: Pairs = {
   check: () => {},
-  list: () => [],
+  list: () => [
+    {
+      name: "any",
+      normal: "normal-1",
+      thinking: "thinking-1",
+      provider: "simulated",
+      is_scripted: true,
+      is_available: true,
+      detail: "",
+    },
+  ],
   resolve: (file, name) => {
     const price = {
       version: "simulated@1",
