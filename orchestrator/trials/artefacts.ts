@@ -9,7 +9,7 @@ import { readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import type { Layout } from "../projects/layout.ts";
 import { rfc3339 } from "../runtime/clock.ts";
-import type { TrialId } from "../runtime/ids.ts";
+import type { AllocationId, TrialId } from "../runtime/ids.ts";
 import type { TrialRow } from "./rows.ts";
 
 export async function listArtefacts(db: Sql, trialId: TrialId): Promise<Artefact[]> {
@@ -27,18 +27,24 @@ export async function listArtefacts(db: Sql, trialId: TrialId): Promise<Artefact
   }));
 }
 
-/** Names come from a worker, so they are looked up, never made into a path unchecked. */
+/**
+ * Names come from a worker, so they are looked up, never made into a path unchecked.
+ *
+ * @param from only what this allocation left.
+ */
 export async function newestArtefactPath(
   db: Sql,
   layout: Layout,
   trial: TrialRow,
   name: string,
+  from: AllocationId | null = null,
 ): Promise<string> {
   const [found] = await rows<{ allocation_id: string; name: string }>(
     db,
     sql`select artefact.allocation_id, artefact.name from artefact
       join allocation on allocation.id = artefact.allocation_id
       where artefact.trial_id = ${trial.id} and artefact.name = ${name}
+        and (${from}::text is null or allocation.id = ${from})
       order by allocation.created_at desc limit 1`,
   );
   if (found === undefined) throw new Problem("not_found", `The trial left no artefact "${name}"`);

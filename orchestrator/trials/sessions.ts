@@ -10,7 +10,7 @@ import type { AgentFacts } from "../contract/agents.ts";
 import type { WorkerEvent } from "../contract/events.ts";
 import type { Directive, Enrolment, Report } from "../contract/worker.ts";
 import type { Database } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { jsonText, rows } from "../db/rows.ts";
 import type { Keys } from "../keys/keys.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { Problem } from "../problem.ts";
@@ -137,7 +137,10 @@ async function authenticate(
   };
 }
 
-/** The verifier gets the agent's diff; a resumed agent gets that of the allocation before it. */
+/**
+ * The verifier gets the diff of the last try, which has none when nothing was changed; a resumed
+ * agent gets the newest that there is.
+ */
 async function patchPath(
   { db, layout }: SessionsDependencies,
   session: Session,
@@ -145,13 +148,23 @@ async function patchPath(
   const trial = await needTrial(db, session.trialId);
   if (session.purpose === "agent" && trial.resume === null) return null;
   try {
-    const path = await newestArtefactPath(db.sql, layout, trial, "changes.patch");
+    const from = session.purpose === "verify" ? await lastTry(db, trial.id) : null;
+    const path = await newestArtefactPath(db.sql, layout, trial, "changes.patch", from);
     await access(path);
     return path;
   } catch (error) {
     if (error instanceof Problem && error.code === "not_found") return null;
     throw error;
   }
+}
+
+async function lastTry(db: Database, trialId: TrialId): Promise<AllocationId | null> {
+  const [last] = await rows<{ id: AllocationId }>(
+    db.sql,
+    sql`select id from allocation where trial_id = ${trialId} and purpose = 'agent'
+      order by fence desc limit 1`,
+  );
+  return last?.id ?? null;
 }
 
 async function heartbeat(
@@ -234,7 +247,7 @@ async function report(
         and reported_at is null
       returning trial_id
     ), kept as (
-      update trial set ${column} = ${JSON.stringify(said)}::jsonb
+      update trial set ${column} = ${jsonText(said)}::jsonb
       where id in (select trial_id from reported) and allocation_id = ${session.allocationId}
       returning id
     )
