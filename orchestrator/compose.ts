@@ -2,6 +2,7 @@
  * Builds every service from the configuration: the only place that knows which engine is behind
  * which port. What was opened is closed in the reverse order.
  */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
 import { loadCatalog } from "../models/catalog.ts";
@@ -35,6 +36,7 @@ import { startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
 import type { Log } from "./runtime/log.ts";
+import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
@@ -151,8 +153,12 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
 
   async function start(): Promise<{ url: string; gatewayUrl: string }> {
     await learnProviders(projects, pairs);
-    addresses.gateway = (await gateway.listen(config.gatewayPort, config.host)).url;
-    addresses.api = await api.listen({ port: config.port, host: config.host });
+    const { host } = config;
+    const last = await readEndpoint(layout);
+    const gatewayPort = await choosePort(config.gatewayPort, host, last.gateway_url);
+    addresses.gateway = (await gateway.listen(gatewayPort, host)).url;
+    const port = await choosePort(config.port, host, last.url);
+    addresses.api = await api.listen({ port, host });
     const background = startBackground([expireTask(ledger)], log);
     opened.defer(() => background.stop());
     engine.start();
@@ -290,6 +296,16 @@ function createInstaller(config: Config, { agents: agentsDir }: Layout): AgentIn
     },
     installedVersion: (name) => installedVersion(plugin(name), agentsDir),
   };
+}
+
+/** Where the last start listened, as it wrote it down for the command line. */
+async function readEndpoint(layout: Layout): Promise<{ url?: string; gateway_url?: string }> {
+  const text = await readFile(layout.endpoint, "utf8").catch(() => "{}");
+  try {
+    return JSON.parse(text) as { url?: string; gateway_url?: string };
+  } catch {
+    return {};
+  }
 }
 
 /** Projects of earlier runs may name providers of their own. */

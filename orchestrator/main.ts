@@ -59,8 +59,8 @@ async function up(
 ): Promise<void> {
   const token = await services.access.issueCliToken();
   await mkdir(layout.configs, { recursive: true, mode: 0o700 });
-  const endpoint = join(layout.configs, "endpoint.json");
-  await writeFile(endpoint, `${JSON.stringify({ url, token })}\n`, { mode: 0o600 });
+  const endpoint = { url, gateway_url: gatewayUrl, token };
+  await writeFile(layout.endpoint, `${JSON.stringify(endpoint)}\n`, { mode: 0o600 });
   log.info({ url, gateway_url: gatewayUrl }, "listening");
   print(`autocode: API and UI at ${url}, gateway at ${gatewayUrl}`);
 

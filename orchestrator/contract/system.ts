@@ -59,7 +59,11 @@ export const LoginLink = Type.Object(
 /** `$AUTOCODE_HOME/shared/configs/endpoint.json`: where this machine's command line finds us. */
 export type Endpoint = Static<typeof Endpoint>;
 export const Endpoint = Type.Object(
-  { url: Type.String({ pattern: "^https?://" }), token: Type.String({ minLength: 1 }) },
+  {
+    url: Type.String({ pattern: "^https?://" }),
+    token: Type.String({ minLength: 1 }),
+    gateway_url: Type.Optional(Type.String()),
+  },
   { additionalProperties: false },
 );
 

@@ -6,6 +6,8 @@ export interface Layout {
   home: string;
   postgres: string;
   configs: string;
+  /** Where the server listens and the command line's token. */
+  endpoint: string;
   agents: string;
   allocations: string;
   logs: string;
@@ -27,6 +29,7 @@ export function createLayout(home: string): Layout {
     home,
     postgres: join(shared, "postgres"),
     configs: join(shared, "configs"),
+    endpoint: join(shared, "configs", "endpoint.json"),
     agents: join(shared, "agents"),
     allocations: join(shared, "allocations"),
     logs: join(shared, "logs"),
