@@ -112,7 +112,7 @@ export function createEngine(
           select id from trial
           where state = any(${sql.param(ACTIVE_STATES)}::text[])
             and (lease_until is null or lease_until < clock_timestamp())
-            and (not_before is null or not_before <= clock_timestamp())
+            and (not_before is null or not_before <= clock_timestamp() or cancel_requested)
             and id <> all(${sql.param(except)}::text[])
           order by priority desc, created_at, attempt, id
           limit 1 for update skip locked

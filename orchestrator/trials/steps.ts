@@ -56,7 +56,8 @@ type AllocationView = {
   silent_ms: number;
 };
 
-type Context = StepsDependencies & StepsOptions & { transitions: Transitions };
+type Context = StepsDependencies &
+  StepsOptions & { transitions: Transitions; inTurn: ReturnType<typeof createTurns> };
 
 export function createSteps(dependencies: StepsDependencies, options: StepsOptions): Steps {
   const { db, clock, ids } = dependencies;
@@ -64,14 +65,29 @@ export function createSteps(dependencies: StepsDependencies, options: StepsOptio
     ...dependencies,
     ...options,
     transitions: createTransitions(db, clock, ids),
+    inTurn: createTurns(),
   };
   return { advance: (trial) => advance(context, trial) };
+}
+
+/**
+ * One at a time in this process. A placement is counted by the database until it is made and by
+ * the scheduler once it has it: an admission that looks in between would take the same place.
+ */
+function createTurns(): <Result>(run: () => Promise<Result>) => Promise<Result> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (run) => {
+    const turn = last.then(run);
+    last = turn.catch(() => {});
+    return turn;
+  };
 }
 
 async function advance(context: Context, trial: TrialRow): Promise<boolean> {
   switch (trial.state) {
     case "queued":
-      return trial.cancel_requested ? cancel(context, trial) : admit(context, trial);
+      if (trial.cancel_requested) return cancel(context, trial);
+      return context.inTurn(() => admit(context, trial));
     case "admitted":
       return trial.cancel_requested ? cancel(context, trial) : place(context, trial, "agent");
     case "placed":
@@ -115,7 +131,11 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
 }
 
 /** A new allocation with a new fence: from here on the one before it is refused. */
-async function place(
+function place(context: Context, trial: TrialRow, purpose: "agent" | "verify"): Promise<boolean> {
+  return context.inTurn(() => placeInTurn(context, trial, purpose));
+}
+
+async function placeInTurn(
   context: Context,
   trial: TrialRow,
   purpose: "agent" | "verify",
@@ -189,6 +209,12 @@ async function watchVerifier(context: Context, trial: TrialRow): Promise<boolean
 /** Null while the allocation may still be heard of; else why it will not be. */
 async function whyLost(context: Context, allocation: AllocationView): Promise<string | null> {
   const status = await context.scheduler.status(allocation.id);
+  if (status === "pending" && allocation.silent_ms > context.staleMs) {
+    // It waits in the scheduler's line and cannot speak yet: its silence begins when it runs.
+    await context.db.sql.execute(sql`
+      update allocation set heartbeat_at = clock_timestamp() where id = ${allocation.id}`);
+    return null;
+  }
   if (status === "running" || status === "pending") {
     if (allocation.silent_ms <= 3 * context.staleMs) return null;
     return `the worker has been silent for ${Math.round(allocation.silent_ms / 1000)} s`;
