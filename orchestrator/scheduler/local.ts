@@ -31,7 +31,8 @@ export interface LocalOptions {
 }
 
 interface Running {
-  pid: number;
+  /** Null for one that was found ended: its number may be another process's by now. */
+  pid: number | null;
   /** Since boot, in clock ticks: tells a process from a later one with its number. */
   startTicks: string;
   /** Null for one whose slot is not known any more; it is over. */
@@ -179,6 +180,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
 
   /** Asks, waits, ends: the worker first, so that it can report and clean up after itself. */
   async function end(allocationId: AllocationId, worker: Running): Promise<void> {
+    if (worker.pid === null) return worker.ended;
     signal(worker.pid, "SIGTERM");
     let timer: NodeJS.Timeout | undefined;
     const overdue = new Promise<"overdue">((resolve) => {
@@ -216,7 +218,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
       const worker = known ?? (await findWorker(folder));
       const isAlive = worker !== null && (await isRunning(worker));
       const adopted = {
-        pid: worker?.pid ?? 0,
+        pid: isAlive ? worker.pid : null,
         startTicks: worker?.start_ticks ?? "",
         slot: isAlive ? worker.slot : null,
       };
