@@ -102,7 +102,8 @@ async function copyInside(
   at: string,
 ): Promise<void> {
   if (LEFT_OUT.test(basename(source))) return;
-  await refuseLeaving(environmentDir, dirname(source));
+  const isWhole = relative(environmentDir, source) === "";
+  await refuseLeaving(environmentDir, isWhole ? source : dirname(source));
   // A COPY of a link to a folder copies what the folder holds.
   if (await isFolder(source)) await refuseLeaving(environmentDir, source);
   await refuseLeaving(target, at);
