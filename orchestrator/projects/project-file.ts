@@ -31,7 +31,7 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
   }
 
   readAmountsAsWritten(document);
-  const value = readValue(document, fileName);
+  const value = readValue(document, lines, fileName);
   if (!projectFile.Check(value)) {
     const [first] = [...projectFile.Errors(value)].sort(byDepth);
     const { path, message } = describe(first);
@@ -66,12 +66,19 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
   }
 }
 
-function readValue(document: Document, fileName: string): unknown {
+function readValue(document: Document, lines: LineCounter, fileName: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 10 });
   } catch (cause) {
-    const detail = `${fileName}:1: an alias has no anchor, or there are too many; write it out`;
-    throw new Problem("invalid_request", detail, { cause });
+    let line = 1;
+    visit(document, {
+      Alias(_, alias) {
+        line = lines.linePos(alias.range?.[0] ?? 0).line;
+        return visit.BREAK;
+      },
+    });
+    const detail = `${fileName}:${line}: an alias has no anchor, or there are too many of them`;
+    throw new Problem("invalid_request", `${detail}; write the values out`, { cause });
   }
 }
 
