@@ -55,6 +55,8 @@ export function createPostgresCalls(
 /** Whether the row is new. */
 async function insert(transaction: Sql, call: FinishedCall): Promise<boolean> {
   const { usage } = call;
+  // A server's own words: NUL is no text to PostgreSQL, and the money must not wait for it.
+  const error = call.error?.slice(0, 2_000).replaceAll("\0", "\ufffd") ?? null;
   const firstByteAt = call.firstByteAtMs === null ? null : rfc3339(call.firstByteAtMs);
   const inserted = await rows(
     transaction,
@@ -69,7 +71,7 @@ async function insert(transaction: Sql, call: FinishedCall): Promise<boolean> {
       ${call.priceVersion}, ${call.reservedNanos}, ${call.costNanos},
       ${usage.inputTokens}, ${usage.cacheReadTokens}, ${usage.cacheWriteTokens},
       ${usage.outputTokens}, ${usage.reasoningTokens},
-      ${call.isEstimated}, ${call.status}, ${call.error?.slice(0, 2_000) ?? null},
+      ${call.isEstimated}, ${call.status}, ${error},
       ${rfc3339(call.startedAtMs)}, ${firstByteAt}, ${rfc3339(call.endedAtMs)}
     )
     on conflict (id) do nothing

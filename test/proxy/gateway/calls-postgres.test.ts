@@ -88,3 +88,13 @@ test("an expired reservation is recorded as posted in full", async () => {
   assert.equal((await calls.finish(call)).outcome, "expired");
   assert.deepEqual(await books(), { reserved: 0n, spent: 100n, costs: ["100"] });
 });
+
+test("a server's error that the database cannot keep does not keep the call from ending", async () => {
+  await using opened = await open();
+  const { calls, call, books, world } = opened;
+  const finished = await calls.finish({ ...call, error: "cut \u0000 here" });
+  assert.deepEqual(finished, { outcome: "finished" });
+  assert.deepEqual(await books(), { reserved: 0n, spent: 40n, costs: ["40"] });
+  const [row] = await world.calls();
+  assert.equal(row?.error, "cut \ufffd here");
+});
