@@ -3,7 +3,7 @@
  * which port. What was opened is closed in the reverse order.
  */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
 import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
@@ -13,6 +13,7 @@ import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
 import { sweepMarker } from "../worker-agent/process.ts";
+import { closedFolder } from "../worker-agent/rooms.ts";
 import { type AgentInstaller, createAgents } from "./agents/installed.ts";
 import { createAccess } from "./api/access-postgres.ts";
 import { createIdempotency } from "./api/idempotency.ts";
@@ -32,6 +33,7 @@ import { createLedger } from "./ledger/postgres.ts";
 import { createDays, type Days } from "./projects/day.ts";
 import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
 import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
+import { closeFolders } from "./projects/private-folders.ts";
 import { startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -76,6 +78,7 @@ export interface Installation extends AsyncDisposable {
 export async function compose(config: Config, log: Log): Promise<Installation> {
   await using opening = new AsyncDisposableStack();
   const layout = createLayout(config.home);
+  await closeFolders(layout);
   const db = opening.use(await openDatabase(config, layout, log));
   await migrate(db, { clock });
 
@@ -134,7 +137,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     }),
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
-    ...createDoctor({ db, config, scheduler, installer, pairs, gateway }),
+    ...createDoctor({
+      ...{ db, config, scheduler, installer, pairs, gateway },
+      closedToAgents: () => closedToAgents(config, layout),
+    }),
   };
   const api = createApi(services, {
     version: VERSION,
@@ -164,6 +170,14 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     engine.start();
     return { url: addresses.api, gatewayUrl: addresses.gateway };
   }
+}
+
+/** What keeps a slot's user from running an agent, so that the worker runs it as root. */
+async function closedToAgents({ isRoot }: Config, layout: Layout): Promise<string | null> {
+  if (!isRoot) return null;
+  const node = dirname(process.execPath);
+  const user = { uid: FIRST_UID, gid: FIRST_UID };
+  return closedFolder(user, [layout.allocations, layout.agents, node]);
 }
 
 async function openDatabase(config: Config, layout: Layout, log: Log): Promise<Database> {

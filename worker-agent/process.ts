@@ -173,6 +173,8 @@ async function startHeadless(spec: ProcessSpec): Promise<Started> {
 async function startInTerminal(spec: ProcessSpec): Promise<Started> {
   // Loaded here: most phases need no terminal, and this is a native module.
   const { spawn: spawnInTerminal } = await import("@lydell/node-pty");
+  // Unlike Node's own spawn it leaves our supplementary groups (docker, disk) to the child.
+  if (spec.runAs !== null) process.setgroups?.([]);
   const terminal = spawnInTerminal(spec.file, [...spec.args], {
     cwd: spec.cwd,
     env: { ...spec.env, TERM: "xterm-256color", [MARKER_VARIABLE]: spec.marker },

@@ -2,7 +2,7 @@
  * The folders of one allocation, and who owns them: `workspace`, `home` and `tmp` belong to the
  * user that runs the agent, `private` to us alone.
  */
-import { chmod, lchown, mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
+import { chmod, lchown, lstat, mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { RunAs } from "./config.ts";
 
@@ -48,6 +48,24 @@ export async function handOver(path: string, runAs: RunAs | null): Promise<void>
     const below = join(path, entry.name);
     if (entry.isDirectory()) await handOver(below, runAs);
     else await lchown(below, runAs.uid, runAs.gid);
+  }
+}
+
+/** Removes it with all it holds, also where its owner, who may be us, took away the rights to. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch {
+    await openFolders(path);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function openFolders(folder: string): Promise<void> {
+  if (!(await lstat(folder).catch(() => null))?.isDirectory()) return;
+  await chmod(folder, 0o700);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) await openFolders(join(folder, entry.name));
   }
 }
 

@@ -17,7 +17,7 @@ export class UnsafeArchive extends Error {
 
 /** @throws UnsafeArchive naming the entry; what was unpacked before it stays. */
 export async function unpack(archive: string, dir: string): Promise<void> {
-  await mkdir(dir, { recursive: true });
+  await mkdir(dir, { recursive: true, mode: 0o700 });
   const entries = extract();
   const reading = pipeline(createReadStream(archive), entries);
   // Its fault is the one that ends the loop below; this only keeps it from being unhandled.

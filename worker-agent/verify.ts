@@ -5,7 +5,6 @@
  * changed or removed are put back; the hidden tests are unpacked beside it only after the diff is
  * in place, and are gone when the allocation ends.
  */
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { VerifyReport, VerifySpec } from "../orchestrator/contract/worker.ts";
 import { type Artefact, createArtefact } from "./artefacts.ts";
@@ -17,7 +16,7 @@ import type { Job } from "./job.ts";
 import { runProcess } from "./process.ts";
 import { openRefusingProxy, proxyVariables } from "./refusing-proxy.ts";
 import type { Reward } from "./reward.ts";
-import { handOver } from "./rooms.ts";
+import { handOver, removeTree } from "./rooms.ts";
 import { isTestFile } from "./test-files.ts";
 import type { TestCounts } from "./test-report.ts";
 import { countTests, rewardIn } from "./test-results.ts";
@@ -55,7 +54,8 @@ export async function verify(job: Job<VerifySpec>): Promise<VerifyReport | null>
   } finally {
     const { tests, workspace, home, tmp, logs } = rooms;
     for (const room of [tests, workspace, home, tmp, logs]) {
-      await rm(room, { recursive: true, force: true });
+      // What the tests leave behind must not cost them their verdict.
+      await removeTree(room);
     }
   }
   // No last word: another allocation will verify what this one was stopped at.

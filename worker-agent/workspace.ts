@@ -31,7 +31,8 @@ export async function checkOut(
   { signal, litter = [] }: CheckoutOptions = {},
 ): Promise<void> {
   const options = { cwd: dir, ...(signal && { signal }) };
-  await mkdir(dir, { mode: 0o755 });
+  // Other slots' users can pass through to here: the checkout is none of theirs.
+  await mkdir(dir, { mode: 0o700 });
   await git(["init", "--quiet", "--template=", "--initial-branch=main"], options);
   await fetchBase(git, { bundle, baseCommit }, ["-C", dir], signal);
   // These stay in the checkout, for the git that the agent and the tests run.

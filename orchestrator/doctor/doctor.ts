@@ -15,6 +15,8 @@ export interface DoctorDependencies {
   installer: AgentInstaller;
   pairs: Pairs;
   gateway: { metrics(): string };
+  /** As root: the folder that the slots' users cannot pass through, null when they can. */
+  closedToAgents(): Promise<string | null>;
 }
 
 const READY_TIMEOUT_MS = 3_000;
@@ -23,6 +25,7 @@ export function createDoctor(
   dependencies: DoctorDependencies,
 ): Pick<Services, "doctor" | "readiness" | "metrics"> {
   const { db, config, scheduler, installer, pairs, gateway } = dependencies;
+  const { closedToAgents } = dependencies;
   return { doctor, readiness, metrics };
 
   async function doctor(): Promise<Finding[]> {
@@ -35,7 +38,7 @@ export function createDoctor(
         : ok("git", git),
       database(),
       ok("scheduler", `${scheduler.name}: ${config.slots} slots; NOMAD_ADDR is not set`),
-      isolation(),
+      await isolation(),
       ok("data folder", config.home),
       ...(await Promise.all(installer.facts.map(({ name }) => agent(name, python)))),
       ...pairFindings(),
@@ -65,14 +68,23 @@ export function createDoctor(
     return ok("database", `${db.name} PostgreSQL ${db.version}; ${why}`);
   }
 
-  function isolation(): Finding {
+  async function isolation(): Promise<Finding> {
     const advisory = "egress is advisory: CLIs are told to use a refusing proxy, not forced to";
-    if (config.isRoot)
+    if (!config.isRoot) {
+      return warn(
+        "isolation",
+        "NONE between agents and autocode: agents run as this user, and can read the hidden " +
+          `tests, other trials and the admin token in ${config.home}; ${advisory}`,
+        "run tasks that you trust, or start as root to give each slot a user of its own",
+      );
+    }
+    const closed = await closedToAgents();
+    if (closed === null)
       return warn("isolation", `a user of its own for each slot; ${advisory}`, null);
     return warn(
       "isolation",
-      `agents run as this user; ${advisory}`,
-      "start as root to give each slot a user of its own",
+      `NONE: agents and tests run as ROOT, since the slots' users cannot pass through ${closed}`,
+      `chmod o+x ${closed}, or move Node and AUTOCODE_HOME to folders that others can pass`,
     );
   }
 

@@ -1,0 +1,34 @@
+/** Goal: the doctor says plainly when nothing stands between an agent and this installation. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createDoctor, type DoctorDependencies } from "../../../orchestrator/doctor/doctor.ts";
+
+async function isolation(isRoot: boolean, closed: string | null) {
+  const dependencies = {
+    db: { name: "embedded", version: "17" },
+    config: { home: "/home/me/.autocode", isRoot, databaseUrl: null, slots: 2 },
+    scheduler: { name: "local" },
+    installer: { facts: [] },
+    pairs: { list: () => [] },
+    gateway: { metrics: () => "" },
+    closedToAgents: async () => closed,
+  } as unknown as DoctorDependencies;
+  const found = await createDoctor(dependencies).doctor();
+  return found.find(({ part }) => part === "isolation");
+}
+
+test("as a normal user: agents can read hidden tests and the token", async () => {
+  const found = await isolation(false, null);
+  assert.equal(found?.status, "warn");
+  assert.match(found?.detail ?? "", /NONE .*hidden tests.*admin token in \/home\/me\/\.autocode/);
+});
+
+test("as root with Node in a closed folder: agents run as root", async () => {
+  const found = await isolation(true, "/root");
+  assert.match(found?.detail ?? "", /run as ROOT.*cannot pass through \/root$/);
+  assert.match(found?.next_step ?? "", /^chmod o\+x \/root/);
+});
+
+test("as root: a user for each slot", async () => {
+  assert.match((await isolation(true, null))?.detail ?? "", /a user of its own for each slot/);
+});
