@@ -146,7 +146,8 @@ async function placeInTurn(
   const at = rfc3339(context.clock.now());
   const forgotten =
     purpose === "agent"
-      ? sql`tries = tries + 1, agent_report = null, verify_report = null`
+      ? sql`tries = tries + 1, agent_report = null, verify_report = null,
+          is_budget_exhausted = false`
       : sql`verify_report = null`;
   const isPlaced = await context.transitions.move(
     trial,
