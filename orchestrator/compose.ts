@@ -289,7 +289,9 @@ function buildEngine(dependencies: {
   const { db, scheduler, wakes, log } = dependencies;
   const steps = createSteps(
     { ...dependencies, clock, ids, random },
-    { staleMs: 30_000, stopGraceMs: 15_000, retryDelayMs: 2_000 },
+    // Three times this is more than a worker waits for us (120 s, after a beat of 20): one that
+    // outlived our absence is heard again, not given up by the first look.
+    { staleMs: 50_000, stopGraceMs: 15_000, retryDelayMs: 2_000 },
   );
   return createEngine(
     { db, scheduler, wakes, steps, log },
