@@ -1,0 +1,88 @@
+/** Goal: the environment is read whole: defaults, all faults at once, and no secret told. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ConfigError, readConfig } from "../../orchestrator/config.ts";
+
+const CWD = "/nowhere";
+const HOME = { AUTOCODE_HOME: "data" };
+
+test("an empty environment is an installation on loopback with the scripted model alone", () => {
+  const config = readConfig(HOME, CWD);
+
+  assert.equal(config.home, "/nowhere/data");
+  assert.equal(config.host, "127.0.0.1");
+  assert.equal(config.port, 7700);
+  assert.equal(config.databaseUrl, null);
+  assert.equal(config.isFirstRunExample, true);
+  assert.ok(config.slots >= 2);
+  assert.deepEqual(config.providers, []);
+  assert.ok(Object.isFrozen(config));
+});
+
+test("an ecosystem's own variables switch to the real engines", () => {
+  const env = {
+    ...HOME,
+    DATABASE_URL: "postgres://me@db/autocode",
+    OPENAI_API_KEY: "sk-1",
+    ANTHROPIC_BASE_URL: "http://127.0.0.1:9/anthropic",
+    VLLM_BASE_URL: "http://gpu:8000/v1",
+  };
+  const config = readConfig(env, CWD);
+
+  assert.equal(config.databaseUrl, env.DATABASE_URL);
+  assert.deepEqual(config.providers, [
+    { name: "openai", baseUrl: "https://api.openai.com/v1", apiKey: "sk-1" },
+    { name: "anthropic", baseUrl: "http://127.0.0.1:9/anthropic", apiKey: null },
+    { name: "vllm", baseUrl: "http://gpu:8000/v1", apiKey: null },
+  ]);
+});
+
+test("every fault is told at once, and an address is not repeated: it may hold a password", () => {
+  const env = {
+    ...HOME,
+    AUTOCODE_PORT: "70000",
+    AUTOCODE_SLOTS: "many",
+    AUTOCODE_LOG_LEVEL: "loud",
+    AUTOCODE_EXAMPLE: "no",
+    DATABASE_URL: "mysql://me:hunter2@db/autocode",
+  };
+
+  assert.throws(
+    () => readConfig(env, CWD),
+    (error: unknown) => {
+      assert.ok(error instanceof ConfigError);
+      const { message } = error;
+      for (const name of Object.keys(env).slice(1)) assert.match(message, new RegExp(`${name}:`));
+      assert.doesNotMatch(message, /hunter2|\n/);
+      return true;
+    },
+  );
+});
+
+test("a worker gets what its tools need, and no secret", () => {
+  const env = {
+    ...HOME,
+    PATH: "/usr/bin",
+    HTTPS_PROXY: "http://127.0.0.1:3128",
+    npm_config_registry: "http://127.0.0.1:4873",
+    npm_config__authToken: "hidden",
+    PIP_INDEX_URL: "http://127.0.0.1:3141",
+    OPENAI_API_KEY: "hidden",
+    DATABASE_URL: "postgres://me:hidden@db/autocode",
+    AWS_SECRET_ACCESS_KEY: "hidden",
+  };
+  const { workerEnv } = readConfig(env, CWD);
+
+  assert.deepEqual(
+    Object.keys(workerEnv).sort(),
+    ["HTTPS_PROXY", "PATH", "PIP_INDEX_URL", "npm_config_registry"].sort(),
+  );
+});
+
+test("a project's file can name keys alone, not any variable", () => {
+  const { readApiKey } = readConfig({ ...HOME, MY_API_KEY: "k", DATABASE_PASSWORD: "p" }, CWD);
+
+  assert.equal(readApiKey("MY_API_KEY"), "k");
+  assert.equal(readApiKey("OTHER_API_KEY"), null);
+  assert.equal(readApiKey("DATABASE_PASSWORD"), null);
+});

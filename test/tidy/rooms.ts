@@ -1,0 +1,87 @@
+/**
+ * Who may import whom: imports go downwards only, so that a part can be understood, tested and
+ * replaced without what is above it. One row a room; what a row does not name is refused.
+ */
+
+/** What a room's files may import: prefixes of paths; `ports`: the port files of capabilities. */
+interface Row {
+  readonly room: string;
+  readonly may: readonly string[];
+}
+
+const O = "orchestrator";
+const FOUNDATION = [`${O}/runtime/`, `${O}/money.ts`, `${O}/problem.ts`];
+const CAPABILITY = [...FOUNDATION, `${O}/contract/`, `${O}/db/`, "ports"];
+
+const GATEWAY = [
+  ...FOUNDATION,
+  `${O}/contract/`,
+  `${O}/ledger/ledger.ts`,
+  `${O}/keys/keys.ts`,
+  "models/",
+];
+
+/** The first row whose room is a prefix of a file's path is the file's. */
+const ROWS: readonly Row[] = [
+  { room: `${O}/contract/`, may: [] },
+  { room: `${O}/runtime/`, may: [] },
+  { room: `${O}/money.ts`, may: [] },
+  { room: `${O}/problem.ts`, may: [] },
+  { room: `${O}/config.ts`, may: [`${O}/runtime/`] },
+  { room: `${O}/db/`, may: FOUNDATION },
+  { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/db/`] },
+  { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/money.ts`] },
+  { room: `${O}/compose.ts`, may: [""] },
+  {
+    room: `${O}/main.ts`,
+    may: [...FOUNDATION, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],
+  },
+  // An adapter may import what its engine is: the catalogue of models, the database.
+  { room: `${O}/trials/catalog-pairs.ts`, may: [...CAPABILITY, "models/"] },
+  { room: `${O}/`, may: CAPABILITY },
+  { room: "worker-agent/", may: [`${O}/contract/`] },
+  { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
+  { room: "proxy/gateway/", may: GATEWAY },
+  { room: "models/", may: [`${O}/contract/`] },
+  { room: "dashboards/", may: [`${O}/contract/`] },
+  { room: "tools/", may: [""] },
+  { room: "bin/", may: [`${O}/cli/main.ts`] },
+  { room: "test/", may: [""] },
+];
+
+/** Files beside a folder's own port (`<folder>/<folder>.ts`) that hold types and pure values. */
+const FURTHER_PORTS: readonly string[] = [
+  `${O}/api/services.ts`,
+  `${O}/agents/installed.ts`,
+  `${O}/projects/layout.ts`,
+  `${O}/trials/pairs.ts`,
+  `${O}/trials/worker-sessions.ts`,
+];
+
+/** Null when `path` may import `target`; else the room whose row refuses it. */
+export function refusedBy(path: string, target: string): string | null {
+  const row = ROWS.find(({ room }) => path.startsWith(room));
+  if (row === undefined) return "no row of test/tidy/rooms.ts";
+  const isSameFolder = path.split("/").length > 2 && folderOf(path) === folderOf(target);
+  if (
+    isSameFolder ||
+    (row.room.endsWith("/") && row.room !== `${O}/` && target.startsWith(row.room))
+  ) {
+    return null;
+  }
+  const isAllowed = row.may.some((prefix) =>
+    prefix === "ports" ? isPort(target) : target.startsWith(prefix),
+  );
+  return isAllowed ? null : row.room;
+}
+
+export function isPort(path: string): boolean {
+  const [, folder, file] = /^orchestrator\/([^/]+)\/([^/]+)\.ts$/.exec(path) ?? [];
+  return (folder !== undefined && folder === file) || FURTHER_PORTS.includes(path);
+}
+
+/** The capability a file belongs to, be the file in a folder of its own or not. */
+export function folderOf(path: string): string {
+  const parts = path.split("/");
+  return parts[0] === O ? parts.slice(0, 2).join("/") : (parts[0] ?? "");
+}
