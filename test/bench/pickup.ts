@@ -1,6 +1,6 @@
 /**
- * Bench: from making a trial to its claim, committed as `admitted`, by an engine that sleeps until
- * the database notifies it. The server is one of its own, with disk flushes on. Each trial is made
+ * Bench: from asking for a trial to its claim (the lease is committed) by an engine that sleeps
+ * until the database notifies it. The server is one of its own, with disk flushes on. Each trial is made
  * when the engine is idle, and ended before the next.
  *
  *     node test/bench/pickup.ts [--json] [--trials=100]
@@ -75,7 +75,8 @@ const steps = createSteps(
   { ...shared, keys: createKeys(db, clock, ids, random), scheduler },
   { staleMs: 600_000, stopGraceMs: 600_000, retryDelayMs: 1_000 },
 );
-let onAdmitted: (atMs: number) => void = () => {};
+let onClaimed: (atMs: number) => void = () => {};
+let onAdmitted: () => void = () => {};
 const engine = createEngine(
   {
     db,
@@ -84,8 +85,9 @@ const engine = createEngine(
     log: createLog("silent"),
     steps: {
       advance: async (trial) => {
+        if (trial.state === "queued") onClaimed(performance.now());
         const hasMoved = await steps.advance(trial);
-        if (trial.state === "queued" && hasMoved) onAdmitted(performance.now());
+        if (trial.state === "queued" && hasMoved) onAdmitted();
         return hasMoved;
       },
     },
@@ -113,16 +115,16 @@ report();
 /** One trial at a time, so that the next admission is this one's. */
 async function pickUp(): Promise<number> {
   let claimedMs = 0;
-  const claimed = new Promise<void>((resolve) => {
-    onAdmitted = (atMs) => {
-      claimedMs = atMs;
-      resolve();
-    };
+  onClaimed = (atMs) => {
+    claimedMs = atMs;
+  };
+  const admitted = new Promise<void>((resolve) => {
+    onAdmitted = resolve;
   });
   const startMs = performance.now();
   const cell = { project: "bench", agent: "qwen-code", pair: "scripted", task: "task" };
   const { id } = await trials.create(cell);
-  await claimed;
+  await admitted;
   await db.sql.execute(sql`
     update trial set state = 'cancelled', ended_at = updated_at where id = ${id}`);
   return claimedMs - startMs;
