@@ -3,7 +3,7 @@
  *
  * Invariant: an event leaves the outbox only when the orchestrator has acknowledged its cursor.
  * Memory is bounded: past `unsentMax` events the agent's own chatter (`agent.*`) is dropped and
- * counted, and a `trial.note` says how much is missing; what the engine decides by is never dropped.
+ * counted, and a `trial.note` says how much is missing; what the engine decides by is kept.
  */
 import type { EventType, WorkerEvent } from "../orchestrator/contract/events.ts";
 import { type Clock, pause } from "./clock.ts";

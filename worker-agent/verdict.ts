@@ -1,4 +1,4 @@
-/** What a run of the hidden tests means. Pure, and closed against doubt: only a plain pass passes. */
+/** What a run of the hidden tests means. Pure, and closed to doubt: only a plain pass passes. */
 import type { VerifyReport } from "../orchestrator/contract/worker.ts";
 import type { ProcessEnd } from "./process.ts";
 import type { Reward } from "./reward.ts";

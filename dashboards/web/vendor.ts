@@ -25,7 +25,7 @@ export const VENDOR_FILES: readonly VendorFile[] = [
   },
 ];
 
-/** Of `index.html` and all beside it. The player's terminal is WebAssembly, compiled from a string. */
+/** Of `index.html` and all beside it. The player's terminal is WebAssembly, made from a string. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",

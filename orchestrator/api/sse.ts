@@ -53,8 +53,9 @@ export function openEventStream(
   async function send({ data, id, name }: Parameters<EventStream["send"]>[0]): Promise<void> {
     if (signal.aborted || raw.writableEnded) return;
     const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
-    const head = `${id === undefined ? "" : `id: ${id}\n`}${name === undefined ? "" : `event: ${name}\n`}`;
-    if (raw.write(`${head}${lines.join("")}\n`)) return;
+    if (name !== undefined) lines.unshift(`event: ${name}\n`);
+    if (id !== undefined) lines.unshift(`id: ${id}\n`);
+    if (raw.write(`${lines.join("")}\n`)) return;
     try {
       await once(raw, "drain", { signal });
     } catch (error) {

@@ -1,4 +1,4 @@
-/** The `autocode` command: finds the command, reads its arguments, runs it, ends with its status. */
+/** The `autocode` command: finds the command, reads its arguments, runs it, ends as it did. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openClient } from "./client.ts";

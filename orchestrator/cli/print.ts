@@ -1,4 +1,4 @@
-/** Everything the command line prints. Results go to standard output, all else to standard error. */
+/** All that the command line prints. Results go to standard output, the rest to standard error. */
 import { safeLine, safeText } from "./safe-text.ts";
 
 export interface Column<Row> {

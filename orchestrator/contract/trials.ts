@@ -144,7 +144,7 @@ export const Experiment = Type.Object(
   { additionalProperties: false },
 );
 
-/** Newest first. `next_cursor`, given back as `before`, asks for the page after; null at the end. */
+/** Newest first. `next_cursor`, given as `before`, asks for the page after; null at the end. */
 export type TrialPage = Static<typeof TrialPage>;
 export const TrialPage = Type.Object(
   { trials: Type.Array(Trial), next_cursor: Type.Union([Type.String(), Type.Null()]) },

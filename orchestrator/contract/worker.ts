@@ -1,17 +1,17 @@
 /**
  * What passes between the orchestrator and a worker-agent, under `/api/v1/worker/`.
  *
- * The scheduler starts a worker-agent with an enrolment token, good for one use. `POST enrol` exchanges it
- * for an allocation token (Bearer from then on) and the specification. Every later request is
- * refused with `fenced` (409) once another allocation has taken the trial over.
+ * The scheduler starts a worker-agent with an enrolment token, good for one use. `POST enrol`
+ * exchanges it for an allocation token (Bearer from then on) and the specification. Every later
+ * request is refused with `fenced` (409) once another allocation has taken the trial over.
  *
  * - `POST enrol`                      EnrolRequest → Enrolment
  * - `GET  source`                     the base commit as a git bundle, ref `refs/heads/base`
  * - `GET  tests`                      (verify) the hidden tests as a tar, 404 when there are none
  * - `GET  patch`                      (verify, or a resumed agent) the diff to apply, 404 when none
  * - `POST events`                     EventBatch → { acked }, at least once, idempotent by cursor
- * - `POST heartbeat`                  Heartbeat → Directive; held open until a directive or `wait_ms`
- * - `PUT  artefacts/<name>?offset=n`  bytes appended at `n` (a repeat of the same bytes is no error)
+ * - `POST heartbeat`                  Heartbeat → Directive; open until a directive or `wait_ms`
+ * - `PUT  artefacts/<name>?offset=n`  bytes appended at `n` (a repeat of the same ones is no error)
  * - `POST report`                     Report → {}; the last thing a worker says
  */
 import { type Static, Type } from "typebox";
@@ -63,7 +63,7 @@ export const AgentSpec = Type.Object(
     virtual_key: Type.String(),
     instruction: Type.String(),
     base_commit: Type.String(),
-    /** For CLIs that can run the visible tests by themselves (Aider); absent when tests are hidden. */
+    /** For CLIs that can run visible tests by themselves (Aider); absent when tests are hidden. */
     test_command: Type.Optional(Type.String()),
     allowance: Allowance,
     limits: Limits,

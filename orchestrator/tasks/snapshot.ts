@@ -13,7 +13,7 @@ import { git, withoutCommands } from "./git.ts";
 import { layOutEnvironment } from "./task-folder.ts";
 
 const TAR_BYTES_MAX = 256 * 1024 * 1024;
-/** The other side of a fetch takes no `-c` of ours over: as root, a user's repository is refused. */
+/** A fetch's other side takes no `-c` of ours over: as root, a user's repository is refused. */
 const UPLOAD_PACK = "--upload-pack=git -c 'safe.directory=*' upload-pack";
 /** A folder's first commit has a fixed author and date, so that its id is a hash of its content. */
 const FIXED_IDENTITY = {

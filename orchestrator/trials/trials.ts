@@ -30,7 +30,7 @@ export interface Trials {
   calls(id: TrialId): Promise<Call[]>;
   /** Events after `afterSeq`, oldest first, at most `limit`. Of all trials when `id` is null. */
   events(id: TrialId | null, afterSeq: number, limit: number): Promise<TrialEvent[]>;
-  /** The `seq` of the newest event of any trial, 0 when there is none: where "from now on" starts. */
+  /** The `seq` of any trial's newest event, 0 when there is none: where "from now on" starts. */
   latestSeq(): Promise<number>;
   /** Wakes with each new event's trial id, until disposed. */
   onEvent(listener: (trialId: TrialId) => void): Disposable;

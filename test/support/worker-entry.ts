@@ -1,4 +1,4 @@
-/** A worker-agent in a process of its own, like `main.ts` but with the fake agent of its argument. */
+/** A worker-agent in a process of its own: `main.ts`, but with the fake agent of its argument. */
 import { randomUUID } from "node:crypto";
 import { readConfig } from "../../worker-agent/config.ts";
 import { createStop } from "../../worker-agent/stop.ts";

@@ -14,7 +14,7 @@ import type { AgentOutcome } from "../../orchestrator/contract/worker.ts";
 
 export interface Agent {
   readonly facts: AgentFacts;
-  /** How the CLI is started: a path relative to its install folder, and what precedes its options. */
+  /** How the CLI is started: a path from its install folder, and what precedes its options. */
   readonly binary: { readonly path: string; readonly args: readonly string[] };
   /** Files of the package that lack their execute bit, as globs relative to that folder. */
   readonly executableGlobs: readonly string[];

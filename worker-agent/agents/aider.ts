@@ -71,7 +71,7 @@ function plan(input: PlanInput): Phase[] {
       env: { ...commonEnv(input), ...key, LITELLM_LOCAL_MODEL_COST_MAP: "True" },
       files: [
         gitConfig(input),
-        // Aider loads the repository's own .env over its environment; what is named here comes last.
+        // Aider loads the repository's .env over its environment; what is named here comes last.
         {
           path: files.env,
           content: `${Object.entries(key)

@@ -15,7 +15,7 @@ export function commonEnv({ home, tmp }: Pick<PlanInput, "home" | "tmp">): Recor
   return { HOME: home, TMPDIR: tmp, LANG: "C.UTF-8", GIT_TERMINAL_PROMPT: "0" };
 }
 
-/** Git's settings in the agent's HOME: agents may commit, and some ask for a name at their start. */
+/** Git's settings in the agent's HOME: agents may commit, and some want a name at their start. */
 export function gitConfig({ home }: Pick<PlanInput, "home">): PhaseFile {
   const content = "[user]\n\tname = autocode agent\n\temail = agent@autocode.invalid\n";
   return { path: `${home}/.gitconfig`, content, mode: 0o644 };

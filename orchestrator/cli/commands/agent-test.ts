@@ -69,12 +69,13 @@ async function findingsOf(
     ({ data }) => `${String(data["phase"])} (${String(data["side"])})`,
   );
   const refused = ofType(events, "egress.refused").map(({ data }) => String(data["host"]));
+  const failed = calls.filter(({ status }) => status >= 400);
   return {
     version: facts === undefined ? version : `${version} (pinned ${facts.version})`,
     wire: facts?.wire ?? "unknown",
     phases: phases.join(", ") || "none seen",
     model_sides: sidesOf(calls),
-    calls: `${calls.length}, ${calls.filter(({ status }) => status >= 400).length} refused or failed`,
+    calls: `${calls.length}, ${failed.length} refused or failed`,
     tools: toolsOf(events),
     edits: bytes("changes.patch") > 0 ? `yes, a patch of ${bytes("changes.patch")} bytes` : "none",
     terminal: bytes("terminal.cast") > 0 ? "recorded" : "nothing recorded",

@@ -174,7 +174,7 @@ function printDocument(print: Parameters<Command["run"]>[0]["print"], text: stri
   else print.raw(text);
 }
 
-/** The seq of the newest event, so that a resumed trial's earlier pause is not taken for its end. */
+/** The newest event's seq, so that a resumed trial's earlier pause is not taken for its end. */
 async function lastPage(
   get: <Answer>(path: string) => Promise<Answer>,
   id: string,

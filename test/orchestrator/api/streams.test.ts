@@ -1,4 +1,4 @@
-/** Goal: a live stream loses and repeats nothing, whoever reconnects, and ends when its trial did. */
+/** Goal: a live stream loses and repeats nothing, whoever reconnects, and ends with its trial. */
 import assert from "node:assert/strict";
 import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Goal: a hold takes what is wished for, else what is affordable, else says which way it is not. */
+/** Goal: a hold takes what is wished for, else what is affordable, else says why it is not. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { TransferId } from "../../../orchestrator/runtime/ids.ts";

@@ -1,4 +1,4 @@
-/** Goal: a key's calls are counted in and out, and a budget that is gone stays gone until resumed. */
+/** Goal: a key's calls are counted in and out; a budget that is gone stays gone until resumed. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { createKeyStates } from "../../../proxy/gateway/key-state.ts";

@@ -1,4 +1,4 @@
-/** Goal: what bounds a call is read off its bytes and written into them, and the rest is as it was. */
+/** Goal: what bounds a call is read off its bytes and written into them; the rest stays as is. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { Wire } from "../../../orchestrator/contract/agents.ts";

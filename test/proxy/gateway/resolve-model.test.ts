@@ -1,4 +1,4 @@
-/** Goal: an exact name first, then a CLI's alias; hostile.test.ts has the names that are neither. */
+/** Goal: an exact name first, then a CLI's alias; names that are neither: hostile.test.ts. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { Grant } from "../../../orchestrator/keys/keys.ts";

@@ -3,9 +3,9 @@
  * nothing, the normal model carries it out, the tests pass, and nobody is called at home.
  *
  * Method: the installed CLIs on an example's repository against the scripted model, as another
- * user where the test may become one, behind a proxy that refuses everything. AUTOCODE_TEST_AGENTS_DIR
- * names the folder of the installations; without a CLI there its tests are skipped, or fail under
- * AUTOCODE_REQUIRE_ENGINES=all.
+ * user where the test may become one, behind a proxy that refuses everything.
+ * AUTOCODE_TEST_AGENTS_DIR names the folder of the installations; without a CLI there its tests are
+ * skipped, or fail under AUTOCODE_REQUIRE_ENGINES=all.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
