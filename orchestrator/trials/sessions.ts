@@ -48,6 +48,8 @@ export interface SessionsDependencies {
 /** What a worker may say; the rest of the event types are the engine's and the gateway's own. */
 const WORKER_EVENT = /^(worker|phase|agent|egress|verify)[.]|^trial[.]note$/;
 
+const ARTEFACTS_MAX = 32;
+
 type AllocationRow = {
   id: AllocationId;
   trial_id: TrialId;
@@ -212,6 +214,7 @@ async function appendArtefact(
     throw new Problem("invalid_request", "name: use a-z, 0-9, dot, dash and underscore");
   }
   const trial = await needTrial(db, session.trialId);
+  await refuseManyNames(db, session, name);
   const path = layout.artefact(trial.project_id, trial.id, session.allocationId, name);
   const size = await writeAt(path, offset, bytes, artefactBytesMax);
   await db.sql.execute(sql`
@@ -224,6 +227,17 @@ async function appendArtefact(
     )
     select pg_notify(${EVENT_CHANNEL}, trial_id) from written`);
   return size;
+}
+
+/** A worker that makes up names would fill the disk, however small each artefact is held. */
+async function refuseManyNames(db: Database, session: Session, name: string): Promise<void> {
+  const [found] = await rows<{ others: number }>(
+    db.sql,
+    sql`select count(*)::int as others from artefact
+      where allocation_id = ${session.allocationId} and name <> ${name}`,
+  );
+  if ((found?.others ?? 0) < ARTEFACTS_MAX) return;
+  throw new Problem("too_large", `An allocation may leave ${ARTEFACTS_MAX} artefacts`);
 }
 
 /** Keeps what the worker said; the engine draws the conclusions. A repeat changes nothing. */
