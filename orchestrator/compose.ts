@@ -295,7 +295,7 @@ function buildEngine(dependencies: {
   );
   return createEngine(
     { db, scheduler, wakes, steps, log },
-    { leaseMs: 60_000, pollMs: 1_000, concurrency: 4 },
+    { leaseMs: 60_000, pollMs: 1_000, concurrency: 4, isAlone: db.name === "embedded" },
   );
 }
 

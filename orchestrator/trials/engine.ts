@@ -21,6 +21,8 @@ export interface EngineOptions {
   pollMs: number;
   /** Steps at once. */
   concurrency: number;
+  /** No other engine works on this database: what an earlier one held when it was killed is free. */
+  isAlone?: boolean;
 }
 
 export interface Engine extends AsyncDisposable {
@@ -43,7 +45,7 @@ export function createEngine(
     steps: Steps;
     log: Log;
   },
-  { leaseMs, pollMs, concurrency }: EngineOptions,
+  { leaseMs, pollMs, concurrency, isAlone = false }: EngineOptions,
 ): Engine {
   let isStopping = false;
   let wake: () => void = () => {};
@@ -65,6 +67,7 @@ export function createEngine(
   }
 
   async function run(): Promise<void> {
+    if (isAlone) await releaseAll();
     while (!isStopping) {
       // Armed before the look, so that a wake during it is not lost.
       const woken = new Promise<void>((resolve) => {
@@ -131,6 +134,14 @@ export function createEngine(
       return false;
     } finally {
       await release(trial);
+    }
+  }
+
+  async function releaseAll(): Promise<void> {
+    try {
+      await db.sql.execute(sql`update trial set lease_until = null where lease_until is not null`);
+    } catch (error) {
+      log.warn({ err: error }, "leases of an earlier engine not released; they will run out");
     }
   }
 
