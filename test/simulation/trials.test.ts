@@ -147,6 +147,18 @@ async function check(life: Life, database: TestDatabase, ids: readonly TrialId[]
       union all select id from allocation where ended_at is null`,
   );
   assert.deepEqual(alive, [], "keys and allocations outlived their trials");
+  const limits = await rows<{ owner: string; amount_nanos: string }>(
+    database.sql,
+    sql`select account.owner, transfer.amount_nanos from transfer
+      join account on account.id = transfer.credit_account_id
+      where transfer.reason = 'limit' order by account.owner`,
+  );
+  const expected = await rows(
+    database.sql,
+    sql`select 'trial/' || id as owner, limit_nanos as amount_nanos from trial
+      order by owner`,
+  );
+  assert.deepEqual(limits, expected, "a trial's limit is funded once, wherever it was killed");
 }
 
 function newTally(): Tally {
