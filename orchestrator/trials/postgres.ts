@@ -7,7 +7,7 @@ import type { Experiment, NewExperiment, NewTrial, Trial } from "../contract/tri
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
-import { parseUnits } from "../money.ts";
+import { NANOS_MAX, parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
 import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
@@ -68,6 +68,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
   async function create(wanted: NewTrial): Promise<Trial> {
     const project = await projects.find(wanted.project);
     const pair = checkCell(dependencies, project, wanted.agent, wanted.pair);
+    const limitNanos = limitOf("limit_nanos", wanted.limit_nanos, project);
     const task = await resolveTask(dependencies, project, wanted.task);
     const id = dependencies.ids.next("trial");
     await db.sql.transaction(async (transaction) => {
@@ -81,7 +82,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
         attempt: 1,
         seed: wanted.seed ?? random.below(2 ** 32),
         priority: wanted.priority ?? 0,
-        limitNanos: wanted.limit_nanos ?? perTrial(project),
+        limitNanos,
         wallMs: wanted.wall_ms ?? project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
         experimentId: null,
       });
@@ -203,6 +204,7 @@ async function createExperiment(
     const detail = `attempts: ${count} trials; at most ${EXPERIMENT_TRIALS_MAX}`;
     throw new Problem("invalid_request", detail);
   }
+  const limitNanos = limitOf("trial_limit_nanos", wanted.trial_limit_nanos, project);
   const cells = expandMatrix({ ...wanted, seed });
   const isScripted = new Map<string, boolean>();
   for (const agent of wanted.agents) {
@@ -239,7 +241,7 @@ async function createExperiment(
         attempt: cell.attempt,
         seed: cell.seed,
         priority: 0,
-        limitNanos: wanted.trial_limit_nanos ?? perTrial(project),
+        limitNanos,
         wallMs: project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
         experimentId: id,
       });
@@ -312,6 +314,13 @@ async function resolveTask(
   const known = (await tasks.list(project.id)).map(({ name }) => name).join(", ");
   const detail = `task: unknown task "${wanted}"; known: ${known || "none yet"}`;
   throw new Problem("invalid_request", `${detail}; a folder's path works too`);
+}
+
+/** The schema bounds an amount's digits only: the last ones may be past a bigint column. */
+function limitOf(field: string, wanted: string | undefined, project: ProjectRow): string {
+  if (wanted === undefined) return perTrial(project);
+  if (BigInt(wanted) <= NANOS_MAX) return wanted;
+  throw new Problem("invalid_request", `${field}: ${wanted} is too much; at most ${NANOS_MAX}`);
 }
 
 function perTrial(project: ProjectRow): string {
