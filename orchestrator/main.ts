@@ -95,6 +95,9 @@ function explain(error: unknown): string {
   if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
     return `AUTOCODE_HOME: ${path ?? "the data folder"} cannot be written; set AUTOCODE_HOME`;
   }
+  if (code === "EEXIST" || code === "ENOTDIR") {
+    return `AUTOCODE_HOME: ${path ?? "the data folder"} is no folder; set AUTOCODE_HOME to one`;
+  }
   if (error instanceof Problem) return error.message;
   return error instanceof Error ? error.message : String(error);
 }
