@@ -1,0 +1,89 @@
+/**
+ * Goal: what is documented is what is there: every variable, key, command status and link.
+ *
+ * Method: names are read off the code and looked for in the pages, so that a new one without its
+ * row fails here. The published JSON Schema is written anew by `npm run golden`.
+ */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { ProjectFile, UnitsText } from "../../orchestrator/contract/projects.ts";
+import { listFiles } from "../tidy/sources.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const operating = await read("docs/operating.md");
+
+test("the published schema of autocode.yaml is the one that is checked", (t) => {
+  // YAML's 0.50 is a number to an editor; the parser takes its digits as they are written.
+  const units: { pattern: string } = JSON.parse(JSON.stringify(UnitsText));
+  const asInYaml = (_key: string, value: { pattern?: string } | null) =>
+    value?.pattern === units.pattern ? { ...value, type: ["string", "number"] } : value;
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "autocode.yaml",
+    ...JSON.parse(JSON.stringify(ProjectFile), asInYaml),
+  };
+  t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/autocode.schema.json"), {
+    serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
+  });
+});
+
+test("every environment variable has its place in docs/operating.md", async () => {
+  const files = ["orchestrator/config.ts", "orchestrator/cli/config.ts", "worker-agent/config.ts"];
+  const texts = await Promise.all(files.map(read));
+  const named = texts.flatMap((text) => text.match(/\b(AUTOCODE|OPENAI|ANTHROPIC|VLLM)_[A-Z_]+/g));
+  const names = new Set([...named, "DATABASE_URL", "NO_COLOR"]);
+
+  assert.ok(names.size > 15);
+  assert.deepEqual(
+    [...names].filter((name) => name !== null && !operating.includes(`\`${name}`)),
+    [],
+  );
+});
+
+test("every key of the project file has its row in docs/operating.md", () => {
+  const keys = keysOf(ProjectFile as Schema);
+
+  assert.ok(keys.includes("models.<pair>.<side>.price"));
+  assert.deepEqual(
+    keys.filter((key) => !operating.includes(`| \`${key}\` |`)),
+    [],
+  );
+});
+
+test("every link of a page leads somewhere", async () => {
+  const pages = listFiles().filter((path) => /^(docs\/.*|[A-Z]+)\.md$/.test(path));
+  const dead = await Promise.all(
+    pages.map(async (page) => {
+      const links = [...(await read(page)).matchAll(/\]\(([^)#\s:]+)(?:#[^)]*)?\)/g)];
+      return links
+        .map(([, link = ""]) => join(dirname(page), link))
+        .filter((path) => !existsSync(join(ROOT, path)))
+        .map((path) => `${page}: ${path}`);
+    }),
+  );
+  assert.deepEqual(dead.flat(), []);
+});
+
+function read(path: string): Promise<string> {
+  return readFile(join(ROOT, path), "utf8");
+}
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly patternProperties?: Readonly<Record<string, Schema>>;
+}
+
+/** The keys that a row is for: leaves, with `<pair>` and `<side>` in place of what is free. */
+function keysOf(schema: Schema, path: readonly string[] = []): string[] {
+  const [free] = Object.values(schema.patternProperties ?? {});
+  if (free !== undefined) return keysOf(free, [...path, "<pair>"]);
+  const { properties } = schema;
+  // A price is one row: what it is made of stands in it.
+  if (properties === undefined || path.at(-1) === "price") return [path.join(".")];
+  return Object.entries(properties).flatMap(([key, value]) =>
+    keysOf(value, [...path, /^(normal|thinking)$/.test(key) ? "<side>" : key]),
+  );
+}
