@@ -21,7 +21,7 @@ export interface EngineOptions {
   pollMs: number;
   /** Steps at once. */
   concurrency: number;
-  /** No other engine works on this database: what an earlier one held when it was killed is free. */
+  /** No other engine works on this database: what one held when it was killed is free. */
   isAlone?: boolean;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Bench: from asking for a trial to its claim (the lease is committed) by an engine that sleeps
- * until the database notifies it. The server is one of its own, with disk flushes on. Each trial is made
- * when the engine is idle, and ended before the next.
+ * until the database notifies it. The server is one of its own, with disk flushes on. Each trial
+ * is made when the engine is idle, and ended before the next.
  *
  *     node test/bench/pickup.ts [--json] [--trials=100]
  */

@@ -27,7 +27,6 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   // What puts everything together, and what only then shows.
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
-  "orchestrator/trials/catalog-pairs.ts": "test/e2e/first-run.test.ts",
   "orchestrator/agents/": "test/e2e/agents.test.ts",
   "orchestrator/budgets/": "test/e2e/budget.test.ts",
   // Driven through whole trials by the simulation.
@@ -37,4 +36,5 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
 /** Functions over the limit, and why. */
 export const FUNCTIONS: Readonly<Record<string, string>> = {
   "proxy/gateway/call.ts: forwardCall": "one call's life in order; its inner steps count apart",
+  "orchestrator/compose.ts: compose": "everything there is, in the order in which it is opened",
 };
