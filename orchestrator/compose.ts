@@ -158,6 +158,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   return { services, layout, start, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 
   async function start(): Promise<{ url: string; gatewayUrl: string }> {
+    // The embedded database has one process at a time: whoever made these was killed.
+    if (db.name === "embedded") await ledger.abandon(clock.now());
     await learnProviders(projects, pairs);
     const { host } = config;
     const last = await readEndpoint(layout);

@@ -110,6 +110,11 @@ export interface Ledger {
    * crash between forwarding and settling must never make a call free. Returns how many.
    */
   expire(limit: number): Promise<number>;
+  /**
+   * Resolves reservations made before `madeBefore` in the same way, though their time is not over:
+   * for who knows that nobody is left to settle them, as after a kill. Returns how many.
+   */
+  abandon(madeBefore: EpochMs): Promise<number>;
   /** Null when there is no such account. */
   balance(accountId: AccountId): Promise<AccountBalance | null>;
   findAccount(kind: AccountKind, owner: string): Promise<AccountId | null>;

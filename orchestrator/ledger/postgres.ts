@@ -63,7 +63,7 @@ export function createLedger(
   });
   /** Every reservation that expired before it is resolved. */
   let expiredUntil: EpochMs | null = null;
-  return { open, fund, reserve, settle, release, expire, balance, findAccount, statement };
+  return { open, fund, reserve, settle, release, expire, abandon, balance, findAccount, statement };
 
   function open(account: NewAccount): Promise<AccountId> {
     return openAccount(db.sql, account, clock.now());
@@ -107,7 +107,19 @@ export function createLedger(
   async function expire(limit: number): Promise<number> {
     const now = clock.now();
     const found = await findExpired(db.sql, { from: expiredUntil, now, limit });
-    // The id comes from the reservation: two that expire it at once do it once.
+    const resolved = await postInFull(found);
+    if (found.length < limit) expiredUntil = now - CLOCK_SKEW_MS;
+    return resolved;
+  }
+
+  async function abandon(madeBefore: EpochMs): Promise<number> {
+    return postInFull(await findLeftOver(db.sql, { madeBefore, now: clock.now() }));
+  }
+
+  /** The id comes from the reservation: two that do it at once do it once. */
+  async function postInFull(
+    found: readonly { id: TransferId; amountNanos: Nanos }[],
+  ): Promise<number> {
     const results = await Promise.all(
       found.map(({ id: pendingId, amountNanos }) =>
         resolve({
@@ -119,7 +131,6 @@ export function createLedger(
         }),
       ),
     );
-    if (found.length < limit) expiredUntil = now - CLOCK_SKEW_MS;
     return results.filter(({ outcome }) => outcome === "resolved").length;
   }
 
@@ -152,6 +163,22 @@ async function findExpired(
         and not exists (select from transfer where pending_id = pending.id)
       order by expires_at
       limit ${limit}`,
+  );
+  return found.map((row) => ({ id: row.id, amountNanos: readNanos(row.amount_nanos) }));
+}
+
+/** Those whose time is not over: of the others `expire` takes care. */
+async function findLeftOver(
+  db: Sql,
+  { madeBefore, now }: { madeBefore: EpochMs; now: EpochMs },
+): Promise<{ id: TransferId; amountNanos: Nanos }[]> {
+  const found = await rows<{ id: TransferId; amount_nanos: string }>(
+    db,
+    sql`
+      select id, amount_nanos from transfer as pending
+      where kind = 'pending' and expires_at > ${rfc3339(now)}
+        and created_at < ${rfc3339(madeBefore)}
+        and not exists (select from transfer where pending_id = pending.id)`,
   );
   return found.map((row) => ({ id: row.id, amountNanos: readNanos(row.amount_nanos) }));
 }

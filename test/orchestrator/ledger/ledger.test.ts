@@ -309,3 +309,23 @@ function refused(target: { open: boolean } | undefined): string | null {
 async function expectOutcome(result: Promise<{ outcome: string }>, outcome: string): Promise<void> {
   assert.equal((await result).outcome, outcome);
 }
+
+test("abandoned reservations are posted in full at once; a repeat does nothing", async () => {
+  await using fixture = await openTestLedger();
+  const { ledger, clock, ids } = fixture;
+  const { budget, spend } = await fixture.openBudget(1_000n);
+  const reservation = { budget, within: [], spend, amountNanos: 300n, timeoutMs: 3_600_000 };
+  await ledger.reserve({ ...reservation, id: ids.next("transfer") });
+  clock.ms += 1_000;
+  const startedMs = clock.ms;
+  await ledger.reserve({ ...reservation, id: ids.next("transfer"), amountNanos: 50n });
+  assert.equal(await ledger.abandon(startedMs), 1);
+  assert.equal(await ledger.abandon(startedMs), 0);
+  assert.deepEqual(amounts(await ledger.balance(budget)), {
+    fundedNanos: 1_000n,
+    reservedNanos: 50n,
+    spentNanos: 300n,
+    availableNanos: 650n,
+  });
+  await auditLedger(fixture.database);
+});
