@@ -3,11 +3,11 @@
  * a git bundle of the base commit (ref `refs/heads/base`) and a tar of the hidden tests.
  */
 import { createHash } from "node:crypto";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, type Stats } from "node:fs";
 import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { type Pack, pack } from "tar-stream";
+import { pack } from "tar-stream";
 import { Problem } from "../problem.ts";
 import { git, withoutCommands } from "./git.ts";
 import { layOutEnvironment } from "./task-folder.ts";
@@ -89,23 +89,31 @@ async function bundle(repository: string, commit: string, bundleFile: string): P
 /** Packs the hidden tests in one order and with one date, so that equal tests have equal bytes. */
 export async function packTests(testsDir: string, tarFile: string): Promise<{ sha256: string }> {
   const archive = pack();
-  const written = pipeline(archive, createWriteStream(tarFile));
   let total = 0;
-  await add("");
-  archive.finalize();
-  await written;
+  // Together: a file that cannot be written, or a link among the tests, ends both.
+  await Promise.all([pipeline(archive, createWriteStream(tarFile)), fill()]);
   return {
     sha256: createHash("sha256")
       .update(await readFile(tarFile))
       .digest("hex"),
   };
 
+  async function fill(): Promise<void> {
+    try {
+      await add("");
+      archive.finalize();
+    } catch (error) {
+      archive.destroy(error as Error);
+      throw error;
+    }
+  }
+
   async function add(inside: string): Promise<void> {
     for (const entry of (await readdir(join(testsDir, inside))).toSorted()) {
       const name = join(inside, entry);
       const found = await lstat(join(testsDir, name));
       if (found.isDirectory()) await add(name);
-      else if (found.isFile()) await addFile(archive, name, found.mode & 0o777);
+      else if (found.isFile()) await addFile(name, found);
       else {
         const detail = `${join(testsDir, name)} is neither a file nor a folder; remove it`;
         throw new Problem("invalid_request", detail);
@@ -113,13 +121,18 @@ export async function packTests(testsDir: string, tarFile: string): Promise<{ sh
     }
   }
 
-  async function addFile(to: Pack, name: string, mode: number): Promise<void> {
-    const content = await readFile(join(testsDir, name));
-    total += content.length;
+  async function addFile(name: string, { mode, size }: Stats): Promise<void> {
+    // Counted before it is read: what is too large may be larger than memory.
+    total += size;
     if (total > TAR_BYTES_MAX) {
-      throw new Problem("invalid_request", `${testsDir} holds more than 256 MiB of tests`);
+      throw new Problem(
+        "invalid_request",
+        `${testsDir} holds more than 256 MiB of tests; make them smaller`,
+      );
     }
-    to.entry({ name, mode, mtime: new Date(0), uid: 0, gid: 0 }, content);
+    const content = await readFile(join(testsDir, name));
+    const header = { name, mode: mode & 0o777, mtime: new Date(0), uid: 0, gid: 0 };
+    archive.entry(header, content);
   }
 }
 

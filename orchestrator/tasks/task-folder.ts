@@ -7,9 +7,9 @@
  * Invariant: the folder may be a stranger's. No symbolic link in it makes us read a file outside
  * of it or write one outside of the target, and no `.git` of its own is taken over.
  */
-import { cp, mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { cp, glob, lstat, mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, normalize, relative, resolve } from "node:path";
-import { parse } from "smol-toml";
+import { parse, TomlError } from "smol-toml";
 import { Problem } from "../problem.ts";
 
 export interface TaskFolder {
@@ -25,6 +25,8 @@ export interface TaskFolder {
 }
 
 const TEXT_BYTES_MAX = 1_048_576;
+/** As the wire has it for a task that needs no folder. */
+const INSTRUCTION_CHARACTERS_MAX = 100_000;
 /** Not for the checkout: what builds the container, and a repository with settings of its own. */
 const LEFT_OUT = /^(Dockerfile|docker-compose\.ya?ml|\.dockerignore|\.git)$/i;
 const AGENT_WALL_SEC_DEFAULT = 1800;
@@ -38,6 +40,10 @@ export async function readTaskFolder(folder: string): Promise<TaskFolder> {
   const toml = await readToml(join(folder, "task.toml"));
   const instruction = (await readText(join(folder, "instruction.md"))).trim();
   if (instruction === "") throw invalid(join(folder, "instruction.md"), "is empty; say the task");
+  if (instruction.includes("\0") || instruction.length > INSTRUCTION_CHARACTERS_MAX) {
+    const most = `at most ${INSTRUCTION_CHARACTERS_MAX} characters`;
+    throw invalid(join(folder, "instruction.md"), `must be text of ${most}, without NUL`);
+  }
   const testsDir = join(folder, "tests");
   if (!(await isFile(join(testsDir, "test.sh")))) {
     throw invalid(join(testsDir, "test.sh"), "is missing: the hidden tests decide the verdict");
@@ -76,22 +82,46 @@ export async function layOutEnvironment(environmentDir: string, target: string):
     }
     return;
   }
-  let workdir = "/app";
+  const root = rootOf(dockerfile);
+  let workdir = root;
   for (const { instruction, words } of dockerfile) {
-    if (instruction === "WORKDIR") workdir = resolve(workdir, words[0] ?? "/app");
+    if (instruction === "WORKDIR") workdir = resolve(workdir, words[0] ?? root);
     if (instruction !== "COPY") continue;
-    const paths = words.filter((word) => !word.startsWith("--"));
-    const to = paths.pop() ?? ".";
-    const inside = relative("/app", resolve(workdir, to));
+    // Another stage's or image's files: there is none of them on a host.
+    if (words.some((word) => word.startsWith("--from="))) continue;
+    const patterns = words.filter((word) => !word.startsWith("--"));
+    const to = patterns.pop() ?? ".";
+    const inside = relative(root, resolve(workdir, to));
     if (inside.startsWith("..")) continue;
+    const paths = (await Promise.all(patterns.map((one) => expand(environmentDir, one)))).flat();
+    const isMade = await isFolder(join(target, inside));
+    const asFolder = to.endsWith("/") || to === "." || paths.length > 1 || isMade;
     for (const from of paths) {
       const source = join(environmentDir, normalize(join("/", from)));
       const isDir = await isFolder(source);
-      const asFolder = to.endsWith("/") || to === "." || paths.length > 1;
       const at = isDir || !asFolder ? join(target, inside) : join(target, inside, basename(from));
       await copyInside(environmentDir, source, target, at);
     }
   }
+}
+
+/** The folder of the image that the repository is: /app, or what the first WORKDIR says. */
+function rootOf(dockerfile: readonly { instruction: string; words: string[] }[]): string {
+  const first = dockerfile.find(({ instruction }) => instruction === "WORKDIR")?.words[0];
+  const workdir = resolve("/", first ?? "app");
+  return workdir.startsWith("/app/") ? "/app" : workdir;
+}
+
+/** What a COPY's source names: a pattern's matches, in order. @throws Problem for none. */
+async function expand(environmentDir: string, from: string): Promise<string[]> {
+  const plain = normalize(join("/", from));
+  const found: string[] = [];
+  if (/[*?[]/.test(from)) {
+    for await (const path of glob(plain.slice(1), { cwd: environmentDir })) found.push(path);
+  } else if (await isThere(join(environmentDir, plain))) found.push(from);
+  if (found.length > 0) return found.toSorted();
+  const detail = `COPY ${from}: there is no such file in ${environmentDir}; add it or drop the line`;
+  throw invalid(`${join(environmentDir, "Dockerfile")}:`, detail);
 }
 
 /** Copies links as links; neither the way to `source` nor the way to `at` may follow one out. */
@@ -149,8 +179,20 @@ async function readDockerfile(
     .filter((line) => line !== "" && !line.startsWith("#"))
     .map((line) => {
       const [instruction = "", ...words] = line.split(/\s+/);
-      return { instruction: instruction.toUpperCase(), words };
+      return { instruction: instruction.toUpperCase(), words: fromJson(words) ?? words };
     });
+}
+
+/** `COPY ["a b", "c"]`: how paths with spaces are written; null for another form. */
+function fromJson(words: readonly string[]): string[] | null {
+  const flags = words.filter((word) => word.startsWith("--"));
+  try {
+    const listed: unknown = JSON.parse(words.slice(flags.length).join(" "));
+    const isForm = Array.isArray(listed) && listed.every((word) => typeof word === "string");
+    return isForm ? [...flags, ...listed] : null;
+  } catch {
+    return null;
+  }
 }
 
 async function readToml(file: string): Promise<Record<string, unknown>> {
@@ -159,7 +201,8 @@ async function readToml(file: string): Promise<Record<string, unknown>> {
     return parse(text);
   } catch (cause) {
     const [message = "not TOML"] = (cause as Error).message.split("\n");
-    throw new Problem("invalid_request", `${file}: ${message}`, { cause });
+    const at = cause instanceof TomlError ? `${file}:${cause.line}` : file;
+    throw new Problem("invalid_request", `${at}: ${message}`, { cause });
   }
 }
 
@@ -200,6 +243,14 @@ async function readPlain(file: string): Promise<string> {
 async function isFile(path: string): Promise<boolean> {
   return stat(path).then(
     (found) => found.isFile(),
+    () => false,
+  );
+}
+
+/** A link counts, wherever it leads: it is copied as a link. */
+async function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
     () => false,
   );
 }

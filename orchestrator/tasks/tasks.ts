@@ -94,6 +94,10 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
 
   /** A user's own repository, at its HEAD. @throws Problem `invalid_request`. */
   async function importInline(projectId: ProjectId, task: InlineTask): Promise<ImportedTask> {
+    for (const field of ["path", "instruction", "test_command"] as const) {
+      if (!task[field].includes("\0")) continue;
+      throw new Problem("invalid_request", `${field}: holds a NUL character; take it out`);
+    }
     return freeze(projectId, async (scratch) => {
       const bundle = join(scratch, "source.bundle");
       const { baseCommit, isDirty } = await bundleRepository(task.path, bundle);
