@@ -113,7 +113,7 @@ function TrialHead({ trial, onChanged }) {
       </p>
       <h1>${trial.task}</h1>
       <p class="trial-what">
-        <strong>${trial.agent}</strong> ${trial.agent_version ?? ""} with
+        <strong>${trial.agent}</strong> ${trial.agent_version ?? ""} with${" "}
         <strong>${trial.pair}</strong>
         ${trial.is_scripted && html` <${ScriptedLabel} />`}
         ${trial.flags.map((flag) => html` <span class="tag warn">${asWords(flag)}</span>`)}
