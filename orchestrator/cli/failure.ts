@@ -36,6 +36,7 @@ function exitOf({ type, status }: ProblemBody): Exit {
     case "invalid_request":
     case "idempotency_mismatch":
     case "too_large":
+    case "unpriced_model":
       return EXIT.usage;
     case "budget_exceeded":
       return EXIT.budgetExhausted;
