@@ -2,7 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { Budget, Statement, TopUp } from "../contract/budgets.ts";
 import type { Database } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { rows, serverError } from "../db/rows.ts";
 import type { AccountBalance, Ledger } from "../ledger/ledger.ts";
 import { NANOS_MAX } from "../money.ts";
 import { Problem } from "../problem.ts";
@@ -17,6 +17,9 @@ export interface BudgetsDependencies {
   ledger: Ledger;
   projects: PostgresProjects;
 }
+
+/** PostgreSQL's numeric_value_out_of_range. */
+const OUT_OF_RANGE = "22003";
 
 export function createBudgets({ db, ledger, projects }: BudgetsDependencies): Budgets {
   return {
@@ -67,14 +70,15 @@ export function createBudgets({ db, ledger, projects }: BudgetsDependencies): Bu
       throw new Problem("invalid_request", detail);
     }
     const amountNanos = BigInt(wanted.amount_nanos);
-    if (amountNanos === 0n || balance.fundedNanos + amountNanos > NANOS_MAX) {
-      throw new Problem("invalid_request", "amount_nanos: must be more than 0 and fit the ledger");
-    }
+    if (amountNanos === 0n || amountNanos > NANOS_MAX) throw unfit(null);
     const id = derivedId("transfer", "topup", balance.accountId, idempotencyKey);
     const from = await ledger.findAccount("funding", `organisation/${balance.currency}`);
     if (from === null) throw new Error("a budget without a funding account");
     const funding = { id, from, to: balance.accountId, amountNanos, reason: "topup" };
-    const { outcome } = await ledger.fund(funding);
+    const { outcome } = await ledger.fund(funding).catch((error: unknown) => {
+      // Only the ledger can tell: what is full may be the account that all budgets are funded from.
+      throw serverError(error)?.code === OUT_OF_RANGE ? unfit(error) : error;
+    });
     if (outcome === "already_funded") await refuseOtherAmount(id, amountNanos);
     return get(name);
   }
@@ -109,6 +113,11 @@ export function createBudgets({ db, ledger, projects }: BudgetsDependencies): Bu
     }
     return trial.account_id;
   }
+}
+
+function unfit(cause: unknown): Problem {
+  const detail = "amount_nanos: must be more than 0 and fit the ledger";
+  return new Problem("invalid_request", detail, cause === null ? {} : { cause });
 }
 
 function toBudget(balance: AccountBalance): Budget {
