@@ -34,7 +34,9 @@ export function createAgents(installer: AgentInstaller): Agents {
     try {
       await installer.install(name, onProgress);
     } catch (cause) {
-      const detail = `${name} could not be installed: ${(cause as Error).message}`;
+      // One line, though an installer's own words may be many.
+      const words = (cause as Error).message.trim().replaceAll(/\s+/g, " ");
+      const detail = `${name} could not be installed: ${words}`;
       throw new Problem("unavailable", detail.slice(0, 1000), { cause });
     }
   }

@@ -27,10 +27,6 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   // What puts everything together, and what only then shows.
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
-  "orchestrator/agents/": "test/e2e/agents.test.ts",
-  "orchestrator/budgets/": "test/e2e/budget.test.ts",
-  // Driven through whole trials by the simulation.
-  "orchestrator/tasks/": "test/simulation/trials.test.ts",
 };
 
 /** Functions over the limit, and why. */

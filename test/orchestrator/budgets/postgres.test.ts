@@ -59,6 +59,7 @@ async function payCall(life: Life, trial: { id: TrialId; keyId: KeyId }, started
       inputTokens: 10,
       cacheReadTokens: 0,
       cacheWriteTokens: 0,
+      longCacheWriteTokens: 0,
       outputTokens: 5,
       reasoningTokens: 0,
     },

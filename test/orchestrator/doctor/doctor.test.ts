@@ -1,0 +1,128 @@
+/**
+ * Goal: the doctor names what is in force, what is missing and the next step for it; readiness
+ * says that the database is gone, and soon.
+ *
+ * Method: a real database, taken away; installer and pairs stand where the outside is.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Finding, PairStatus } from "../../../orchestrator/contract/system.ts";
+import { openPostgresDatabase } from "../../../orchestrator/db/postgres.ts";
+import { createDoctor, type DoctorDependencies } from "../../../orchestrator/doctor/doctor.ts";
+import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { AGENTS } from "../../../worker-agent/agents/registry.ts";
+import { openTrialLife } from "../../support/trial-life.ts";
+
+const FACTS = AGENTS.map(({ facts }) => facts);
+
+function pair(name: string, next: string | null): PairStatus {
+  const models = { normal: `${name}-n`, thinking: `${name}-t`, provider: name, is_scripted: false };
+  return { name, ...models, is_available: next === null, detail: next ?? `${name} is ready` };
+}
+
+function dependencies(
+  db: DoctorDependencies["db"],
+  databaseUrl: string | null = null,
+): DoctorDependencies {
+  return {
+    db,
+    config: { home: "/home/me/.autocode", isRoot: true, databaseUrl, slots: 3 },
+    scheduler: { name: "local" } as DoctorDependencies["scheduler"],
+    installer: {
+      facts: FACTS,
+      install: async () => {},
+      installedVersion: async (name) => (name === "aider" ? "0.86.1" : null),
+    },
+    pairs: {
+      list: () => [
+        pair("scripted", null),
+        pair("coder-7b", "set VLLM_BASE_URL"),
+        pair("openai", "set OPENAI_API_KEY"),
+        pair("coder-32b", "set VLLM_BASE_URL"),
+      ],
+    } as unknown as DoctorDependencies["pairs"],
+    gateway: { metrics: () => "autocode_gateway_calls 0\n" },
+    closedToAgents: async () => null,
+  };
+}
+
+function find(findings: Finding[], part: string): Finding | undefined {
+  return findings.find((finding) => finding.part === part);
+}
+
+test("the doctor", async (t) => {
+  await using life = await openTrialLife({});
+  const { database } = life.world;
+
+  await t.test("findings: what is in force, and the next step for what is not", async () => {
+    const findings = await createDoctor(dependencies(database)).doctor();
+    const { version } = database;
+    assert.equal(find(findings, "node")?.detail, `${process.version} at ${process.execPath}`);
+    assert.match(find(findings, "git")?.detail ?? "", /^git version \d/);
+    assert.deepEqual(find(findings, "database"), {
+      part: "database",
+      status: "ok",
+      detail: `${database.name} PostgreSQL ${version}; DATABASE_URL is not set`,
+      next_step: null,
+    });
+    assert.match(find(findings, "scheduler")?.detail ?? "", /^local: 3 slots/);
+    assert.equal(find(findings, "data folder")?.detail, "/home/me/.autocode");
+    const [installed, absent] = ["aider", "qwen-code"].map((name) =>
+      find(findings, `agent ${name}`),
+    );
+    assert.deepEqual([installed?.status, installed?.detail], ["ok", "0.86.1"]);
+    assert.deepEqual(absent, {
+      part: "agent qwen-code",
+      status: "warn",
+      detail: "not installed",
+      next_step: "autocode agent install qwen-code",
+    });
+    assert.equal(findings.filter(({ part }) => part.startsWith("agent ")).length, FACTS.length);
+    assert.equal(find(findings, "pair scripted")?.status, "ok");
+    const waiting = findings.filter(({ part }) => part === "pairs");
+    assert.deepEqual(
+      waiting.map(({ status, detail, next_step }) => [status, detail, next_step]),
+      [
+        ["warn", "not set up: coder-7b, coder-32b", "set VLLM_BASE_URL"],
+        ["warn", "not set up: openai", "set OPENAI_API_KEY"],
+      ],
+    );
+    for (const { status, part, next_step } of findings) {
+      assert.ok(status !== "missing" || next_step !== null, `${part} says what to do`);
+    }
+  });
+
+  await t.test("a database's address is never shown: it may hold a password", async () => {
+    const databaseUrl = "postgres://me:hunter2@db/autocode";
+    const findings = await createDoctor(dependencies(database, databaseUrl)).doctor();
+    assert.match(find(findings, "database")?.detail ?? "", /DATABASE_URL is set$/);
+    assert.ok(!JSON.stringify(findings).includes("hunter2"));
+  });
+
+  await t.test("metrics count trials by state, with the gateway's after them", async () => {
+    await life.create();
+    await life.trials.cancel(await life.create());
+    await life.engine.advance();
+    const lines = (await createDoctor(dependencies(database)).metrics()).split("\n");
+    assert.deepEqual(
+      lines.filter((line) => !line.startsWith("#")),
+      [
+        'autocode_trial_states{state="cancelled"} 1',
+        'autocode_trial_states{state="placed"} 1',
+        "autocode_gateway_calls 0",
+        "",
+      ],
+    );
+  });
+});
+
+test("readiness says that the database is gone, and nothing of where it was", async () => {
+  const life = await openTrialLife({});
+  const { url } = life.world.database;
+  await using database = await openPostgresDatabase({ url, log: createLog("silent") });
+  const { readiness } = createDoctor(dependencies(database));
+  assert.deepEqual(await readiness(), { database: null });
+  // Dropped with force: the server ends every connection to it.
+  await life[Symbol.asyncDispose]();
+  assert.deepEqual(await readiness(), { database: "does not answer" });
+});
