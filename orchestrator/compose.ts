@@ -2,6 +2,7 @@
  * Builds every service from the configuration: the only place that knows which engine is behind
  * which port. What was opened is closed in the reverse order.
  */
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
@@ -63,7 +64,8 @@ const random = systemRandom;
 const ids = createIds(clock, random);
 
 const ARTEFACT_BYTES_MAX = 64 * 1024 * 1024;
-const FIRST_UID = 60_100;
+/** User ids for agents: a block of each installation's own, far from those of people. */
+const UIDS = { first: 1_000_000, blocks: 100_000, slotsMax: 1_000 };
 const EXPIRE_BATCH = 500;
 const GATEWAY_GRACE_MS = 2_000;
 
@@ -175,10 +177,11 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
 }
 
 /** What keeps a slot's user from running an agent, so that the worker runs it as root. */
-async function closedToAgents({ isRoot }: Config, layout: Layout): Promise<string | null> {
-  if (!isRoot) return null;
+async function closedToAgents(config: Config, layout: Layout): Promise<string | null> {
+  if (!config.isRoot) return null;
   const node = dirname(process.execPath);
-  const user = { uid: FIRST_UID, gid: FIRST_UID };
+  const uid = firstUid(config.home);
+  const user = { uid, gid: uid };
   return closedFolder(user, [layout.allocations, layout.agents, node]);
 }
 
@@ -271,7 +274,7 @@ async function openScheduler(
     agentsDir: layout.agents,
     slots: config.slots,
     env: config.workerEnv,
-    firstUid: config.isRoot ? FIRST_UID : null,
+    firstUid: config.isRoot ? firstUid(config.home) : null,
     graceMs: 10_000,
     adoptedPollMs: 500,
     sweep: sweepMarker,
@@ -324,6 +327,15 @@ async function readEndpoint(layout: Layout): Promise<{ url?: string; gateway_url
   } catch {
     return {};
   }
+}
+
+/**
+ * Survivors of a trial are found by their user too: two installations on one machine must not take
+ * each other's agents for their own.
+ */
+function firstUid(home: string): number {
+  const block = createHash("sha256").update(home).digest().readUInt32BE(0) % UIDS.blocks;
+  return UIDS.first + block * UIDS.slotsMax;
 }
 
 /** Projects of earlier runs may name providers of their own. */
