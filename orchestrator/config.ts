@@ -41,7 +41,7 @@ const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 /** A tool's own settings that an installer on a worker needs: registries, proxies, authorities. */
 const WORKER_VARIABLE =
   /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE)$/;
-const SECRET_VARIABLE = /auth|token|password|secret/i;
+const SECRET_VARIABLE = /auth|token|password|secret|_(key|otp)$/i;
 
 /** One line for a person, naming each variable that is wrong and how to mend it. */
 export class ConfigError extends Error {

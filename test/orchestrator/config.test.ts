@@ -66,6 +66,10 @@ test("a worker gets what its tools need, and no secret", () => {
     HTTPS_PROXY: "http://127.0.0.1:3128",
     npm_config_registry: "http://127.0.0.1:4873",
     npm_config__authToken: "hidden",
+    npm_config_key: "hidden",
+    NPM_CONFIG_OTP: "hidden",
+    UV_INDEX_OURS_PASSWORD: "hidden",
+    ANTHROPIC_API_KEY: "hidden",
     PIP_INDEX_URL: "http://127.0.0.1:3141",
     OPENAI_API_KEY: "hidden",
     DATABASE_URL: "postgres://me:hidden@db/autocode",
@@ -77,6 +81,7 @@ test("a worker gets what its tools need, and no secret", () => {
     Object.keys(workerEnv).sort(),
     ["HTTPS_PROXY", "PATH", "PIP_INDEX_URL", "npm_config_registry"].sort(),
   );
+  assert.ok(!Object.values(workerEnv).some((value) => value.includes("hidden")));
 });
 
 test("a project's file can name keys alone, not any variable", () => {
