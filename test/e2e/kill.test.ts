@@ -2,7 +2,7 @@
  * Goal: nothing that is killed costs a trial its outcome or its owner a second charge: neither the
  * orchestrator in any state, nor the worker-agent, nor PostgreSQL.
  *
- * Method: kill -9 of the real processes while the real agent works, then a restart in the same home.
+ * Method: kill -9 of the real processes at work, then a restart in the same home.
  */
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
