@@ -36,7 +36,11 @@ export function judge(
   if (reward.outcome === "bad") return error(reward.detail);
   if (reward.outcome === "reward") {
     const verdict = reward.reward >= 1 ? "passed" : "failed";
-    return { verdict, reward: reward.reward, detail: `reward ${reward.reward}` };
+    return {
+      verdict,
+      reward: reward.reward,
+      detail: `the hidden tests gave a reward of ${reward.reward}`,
+    };
   }
   const { exitCode, signal } = end;
   const couldNotRun = exitCode === null ? undefined : COULD_NOT_RUN.get(exitCode);
