@@ -111,7 +111,9 @@ function showExperiment(print: Printer, now: Experiment, elapsedMs: number): boo
   const step = `${resting.length}/${now.trials.length} trials ended`;
   const names = running.map(({ agent, task }) => `${agent} on ${task}`).join(", ");
   const cost = formatNanos(BigInt(now.spent_nanos), now.currency);
-  print.progress([step, cost, duration(elapsedMs), names].filter(Boolean).join(" · "), step);
+  const text = [step, cost, duration(elapsedMs), names].filter(Boolean).join(" · ");
+  // In a log, a line when one ended and when another one began.
+  print.progress(text, `${step} ${names}`);
   return resting.length === now.trials.length;
 }
 

@@ -100,8 +100,9 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
   test("filters narrow the list and stand in the address", async () => {
     await page.getByLabel("State").selectOption("paused");
     await page.waitForURL("**/?state=paused");
+    // The list is empty while it loads, and before that the old one.
+    await page.waitForFunction("document.querySelectorAll('tr[data-trial]').length === 1");
     await page.getByRole("link", { name: "stream-csv-export" }).waitFor();
-    assert.equal(await page.locator("tr[data-trial]").count(), 1);
     await page.getByLabel("Project").selectOption("shop-api");
     await page.getByText("No trial fits this filter").waitFor();
     await page.getByRole("link", { name: "Show all trials" }).click();
