@@ -89,9 +89,15 @@ async function bundle(repository: string, commit: string, bundleFile: string): P
 /** Packs the hidden tests in one order and with one date, so that equal tests have equal bytes. */
 export async function packTests(testsDir: string, tarFile: string): Promise<{ sha256: string }> {
   const archive = pack();
+  const file = createWriteStream(tarFile);
+  const closed = new Promise<void>((resolve) => file.once("close", resolve));
   let total = 0;
-  // Together: a file that cannot be written, or a link among the tests, ends both.
-  await Promise.all([pipeline(archive, createWriteStream(tarFile)), fill()]);
+  try {
+    // Together: a file that cannot be written, or a link among the tests, ends both.
+    await Promise.all([pipeline(archive, file), fill()]);
+  } finally {
+    await closed;
+  }
   return {
     sha256: createHash("sha256")
       .update(await readFile(tarFile))
