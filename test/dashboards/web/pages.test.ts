@@ -16,6 +16,7 @@ import { ProjectList } from "../../../orchestrator/contract/projects.ts";
 import { DoctorReport } from "../../../orchestrator/contract/system.ts";
 import { ExperimentList, TrialPage } from "../../../orchestrator/contract/trials.ts";
 import { complaintsOf, startBrowser, whyNoBrowser } from "../../support/browser.ts";
+import { eventually } from "../../support/eventually.ts";
 import { startUiFixture, type UiFixture } from "../../support/ui-fixture.ts";
 import { balance, MARKUP } from "../../support/ui-fixture-data.ts";
 
@@ -101,7 +102,8 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
     await page.getByLabel("State").selectOption("paused");
     await page.waitForURL("**/?state=paused");
     // The list is empty while it loads, and before that the old one.
-    await page.waitForFunction("document.querySelectorAll('tr[data-trial]').length === 1");
+    const rowCount = () => page.locator("tr[data-trial]").count();
+    await eventually(rowCount, (count) => count === 1);
     await page.getByRole("link", { name: "stream-csv-export" }).waitFor();
     await page.getByLabel("Project").selectOption("shop-api");
     await page.getByText("No trial fits this filter").waitFor();
