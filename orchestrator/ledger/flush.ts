@@ -146,9 +146,9 @@ async function write(tx: Sql, { changes, transfers }: Decision, now: EpochMs): P
     )
     insert into transfer
       (id, kind, debit_account_id, within, credit_account_id, amount_nanos, pending_id,
-        expires_at, reason, created_at)
+        expires_at, expires_to, reason, created_at)
     select id, kind, debit, string_to_array(within, ' '), credit, amount, pending_id,
-      expires_at, reason, ${rfc3339(now)}::timestamptz
+      expires_at, case kind when 'pending' then 'post' end, reason, ${rfc3339(now)}::timestamptz
     from unnest(
       ${sql.param(transfers.map(({ id }) => id))}::text[],
       ${sql.param(transfers.map(({ kind }) => kind))}::text[],

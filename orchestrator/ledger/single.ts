@@ -64,9 +64,9 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
       ), inserted as (
         insert into transfer
           (id, kind, debit_account_id, within, credit_account_id, amount_nanos, expires_at,
-            reason, created_at)
+            expires_to, reason, created_at)
         select ${id}, 'pending', ${budget}, ${sql.param(within)}::text[], ${spend},
-          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, ${CALL_REASON},
+          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, 'post', ${CALL_REASON},
           ${rfc3339(now)}::timestamptz
         from decision where are_found and not is_repeated and short_id is null
         returning id

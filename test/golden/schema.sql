@@ -9,17 +9,19 @@ table account
   credits_pending_nanos bigint not null default 0
   credits_posted_nanos bigint not null default 0
   created_at timestamp with time zone not null
+  reversed_nanos bigint not null default 0
   constraint account_credits_pending_nanos_check CHECK ((credits_pending_nanos >= 0))
   constraint account_credits_posted_nanos_check CHECK ((credits_posted_nanos >= 0))
   constraint account_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
   constraint account_debits_pending_nanos_check CHECK ((debits_pending_nanos >= 0))
   constraint account_debits_posted_nanos_check CHECK ((debits_posted_nanos >= 0))
   constraint account_id_check CHECK ((id ~ '^account_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
-  constraint account_kind_check CHECK ((kind = ANY (ARRAY['funding'::text, 'budget'::text, 'spend'::text])))
+  constraint account_kind_known CHECK ((kind = ANY (ARRAY['funding'::text, 'budget'::text, 'spend'::text, 'income'::text, 'exchange'::text, 'rounding'::text])))
   constraint account_never_overspent CHECK (((NOT must_not_exceed) OR ((debits_pending_nanos + debits_posted_nanos) <= credits_posted_nanos)))
   constraint account_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
   constraint account_owner_once UNIQUE (kind, owner)
   constraint account_pkey PRIMARY KEY (id)
+  constraint account_reversed_nanos_check CHECK ((reversed_nanos >= 0))
   CREATE UNIQUE INDEX account_owner_once ON public.account USING btree (kind, owner)
   CREATE UNIQUE INDEX account_pkey ON public.account USING btree (id)
 
@@ -98,6 +100,25 @@ table artefact
   CREATE INDEX artefact_by_trial ON public.artefact USING btree (trial_id)
   CREATE UNIQUE INDEX artefact_pkey ON public.artefact USING btree (allocation_id, name)
 
+table budget_event
+  seq bigint not null generated always as identity
+  account_id text not null
+  kind text not null
+  percent integer
+  funded_nanos bigint not null
+  spent_nanos bigint not null
+  at timestamp with time zone not null
+  constraint budget_event_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
+  constraint budget_event_funded_nanos_check CHECK ((funded_nanos >= 0))
+  constraint budget_event_kind_check CHECK ((kind = ANY (ARRAY['threshold'::text, 'replenished'::text, 'lapsed'::text])))
+  constraint budget_event_percent_check CHECK (((percent >= 1) AND (percent <= 100)))
+  constraint budget_event_percent_of_threshold CHECK (((kind = 'threshold'::text) = (percent IS NOT NULL)))
+  constraint budget_event_pkey PRIMARY KEY (seq)
+  constraint budget_event_spent_nanos_check CHECK ((spent_nanos >= 0))
+  CREATE INDEX budget_event_by_account ON public.budget_event USING btree (account_id, seq)
+  CREATE UNIQUE INDEX budget_event_pkey ON public.budget_event USING btree (seq)
+  CREATE UNIQUE INDEX budget_event_threshold_once ON public.budget_event USING btree (account_id, percent, funded_nanos) WHERE (kind = 'threshold'::text)
+
 table call
   id text not null
   trial_id text not null
@@ -124,13 +145,19 @@ table call
   started_at timestamp with time zone not null
   first_byte_at timestamp with time zone
   ended_at timestamp with time zone not null
+  long_cache_write_tokens bigint not null default 0
+  token_transfer_id text
+  gpu_ms bigint
+  attempts jsonb not null default '[]'::jsonb
   constraint call_cache_read_tokens_check CHECK ((cache_read_tokens >= 0))
   constraint call_cache_write_tokens_check CHECK ((cache_write_tokens >= 0))
   constraint call_cost_nanos_check CHECK ((cost_nanos >= 0))
   constraint call_error_check CHECK ((length(error) <= 2000))
+  constraint call_gpu_ms_check CHECK ((gpu_ms >= 0))
   constraint call_id_check CHECK ((id ~ '^call_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint call_input_tokens_check CHECK ((input_tokens >= 0))
   constraint call_key_id_fkey FOREIGN KEY (key_id) REFERENCES virtual_key(id)
+  constraint call_long_cache_write_tokens_check CHECK ((long_cache_write_tokens >= 0))
   constraint call_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
   constraint call_model_requested_check CHECK ((length(model_requested) <= 200))
   constraint call_output_tokens_check CHECK ((output_tokens >= 0))
@@ -140,6 +167,7 @@ table call
   constraint call_reasoning_tokens_check CHECK ((reasoning_tokens >= 0))
   constraint call_reserved_nanos_check CHECK ((reserved_nanos >= 0))
   constraint call_side_check CHECK ((side = ANY (ARRAY['normal'::text, 'thinking'::text])))
+  constraint call_token_transfer_id_fkey FOREIGN KEY (token_transfer_id) REFERENCES transfer(id)
   constraint call_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer(id)
   constraint call_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
   constraint call_wire_check CHECK (((length(wire) >= 1) AND (length(wire) <= 64)))
@@ -193,6 +221,31 @@ table idempotency
   constraint idempotency_pkey PRIMARY KEY (key, route)
   constraint idempotency_route_check CHECK (((length(route) >= 1) AND (length(route) <= 200)))
   CREATE UNIQUE INDEX idempotency_pkey ON public.idempotency USING btree (key, route)
+
+table journal_checkpoint
+  position bigint not null
+  chain bytea not null
+  signed_at timestamp with time zone not null
+  key_id text not null
+  signature bytea not null
+  constraint journal_checkpoint_chain_check CHECK ((length(chain) = 32))
+  constraint journal_checkpoint_key_id_check CHECK (((length(key_id) >= 1) AND (length(key_id) <= 200)))
+  constraint journal_checkpoint_pkey PRIMARY KEY ("position")
+  constraint journal_checkpoint_position_fkey FOREIGN KEY ("position") REFERENCES journal_entry("position")
+  constraint journal_checkpoint_signature_check CHECK (((length(signature) >= 1) AND (length(signature) <= 1024)))
+  CREATE UNIQUE INDEX journal_checkpoint_pkey ON public.journal_checkpoint USING btree ("position")
+
+table journal_entry
+  position bigint not null
+  transfer_id text not null
+  chain bytea not null
+  constraint journal_entry_chain_check CHECK ((length(chain) = 32))
+  constraint journal_entry_pkey PRIMARY KEY ("position")
+  constraint journal_entry_position_check CHECK (("position" >= 1))
+  constraint journal_entry_transfer_id_fkey FOREIGN KEY (transfer_id) REFERENCES transfer(id)
+  constraint journal_entry_transfer_id_key UNIQUE (transfer_id)
+  CREATE UNIQUE INDEX journal_entry_pkey ON public.journal_entry USING btree ("position")
+  CREATE UNIQUE INDEX journal_entry_transfer_id_key ON public.journal_entry USING btree (transfer_id)
 
 table migration
   version integer not null
@@ -259,21 +312,32 @@ table transfer
   expires_at timestamp with time zone
   reason text not null
   created_at timestamp with time zone not null
+  seq bigint not null generated always as identity
+  expires_to text
+  reverses_id text
+  note text
   constraint transfer_amount_nanos_check CHECK ((amount_nanos >= 0))
   constraint transfer_between_two_accounts CHECK ((debit_account_id <> credit_account_id))
   constraint transfer_credit_account_id_fkey FOREIGN KEY (credit_account_id) REFERENCES account(id)
   constraint transfer_debit_account_id_fkey FOREIGN KEY (debit_account_id) REFERENCES account(id)
+  constraint transfer_expires_to_check CHECK ((expires_to = ANY (ARRAY['post'::text, 'void'::text])))
   constraint transfer_id_check CHECK ((id ~ '^transfer_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint transfer_kind_check CHECK ((kind = ANY (ARRAY['direct'::text, 'pending'::text, 'post'::text, 'void'::text])))
+  constraint transfer_note_check CHECK (((length(note) >= 1) AND (length(note) <= 500)))
   constraint transfer_pending_expires CHECK (((kind = 'pending'::text) = (expires_at IS NOT NULL)))
   constraint transfer_pending_id_fkey FOREIGN KEY (pending_id) REFERENCES transfer(id)
+  constraint transfer_pending_says_expiry CHECK (((kind = 'pending'::text) = (expires_to IS NOT NULL)))
   constraint transfer_pkey PRIMARY KEY (id)
   constraint transfer_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 100)))
   constraint transfer_resolution_names_pending CHECK (((kind = ANY (ARRAY['post'::text, 'void'::text])) = (pending_id IS NOT NULL)))
+  constraint transfer_reversal_is_direct CHECK (((reverses_id IS NULL) OR (kind = 'direct'::text)))
+  constraint transfer_reverses_id_fkey FOREIGN KEY (reverses_id) REFERENCES transfer(id)
   CREATE INDEX transfer_by_credit ON public.transfer USING btree (credit_account_id, created_at)
   CREATE INDEX transfer_by_debit ON public.transfer USING btree (debit_account_id, created_at)
+  CREATE INDEX transfer_by_reversed ON public.transfer USING btree (reverses_id) WHERE (reverses_id IS NOT NULL)
   CREATE INDEX transfer_by_within ON public.transfer USING gin (within)
   CREATE INDEX transfer_expiring ON public.transfer USING btree (expires_at) WHERE (kind = 'pending'::text)
+  CREATE UNIQUE INDEX transfer_in_order ON public.transfer USING btree (seq)
   CREATE UNIQUE INDEX transfer_pkey ON public.transfer USING btree (id)
   CREATE UNIQUE INDEX transfer_resolved_once ON public.transfer USING btree (pending_id) WHERE (pending_id IS NOT NULL)
 
@@ -311,6 +375,7 @@ table trial
   started_at timestamp with time zone
   ended_at timestamp with time zone
   updated_at timestamp with time zone not null
+  resume_at timestamp with time zone
   constraint trial_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
   constraint trial_agent_check CHECK (((length(agent) >= 1) AND (length(agent) <= 64)))
   constraint trial_attempt_check CHECK ((attempt >= 1))
@@ -323,6 +388,7 @@ table trial
   constraint trial_pkey PRIMARY KEY (id)
   constraint trial_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
   constraint trial_reason_check CHECK ((length(reason) <= 2000))
+  constraint trial_resume_at_is_a_pause CHECK (((resume_at IS NULL) OR (state = 'paused'::text)))
   constraint trial_seed_check CHECK (((seed >= 0) AND (seed <= '4294967295'::bigint)))
   constraint trial_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text, 'succeeded'::text, 'failed'::text, 'errored'::text, 'paused'::text, 'cancelled'::text])))
   constraint trial_task_id_fkey FOREIGN KEY (task_id) REFERENCES task(id)
@@ -334,6 +400,7 @@ table trial
   CREATE INDEX trial_by_project ON public.trial USING btree (project_id, created_at DESC)
   CREATE INDEX trial_claimable ON public.trial USING btree (priority DESC, created_at) WHERE (state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text]))
   CREATE UNIQUE INDEX trial_pkey ON public.trial USING btree (id)
+  CREATE INDEX trial_resuming ON public.trial USING btree (resume_at) WHERE (resume_at IS NOT NULL)
 
 table virtual_key
   id text not null
