@@ -5,15 +5,36 @@
 import type { Side, Wire } from "../contract/agents.ts";
 import type { AccountId, KeyId, ProjectId, TrialId } from "../runtime/ids.ts";
 
-/** Prices in nano-units of the currency for a million tokens. Text, since it is stored as JSON. */
-export interface PriceSnapshot {
-  /** Which row of which book: "scripted-normal@2026-01-01". */
-  version: string;
-  currency: string;
+/** What a million tokens cost, in nano-units. Text, since it is stored as JSON. */
+export interface TokenPrices {
   inputNanosPerMillion: string;
   cacheReadNanosPerMillion: string;
   cacheWriteNanosPerMillion: string;
+  /** Of what a cache keeps for an hour. Absent in keys made before it was a price of its own. */
+  longCacheWriteNanosPerMillion?: string;
   outputNanosPerMillion: string;
+}
+
+/** The price a call is charged by (models/rates.ts computes with it); every amount is text. */
+export interface PriceSnapshot extends TokenPrices {
+  /** Which row of which book: "scripted-normal@2026-01-01". */
+  version: string;
+  currency: string;
+  /** Ascending. A call is charged at the last one its whole input is above, every token of it. */
+  tiers?: readonly PriceTier[];
+  /** Of models on own GPUs: what their time is counted by. */
+  gpu?: GpuTime;
+}
+
+export interface PriceTier extends TokenPrices {
+  aboveInputTokens: number;
+}
+
+/** GPU-milliseconds (time, times GPUs) for a million tokens. */
+export interface GpuTime {
+  inputMsPerMillion: string;
+  cacheReadMsPerMillion: string;
+  outputMsPerMillion: string;
 }
 
 export interface GrantedModel {
@@ -26,6 +47,15 @@ export interface GrantedModel {
   wires: readonly Wire[];
   contextTokens: number;
   maxOutputTokens: number;
+  price: PriceSnapshot;
+  /** Who is asked, in this order, when `provider` cannot answer; absent in older keys. */
+  fallbacks?: readonly FallbackProvider[];
+}
+
+/** Another server of the model, at a price of its own. It speaks the wires of its model's agent. */
+export interface FallbackProvider {
+  provider: string;
+  upstreamName: string;
   price: PriceSnapshot;
 }
 
