@@ -70,12 +70,18 @@ export interface PriceBook {
 }
 
 /** A price as a virtual key carries it (orchestrator/keys, PriceSnapshot): integers as text. */
-export interface Price {
+export interface Price extends TokenPrices {
   version: string;
   currency: string;
+  tiers?: readonly (TokenPrices & { aboveInputTokens: number })[];
+  gpu?: { inputMsPerMillion: string; cacheReadMsPerMillion: string; outputMsPerMillion: string };
+}
+
+export interface TokenPrices {
   inputNanosPerMillion: string;
   cacheReadNanosPerMillion: string;
   cacheWriteNanosPerMillion: string;
+  longCacheWriteNanosPerMillion?: string;
   outputNanosPerMillion: string;
 }
 

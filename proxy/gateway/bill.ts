@@ -1,7 +1,7 @@
 /** What a call that was forwarded costs, whatever became of it. Pure. */
+import { type PriceRates, usageCost } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
-import { type Rates, usageCost } from "./ceiling.ts";
 import type { Estimate } from "./estimate.ts";
 import { NO_USAGE, type Usage } from "./usage.ts";
 import type { SeenUsage } from "./usage-scan.ts";
@@ -21,7 +21,7 @@ export interface ExchangeFacts {
 }
 
 export interface Ceiling {
-  rates: Rates;
+  rates: PriceRates;
   amountNanos: Nanos;
   inputTokens: number;
   /** Of all answers together. */

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
+import type { PriceRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
 import type { AccountBalance } from "../../orchestrator/ledger/ledger.ts";
@@ -14,7 +15,6 @@ import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId } from "../../orchestrator/runtime/ids.ts";
 import { type Bill, billCall } from "./bill.ts";
 import type { FinishedCall } from "./calls.ts";
-import type { Rates } from "./ceiling.ts";
 import { estimateAnswer } from "./estimate.ts";
 import { type ExchangeResult, runExchange } from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
@@ -30,7 +30,7 @@ export interface PreparedCall {
   wire: Wire;
   model: GrantedModel;
   provider: Provider;
-  rates: Rates;
+  rates: PriceRates;
   request: CallRequest;
   startedAtMs: EpochMs;
   pendingId: TransferId;

@@ -2,12 +2,13 @@
  * Reserves what a call may cost, on every budget of its path. Where the ceiling is not affordable
  * it is lowered to what is, down to a floor under which an answer would be of no use.
  */
+import type { Rates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Ledger } from "../../orchestrator/ledger/ledger.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import { tokenCost } from "../../orchestrator/money.ts";
 import type { AccountId, Ids, TransferId } from "../../orchestrator/runtime/ids.ts";
-import { affordableOutput, inputCost, type Rates } from "./ceiling.ts";
+import { affordableOutput, inputCost } from "./ceiling.ts";
 
 export interface HoldRequest {
   budget: AccountId;
@@ -15,6 +16,7 @@ export interface HoldRequest {
   within: readonly AccountId[];
   spend: AccountId;
   wire: Wire;
+  /** The dearest that the call can meet. */
   rates: Rates;
   inputTokens: number;
   /** Of each answer: what is wished for, and the least that is worth a call. */

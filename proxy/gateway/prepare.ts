@@ -1,9 +1,10 @@
 /** From a request's bytes to a reserved call, or to the refusal that says why not. */
+import { ratesUpTo, readRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { AccountId, CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
-import { inputCeiling, outputThatFits, readRates } from "./ceiling.ts";
+import { inputCeiling, outputThatFits } from "./ceiling.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { holdCall } from "./hold.ts";
 import { ScanError } from "./json-scan.ts";
@@ -76,7 +77,7 @@ async function hold(
     const wish = { inputTokens, outputTokens, outputTokensMin, choices, timeoutMs };
     return await holdCall(
       { ledger, ids },
-      { budget, within, spend, wire, rates, ...wish },
+      { budget, within, spend, wire, rates: ratesUpTo(rates, inputTokens), ...wish },
       (pendingId) => state.finisher.forget(pendingId),
     );
   } catch (error) {

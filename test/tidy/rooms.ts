@@ -42,7 +42,7 @@ const ROWS: readonly Row[] = [
   { room: "worker-agent/", may: [`${O}/contract/`] },
   { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
   { room: "proxy/gateway/", may: GATEWAY },
-  { room: "models/", may: [`${O}/contract/`] },
+  { room: "models/", may: [`${O}/contract/`, `${O}/money.ts`] },
   { room: "dashboards/", may: [`${O}/contract/`] },
   { room: "tools/", may: [""] },
   { room: "bin/", may: [`${O}/cli/main.ts`] },

@@ -9,6 +9,7 @@ const RATES = {
   inputNanos: 1_000_000n,
   cacheReadNanos: 0n,
   cacheWriteNanos: 0n,
+  longCacheWriteNanos: 0n,
   outputNanos: 2_000_000n,
 };
 const WISH = {
