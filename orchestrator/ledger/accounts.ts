@@ -5,6 +5,7 @@ import { readNanos, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId } from "../runtime/ids.ts";
+import { budgetBalance, type Sums } from "./decide.ts";
 import type { AccountBalance, AccountKind, NewAccount } from "./ledger.ts";
 
 /** @throws Problem `conflict` when the owner's account is kept in another way. */
@@ -45,28 +46,35 @@ export async function readBalance(db: Sql, accountId: AccountId): Promise<Accoun
   const [row] = await rows<{
     owner: string;
     currency: string;
-    funded: string;
-    reserved: string;
-    spent: string;
+    credits_posted: string;
+    debits_posted: string;
+    debits_pending: string;
+    reversed: string;
   }>(
     db,
     sql`
-      select owner, currency, credits_posted_nanos as funded,
-        debits_pending_nanos as reserved, debits_posted_nanos as spent
+      select owner, currency, credits_posted_nanos as credits_posted,
+        debits_posted_nanos as debits_posted, debits_pending_nanos as debits_pending,
+        reversed_nanos as reversed
       from account where id = ${accountId}`,
   );
   if (row === undefined) return null;
-  const fundedNanos = readNanos(row.funded);
-  const reservedNanos = readNanos(row.reserved);
-  const spentNanos = readNanos(row.spent);
+  const { owner, currency } = row;
+  return { accountId, owner, currency, ...budgetBalance(readSums(row)) };
+}
+
+/** The sums of an account, as statements name them, that its balance is made of. */
+export function readSums(row: {
+  credits_posted: string;
+  debits_posted: string;
+  debits_pending: string;
+  reversed: string;
+}): Sums {
   return {
-    accountId,
-    owner: row.owner,
-    currency: row.currency,
-    fundedNanos,
-    reservedNanos,
-    spentNanos,
-    availableNanos: fundedNanos - reservedNanos - spentNanos,
+    creditsPostedNanos: readNanos(row.credits_posted),
+    debitsPostedNanos: readNanos(row.debits_posted),
+    debitsPendingNanos: readNanos(row.debits_pending),
+    reversedNanos: readNanos(row.reversed),
   };
 }
 

@@ -5,39 +5,67 @@
 import type { Nanos } from "../money.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
-import type { Release, Reservation, ReserveResult, Settlement, SettleResult } from "./ledger.ts";
+import type {
+  BudgetBalance,
+  InsufficientFunds,
+  Reservation,
+  ReserveRefusal,
+  ReserveResult,
+  Resolution,
+  ResolveResult,
+} from "./ledger.ts";
 
-export interface AccountState {
+/** What an account's balance is made of. */
+export interface Sums {
+  creditsPostedNanos: Nanos;
+  debitsPostedNanos: Nanos;
+  debitsPendingNanos: Nanos;
+  reversedNanos: Nanos;
+}
+
+export interface AccountState extends Sums {
   kind: string;
   currency: string;
   mustNotExceed: boolean;
-  /** credits posted − debits posted − debits pending */
-  availableNanos: Nanos;
 }
 
-export interface Pending {
-  budget: AccountId;
+/** A transfer that a request names. It never changes. */
+export interface KnownTransfer {
+  kind: "direct" | "pending" | "post" | "void";
+  debit: AccountId;
   within: readonly AccountId[];
-  spend: AccountId;
+  credit: AccountId;
   amountNanos: Nanos;
+}
+
+/** What ended a reservation. */
+export interface Resolved {
+  id: TransferId;
+  kind: "post" | "void";
+  reason: string;
+  amountNanos: Nanos;
+}
+
+/** What was taken back of a transfer. */
+export interface Reversed {
+  amountNanos: Nanos;
+  isCorrected: boolean;
 }
 
 /** Before the requests: everything that they name. `decide` brings it up to date. */
 export interface LedgerState {
   accounts: Map<AccountId, AccountState>;
-  /** Reservations, resolved or not. */
-  pendings: Map<TransferId, Pending>;
+  named: Map<TransferId, KnownTransfer>;
   /** Transfers that exist. */
   transferIds: Set<TransferId>;
-  resolvedIds: Set<TransferId>;
+  /** By reservation. */
+  resolved: Map<TransferId, Resolved>;
+  reversed: Map<TransferId, Reversed>;
 }
 
-export type Resolution =
-  | ({ op: "settle"; reason: string } & Settlement)
-  | ({ op: "release" } & Release);
-export type Request = ({ op: "reserve" } & Reservation) | Resolution;
-
-export type ResolveResult = { outcome: "resolved" } | Exclude<SettleResult, { outcome: "settled" }>;
+/** `reason`: why, where it is not the caller's own doing. */
+export type ResolveRequest = Resolution & { reason?: string };
+export type Request = ({ op: "reserve" } & Reservation) | ResolveRequest;
 export type Result = ReserveResult | ResolveResult;
 
 export interface Change {
@@ -45,93 +73,206 @@ export interface Change {
   debitsPostedNanos: Nanos;
   creditsPendingNanos: Nanos;
   creditsPostedNanos: Nanos;
+  reversedNanos: Nanos;
 }
 
-export interface NewTransfer extends Pending {
+export interface NewTransfer extends KnownTransfer {
   id: TransferId;
-  kind: "pending" | "post" | "void";
   pendingId: TransferId | null;
+  /** Of a post or void: what its reservation holds. */
+  reservedNanos: Nanos;
   expiresAt: string | null;
+  expiresTo: "post" | "void" | null;
+  reversesId: TransferId | null;
   reason: string;
+  note: string | null;
 }
 
 export interface Decision {
-  /** One for each request, in their order. */
-  results: Result[];
+  /** Of each bundle, in their order: a result for each request, up to the first that undid it. */
+  results: Result[][];
   changes: Map<AccountId, Change>;
   transfers: NewTransfer[];
 }
 
 export const CALL_REASON = "call";
+export const RELEASE_REASON = "release";
+export const EXPIRED_REASON = "expired";
+export const CORRECTED_REASON = "corrected";
 
-export function decide(state: LedgerState, requests: readonly Request[], now: EpochMs): Decision {
+/**
+ * Each bundle's requests are answered in their order. One that is refused undoes its bundle, but
+ * for resolutions: of those, each stands for itself.
+ */
+export function decide(
+  state: LedgerState,
+  bundles: readonly (readonly Request[])[],
+  now: EpochMs,
+): Decision {
   const changes = new Map<AccountId, Change>();
   const transfers: NewTransfer[] = [];
-  const results = requests.map((request) =>
-    request.op === "reserve" ? reserve(request) : resolve(request),
-  );
-  return { results, changes, transfers };
+  return { results: bundles.map(decideBundle), changes, transfers };
 
-  function reserve(reservation: Reservation): Result {
-    const refused = refusal(state, reservation);
-    if (refused !== null) return refused;
-    const { id, budget, within, spend, amountNanos, timeoutMs } = reservation;
-    const pending = { budget, within, spend, amountNanos };
-    transfers.push({
+  function decideBundle(requests: readonly Request[]): Result[] {
+    const before = transfers.length;
+    const answers: Answer[] = [];
+    for (const request of requests) {
+      const answer = request.op === "reserve" ? reserve(request) : resolve(request);
+      answers.push(answer);
+      const { outcome } = answer.result;
+      if (request.op !== "reserve" || outcome === "reserved") continue;
+      while (transfers.length > before) undo();
+      break;
+    }
+    // The balance after the whole bundle, which nobody sees in parts.
+    return answers.map(({ result, budget }) =>
+      budget === null ? result : ({ ...result, balance: balanceOf(budget) } as Result),
+    );
+  }
+
+  function reserve(reservation: Reservation): Answer {
+    const refused = reserveRefusal(state, reservation);
+    if (refused !== null) return { result: refused, budget: null };
+    const { id, budget, within, spend, amountNanos, timeoutMs, expiresTo } = reservation;
+    add({
       id,
       kind: "pending",
-      ...pending,
-      pendingId: null,
+      ...{ debit: budget, within, credit: spend, amountNanos },
       expiresAt: rfc3339(now + timeoutMs),
+      expiresTo: expiresTo ?? "post",
       reason: CALL_REASON,
     });
-    state.transferIds.add(id);
-    state.pendings.set(id, pending);
-    apply(pending, { pendingNanos: amountNanos, postedNanos: 0n });
-    return { outcome: "reserved" };
+    return { result: { outcome: "reserved", balance: balanceOf(budget) }, budget };
   }
 
-  function resolve(resolution: Resolution): Result {
+  function resolve(resolution: ResolveRequest): Answer {
     const { id, pendingId } = resolution;
-    const pending = state.pendings.get(pendingId);
-    if (pending === undefined) return { outcome: "reservation_not_found" };
-    if (state.resolvedIds.has(pendingId)) return { outcome: "already_resolved" };
+    const pending = state.named.get(pendingId);
+    const refuse = (result: Result): Answer => ({ result, budget: null });
+    if (pending?.kind !== "pending") return refuse({ outcome: "reservation_not_found" });
     const reservedNanos = pending.amountNanos;
     const isSettle = resolution.op === "settle";
-    const amountNanos = isSettle ? resolution.amountNanos : reservedNanos;
-    if (amountNanos > reservedNanos) return { outcome: "exceeds_reservation", reservedNanos };
+    const costNanos = isSettle ? resolution.amountNanos : 0n;
+    const resolved = state.resolved.get(pendingId);
+    const late = resolved === undefined ? null : lateFor(resolution, resolved);
+    if (resolved !== undefined && late === null) return refuse({ outcome: "already_resolved" });
+    if (costNanos > reservedNanos) return refuse({ outcome: "exceeds_reservation", reservedNanos });
 
-    transfers.push({
+    if (late !== null) {
+      // Somebody may have reversed a part of it before.
+      const aboveNanos = late.amountNanos - late.reversedNanos - costNanos;
+      addReversal(pending, {
+        id,
+        reversesId: late.id,
+        amountNanos: aboveNanos > 0n ? aboveNanos : 0n,
+        reason: CORRECTED_REASON,
+        note: null,
+      });
+      const balance = balanceOf(pending.debit);
+      return { result: { outcome: "corrected", balance }, budget: pending.debit };
+    }
+    add({
       id,
-      kind: isSettle ? "post" : "void",
       ...pending,
-      amountNanos,
+      kind: isSettle ? "post" : "void",
+      // A void names what it gives back; a post what it took.
+      amountNanos: isSettle ? costNanos : reservedNanos,
       pendingId,
-      expiresAt: null,
-      reason: isSettle ? resolution.reason : "release",
+      reservedNanos,
+      reason: resolution.reason ?? (isSettle ? CALL_REASON : RELEASE_REASON),
     });
-    state.transferIds.add(id);
-    state.resolvedIds.add(pendingId);
-    const postedNanos = isSettle ? amountNanos : 0n;
-    apply(pending, { pendingNanos: -reservedNanos, postedNanos });
-    return { outcome: "resolved" };
+    const outcome = isSettle ? "settled" : "released";
+    return { result: { outcome, balance: balanceOf(pending.debit) }, budget: pending.debit };
   }
 
-  /** A debit of the budget is a debit of every budget that encloses it. */
-  function apply(
-    { budget, within, spend }: Pending,
-    { pendingNanos, postedNanos }: { pendingNanos: Nanos; postedNanos: Nanos },
+  /** What expiry posted and this resolution may still correct, or null. */
+  function lateFor(resolution: ResolveRequest, { id, kind, reason, amountNanos }: Resolved) {
+    const isExpiry = resolution.reason === EXPIRED_REASON;
+    if (isExpiry || kind !== "post" || reason !== EXPIRED_REASON) return null;
+    const reversed = state.reversed.get(id);
+    if (reversed?.isCorrected) return null;
+    return { id, amountNanos, reversedNanos: reversed?.amountNanos ?? 0n };
+  }
+
+  /** The other way round, and mirrored on every enclosing budget. */
+  function addReversal(
+    { debit, within, credit }: KnownTransfer,
+    reversal: {
+      id: TransferId;
+      reversesId: TransferId;
+      amountNanos: Nanos;
+      reason: string;
+      note: string | null;
+    },
   ): void {
-    for (const accountId of [...within, budget]) {
+    add({ ...reversal, kind: "direct", debit: credit, within, credit: debit });
+  }
+
+  function add(given: Given): void {
+    const transfer: NewTransfer = {
+      pendingId: null,
+      reservedNanos: 0n,
+      expiresAt: null,
+      expiresTo: null,
+      reversesId: null,
+      note: null,
+      ...given,
+    };
+    transfers.push(transfer);
+    state.transferIds.add(transfer.id);
+    state.named.set(transfer.id, transfer);
+    const { id, pendingId, kind, reason, amountNanos, reversesId } = transfer;
+    if (pendingId !== null && (kind === "post" || kind === "void")) {
+      state.resolved.set(pendingId, { id, kind, reason, amountNanos });
+    }
+    if (reversesId !== null) {
+      const before = state.reversed.get(reversesId);
+      state.reversed.set(reversesId, {
+        amountNanos: (before?.amountNanos ?? 0n) + amountNanos,
+        isCorrected: before?.isCorrected === true || reason === CORRECTED_REASON,
+      });
+    }
+    apply(transfer, 1n);
+  }
+
+  /** Takes the last transfer out again: of a bundle that is refused, and has no resolution. */
+  function undo(): void {
+    const transfer = transfers.pop();
+    if (transfer === undefined) return;
+    state.transferIds.delete(transfer.id);
+    state.named.delete(transfer.id);
+    apply(transfer, -1n);
+  }
+
+  /** A debit of a budget is a debit of every budget that encloses it; so is what is given back. */
+  function apply(transfer: NewTransfer, times: 1n | -1n): void {
+    const { kind, within, debit, credit, reversesId } = transfer;
+    const amountNanos = times * transfer.amountNanos;
+    const isReversal = reversesId !== null;
+    const pendingNanos = kind === "pending" ? amountNanos : -times * transfer.reservedNanos;
+    const postedNanos = kind === "direct" || kind === "post" ? amountNanos : 0n;
+    for (const accountId of isReversal ? [debit] : [...within, debit]) {
       const change = changeOf(accountId);
       change.debitsPendingNanos += pendingNanos;
       change.debitsPostedNanos += postedNanos;
       const account = state.accounts.get(accountId);
-      if (account !== undefined) account.availableNanos -= pendingNanos + postedNanos;
+      if (account === undefined) continue;
+      account.debitsPendingNanos += pendingNanos;
+      account.debitsPostedNanos += postedNanos;
     }
-    const change = changeOf(spend);
-    change.creditsPendingNanos += pendingNanos;
-    change.creditsPostedNanos += postedNanos;
+    for (const accountId of isReversal ? [...within, credit] : [credit]) {
+      const change = changeOf(accountId);
+      change.creditsPendingNanos += pendingNanos;
+      change.creditsPostedNanos += postedNanos;
+      const account = state.accounts.get(accountId);
+      if (account !== undefined) account.creditsPostedNanos += postedNanos;
+    }
+    if (!isReversal) return;
+    for (const accountId of [...within, debit, credit]) {
+      changeOf(accountId).reversedNanos += amountNanos;
+      const account = state.accounts.get(accountId);
+      if (account !== undefined) account.reversedNanos += amountNanos;
+    }
   }
 
   function changeOf(accountId: AccountId): Change {
@@ -140,31 +281,60 @@ export function decide(state: LedgerState, requests: readonly Request[], now: Ep
       debitsPostedNanos: 0n,
       creditsPendingNanos: 0n,
       creditsPostedNanos: 0n,
+      reversedNanos: 0n,
     };
     changes.set(accountId, change);
     return change;
   }
+
+  function balanceOf(accountId: AccountId): BudgetBalance {
+    const account = state.accounts.get(accountId);
+    if (account === undefined) throw new Error(`decide: ${accountId} was not read`);
+    return budgetBalance(account);
+  }
+}
+
+/** `budget`: whose balance the result tells. */
+interface Answer {
+  result: Result;
+  budget: AccountId | null;
+}
+
+type Given = Pick<NewTransfer, "id" | "kind" | "debit" | "within" | "credit" | "reason"> &
+  Pick<NewTransfer, "amountNanos"> &
+  Partial<NewTransfer>;
+
+/** What the four sums of an account say to people. */
+export function budgetBalance(sums: Sums): BudgetBalance {
+  const { creditsPostedNanos, debitsPostedNanos, debitsPendingNanos, reversedNanos } = sums;
+  return {
+    fundedNanos: creditsPostedNanos - reversedNanos,
+    reservedNanos: debitsPendingNanos,
+    spentNanos: debitsPostedNanos - reversedNanos,
+    availableNanos: creditsPostedNanos - debitsPostedNanos - debitsPendingNanos,
+  };
 }
 
 /** Why the reservation cannot be made now, or null. */
-function refusal(
+function reserveRefusal(
   state: LedgerState,
   { id, budget, within, spend, amountNanos }: Reservation,
-): ReserveResult | null {
+): ReserveRefusal | null {
   if (state.transferIds.has(id)) return { outcome: "already_reserved" };
   const currencies = new Set<string>();
-  let short: (ReserveResult & { outcome: "insufficient_funds" }) | null = null;
+  let short: InsufficientFunds | null = null;
   for (const accountId of [...within, budget, spend]) {
     const account = state.accounts.get(accountId);
     if (account?.kind !== (accountId === spend ? "spend" : "budget")) {
       return { outcome: "account_not_found" };
     }
     currencies.add(account.currency);
-    const { mustNotExceed, availableNanos } = account;
-    if (accountId === spend || !mustNotExceed || availableNanos >= amountNanos) continue;
+    const { availableNanos, reservedNanos } = budgetBalance(account);
+    const isCovered = !account.mustNotExceed || availableNanos >= amountNanos;
+    if (accountId === spend || isCovered) continue;
     // The tightest budget is told, so that the caller knows the most it could have asked for.
     if (short === null || availableNanos < short.availableNanos) {
-      short = { outcome: "insufficient_funds", budget: accountId, availableNanos };
+      short = { outcome: "insufficient_funds", budget: accountId, availableNanos, reservedNanos };
     }
   }
   // A sum of two currencies is no amount; nothing of ours makes such a path.

@@ -4,11 +4,13 @@
  * Callers make the ids; a repeated id repeats nothing. Refusals are outcomes, to be handled each.
  * Invariant: for an account that must not be exceeded, reserved + spent <= funded at every instant.
  */
+import type { Sql } from "../db/database.ts";
 import type { Nanos } from "../money.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
 
-export type AccountKind = "funding" | "budget" | "spend";
+/** `exchange` and `rounding` are the ledger's own: one of each for a currency. */
+export type AccountKind = "funding" | "budget" | "spend" | "income" | "exchange" | "rounding";
 
 export interface NewAccount {
   /** Used when the account does not exist yet. */
@@ -16,20 +18,26 @@ export interface NewAccount {
   kind: AccountKind;
   /** With `kind`, what the account is known by: opening it twice opens it once. */
   owner: string;
+  /** An ISO 4217 code; `TOK` for a token budget, whose amounts are tokens. */
   currency: string;
   /** Whether reserved + spent must stay within what was funded. */
   mustNotExceed: boolean;
 }
 
-export interface AccountBalance {
-  accountId: AccountId;
-  owner: string;
-  currency: string;
+export interface BudgetBalance {
+  /** What was put in and not taken back. */
   fundedNanos: Nanos;
   reservedNanos: Nanos;
+  /** What was taken and not given back. */
   spentNanos: Nanos;
   /** funded − reserved − spent; 0 at least for an account that must not be exceeded. */
   availableNanos: Nanos;
+}
+
+export interface AccountBalance extends BudgetBalance {
+  accountId: AccountId;
+  owner: string;
+  currency: string;
 }
 
 export interface Reservation {
@@ -41,15 +49,35 @@ export interface Reservation {
   /** The account that the money goes to. */
   spend: AccountId;
   amountNanos: Nanos;
-  /** After this long an unresolved reservation expires: posted in full (see `expire`). */
+  /** After this long an unresolved reservation expires (see `expire`). */
   timeoutMs: number;
+  /**
+   * What expiry does with it: `post` (the default) where a call may have been forwarded on it,
+   * `void` where nothing can have been.
+   */
+  expiresTo?: "post" | "void";
 }
 
-export type ReserveResult =
-  | { outcome: "reserved" }
+export interface InsufficientFunds {
+  outcome: "insufficient_funds";
+  /** The tightest budget of the path, and what it has. */
+  budget: AccountId;
+  availableNanos: Nanos;
+  reservedNanos: Nanos;
+}
+
+export type ReserveRefusal =
   | { outcome: "already_reserved" }
-  | { outcome: "insufficient_funds"; budget: AccountId; availableNanos: Nanos }
+  | InsufficientFunds
   | { outcome: "account_not_found" };
+
+/** `balance`: the paying budget's, after it. */
+export type ReserveResult = { outcome: "reserved"; balance: BudgetBalance } | ReserveRefusal;
+
+export type ReserveTogetherResult =
+  /** In the order of the reservations; each after all of them. */
+  | { outcome: "reserved"; balances: BudgetBalance[] }
+  | { outcome: "refused"; index: number; refusal: ReserveRefusal };
 
 export interface Settlement {
   id: TransferId;
@@ -59,7 +87,9 @@ export interface Settlement {
 }
 
 export type SettleResult =
-  | { outcome: "settled" }
+  | { outcome: "settled"; balance: BudgetBalance }
+  /** It had been posted by expiry: what that took too much was reversed. */
+  | { outcome: "corrected"; balance: BudgetBalance }
   | { outcome: "already_resolved" }
   | { outcome: "exceeds_reservation"; reservedNanos: Nanos }
   | { outcome: "reservation_not_found" };
@@ -70,9 +100,24 @@ export interface Release {
 }
 
 export type ReleaseResult =
-  | { outcome: "released" }
+  | { outcome: "released"; balance: BudgetBalance }
+  /** It had been posted by expiry: all of that was reversed. */
+  | { outcome: "corrected"; balance: BudgetBalance }
   | { outcome: "already_resolved" }
   | { outcome: "reservation_not_found" };
+
+export type Resolution = ({ op: "settle" } & Settlement) | ({ op: "release" } & Release);
+export type ResolveResult = SettleResult | ReleaseResult;
+
+/**
+ * Rows to write in the transaction that moves the money. `write` is called once for all the items
+ * that are flushed together, before accounts are locked; what it throws undoes the flush, and each
+ * is then tried alone.
+ */
+export interface Alongside<Item> {
+  write: (tx: Sql, items: readonly Item[]) => Promise<void>;
+  item: Item;
+}
 
 export interface Funding {
   id: TransferId;
@@ -103,11 +148,22 @@ export interface Ledger {
   /** Moves money from a funding account to a budget. Idempotent on `id`. */
   fund(funding: Funding): Promise<FundResult>;
   reserve(reservation: Reservation): Promise<ReserveResult>;
+  /** Makes all of the reservations or none: a call's money and tokens, for one. */
+  reserveTogether(reservations: readonly Reservation[]): Promise<ReserveTogetherResult>;
   settle(settlement: Settlement): Promise<SettleResult>;
   release(release: Release): Promise<ReleaseResult>;
   /**
-   * Resolves reservations whose time is over, at most `limit` of them: posted in full, because a
-   * crash between forwarding and settling must never make a call free. Returns how many.
+   * Resolves each as `settle` and `release` do (a result each, in their order), all that can be
+   * resolved and `alongside` in one transaction.
+   */
+  resolveTogether<Item>(
+    resolutions: readonly Resolution[],
+    alongside?: Alongside<Item>,
+  ): Promise<ResolveResult[]>;
+  /**
+   * Resolves reservations whose time is over, at most `limit` of them, as their `expiresTo` says:
+   * posted in full with the reason `expired`, because a crash between forwarding and settling must
+   * never make a call free, or voided. Returns how many.
    */
   expire(limit: number): Promise<number>;
   /**

@@ -5,20 +5,20 @@
  * (`single.ts`); with others, one transaction for all of them (`flush.ts`). Any number of ledgers,
  * in any number of processes, may work on one database.
  */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { Database, Sql } from "../db/database.ts";
 import { readNanos, rows, serverError } from "../db/rows.ts";
 import { NANOS_MAX, type Nanos } from "../money.ts";
-
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import { type AccountId, derivedId, type TransferId } from "../runtime/ids.ts";
 import { findAccountOf, openAccount, readBalance } from "./accounts.ts";
-import { CALL_REASON, type Request, type Resolution, type Result } from "./decide.ts";
-import { flush } from "./flush.ts";
+import { EXPIRED_REASON, type Request, type ResolveRequest, type Result } from "./decide.ts";
+import { AlongsideError, type Bundle, flush } from "./flush.ts";
 import { createGroupCommit } from "./group-commit.ts";
 import type {
   AccountBalance,
   AccountKind,
+  Alongside,
   Funding,
   FundResult,
   Ledger,
@@ -27,6 +27,9 @@ import type {
   ReleaseResult,
   Reservation,
   ReserveResult,
+  ReserveTogetherResult,
+  Resolution,
+  ResolveResult,
   Settlement,
   SettleResult,
   StatementLine,
@@ -55,15 +58,38 @@ export function createLedger(
   clock: Clock,
   { batchMax = 500 }: LedgerOptions = {},
 ): Ledger {
-  const submit = createGroupCommit<Request, Result>({
-    one: (request) => runSingle(db.sql, request, clock.now()),
-    many: (requests) => flush(db.sql, requests, clock.now()),
+  const submit = createGroupCommit<Bundle, Result[]>({
+    one: runAlone,
+    many: (bundles) => flush(db.sql, bundles, clock.now()),
     isItemFault,
     itemsMax: batchMax,
   });
   /** Every reservation that expired before it is resolved. */
   let expiredUntil: EpochMs | null = null;
-  return { open, fund, reserve, settle, release, expire, abandon, balance, findAccount, statement };
+  return {
+    open,
+    fund,
+    reserve,
+    reserveTogether,
+    settle,
+    release,
+    resolveTogether,
+    expire,
+    abandon,
+    balance,
+    findAccount,
+    statement,
+  };
+
+  /** A lone request is one round trip; what must be done together is a transaction. */
+  async function runAlone(bundle: Bundle): Promise<Result[]> {
+    const [request, ...others] = bundle.requests;
+    if (request !== undefined && others.length === 0 && bundle.alongside === undefined) {
+      return [await runSingle(db.sql, request, clock.now())];
+    }
+    const [results = []] = await flush(db.sql, [bundle], clock.now());
+    return results;
+  }
 
   function open(account: NewAccount): Promise<AccountId> {
     return openAccount(db.sql, account, clock.now());
@@ -75,63 +101,67 @@ export function createLedger(
   }
 
   async function reserve(reservation: Reservation): Promise<ReserveResult> {
-    const { amountNanos, budget, within, spend, timeoutMs } = reservation;
-    checkAmount("reserve", amountNanos);
-    const path = [...within, budget, spend];
-    if (new Set(path).size !== path.length || path.length > PATH_LENGTH_MAX) {
-      throw new RangeError("reserve: the accounts must differ, and be at most 16");
+    return (await send(reserveRequest(reservation))) as ReserveResult;
+  }
+
+  async function reserveTogether(
+    reservations: readonly Reservation[],
+  ): Promise<ReserveTogetherResult> {
+    if (reservations.length === 0) return { outcome: "reserved", balances: [] };
+    const results = await submit({ requests: reservations.map(reserveRequest) });
+    const made = results.flatMap((result) => (result.outcome === "reserved" ? [result] : []));
+    if (made.length === reservations.length) {
+      return { outcome: "reserved", balances: made.map(({ balance }) => balance) };
     }
-    if (!(timeoutMs > 0)) throw new RangeError("reserve: timeoutMs must be positive");
-    return (await submit({ op: "reserve", ...reservation })) as ReserveResult;
+    const refusal = results.at(-1) as Exclude<ReserveResult, { outcome: "reserved" }>;
+    return { outcome: "refused", index: results.length - 1, refusal };
   }
 
   async function settle(settlement: Settlement): Promise<SettleResult> {
-    checkAmount("settle", settlement.amountNanos);
-    const result = await resolve({ op: "settle", reason: CALL_REASON, ...settlement });
-    return result.outcome === "resolved" ? { outcome: "settled" } : result;
+    return (await send(resolveRequest({ op: "settle", ...settlement }))) as SettleResult;
   }
 
   async function release(released: Release): Promise<ReleaseResult> {
-    const result = await resolve({ op: "release", ...released });
-    if (result.outcome === "resolved") return { outcome: "released" };
-    if (result.outcome !== "exceeds_reservation") return result;
-    throw new Error("release: gave back more than was reserved");
+    return (await send(resolveRequest({ op: "release", ...released }))) as ReleaseResult;
   }
 
-  async function resolve(resolution: Resolution) {
-    return (await submit(resolution)) as
-      | { outcome: "resolved" }
-      | Exclude<SettleResult, { outcome: "settled" }>;
+  async function resolveTogether<Item>(
+    resolutions: readonly Resolution[],
+    alongside?: Alongside<Item>,
+  ): Promise<ResolveResult[]> {
+    const requests = resolutions.map(resolveRequest);
+    const bundle = alongside === undefined ? {} : { alongside: alongside as Alongside<unknown> };
+    return (await submit({ requests, ...bundle })) as ResolveResult[];
+  }
+
+  async function send(request: Request): Promise<Result> {
+    const [result] = await submit({ requests: [request] });
+    if (result === undefined) throw new Error("ledger: a request without an answer");
+    return result;
   }
 
   async function expire(limit: number): Promise<number> {
     const now = clock.now();
     const found = await findExpired(db.sql, { from: expiredUntil, now, limit });
-    const resolved = await postInFull(found);
+    const resolved = await endAll(found);
     if (found.length < limit) expiredUntil = now - CLOCK_SKEW_MS;
     return resolved;
   }
 
   async function abandon(madeBefore: EpochMs): Promise<number> {
-    return postInFull(await findLeftOver(db.sql, { madeBefore, now: clock.now() }));
+    return endAll(await findLeftOver(db.sql, { madeBefore, now: clock.now() }));
   }
 
   /** The id comes from the reservation: two that do it at once do it once. */
-  async function postInFull(
-    found: readonly { id: TransferId; amountNanos: Nanos }[],
-  ): Promise<number> {
-    const results = await Promise.all(
-      found.map(({ id: pendingId, amountNanos }) =>
-        resolve({
-          op: "settle",
-          id: derivedId("transfer", "expire", pendingId),
-          pendingId,
-          amountNanos,
-          reason: "expired",
-        }),
-      ),
-    );
-    return results.filter(({ outcome }) => outcome === "resolved").length;
+  async function endAll(found: readonly Unresolved[]): Promise<number> {
+    const requests = found.map(({ id: pendingId, amountNanos, expiresTo }): ResolveRequest => {
+      const id = derivedId("transfer", "expire", pendingId);
+      const common = { id, pendingId, reason: EXPIRED_REASON };
+      if (expiresTo === "void") return { op: "release", ...common };
+      return { op: "settle", ...common, amountNanos };
+    });
+    const results = await Promise.all(requests.map(send));
+    return results.filter(({ outcome }) => /^(settled|released)$/.test(outcome)).length;
   }
 
   function balance(accountId: AccountId): Promise<AccountBalance | null> {
@@ -150,37 +180,70 @@ export function createLedger(
   }
 }
 
+interface Unresolved {
+  id: TransferId;
+  amountNanos: Nanos;
+  expiresTo: "post" | "void";
+}
+
 async function findExpired(
   db: Sql,
   { from, now, limit }: { from: EpochMs | null; now: EpochMs; limit: number },
-): Promise<{ id: TransferId; amountNanos: Nanos }[]> {
-  const found = await rows<{ id: TransferId; amount_nanos: string }>(
+): Promise<Unresolved[]> {
+  return findUnresolved(
     db,
-    sql`
-      select id, amount_nanos from transfer as pending
-      where kind = 'pending' and expires_at <= ${rfc3339(now)}
-        and expires_at >= ${rfc3339(from ?? 0)}
-        and not exists (select from transfer where pending_id = pending.id)
-      order by expires_at
-      limit ${limit}`,
+    sql`expires_at <= ${rfc3339(now)} and expires_at >= ${rfc3339(from ?? 0)}`,
+    limit,
   );
-  return found.map((row) => ({ id: row.id, amountNanos: readNanos(row.amount_nanos) }));
 }
 
 /** Those whose time is not over: of the others `expire` takes care. */
 async function findLeftOver(
   db: Sql,
   { madeBefore, now }: { madeBefore: EpochMs; now: EpochMs },
-): Promise<{ id: TransferId; amountNanos: Nanos }[]> {
-  const found = await rows<{ id: TransferId; amount_nanos: string }>(
+): Promise<Unresolved[]> {
+  return findUnresolved(
+    db,
+    sql`expires_at > ${rfc3339(now)} and created_at < ${rfc3339(madeBefore)}`,
+    null,
+  );
+}
+
+async function findUnresolved(db: Sql, which: SQL, limit: number | null): Promise<Unresolved[]> {
+  const found = await rows<{
+    id: TransferId;
+    amount_nanos: string;
+    expires_to: Unresolved["expiresTo"];
+  }>(
     db,
     sql`
-      select id, amount_nanos from transfer as pending
-      where kind = 'pending' and expires_at > ${rfc3339(now)}
-        and created_at < ${rfc3339(madeBefore)}
-        and not exists (select from transfer where pending_id = pending.id)`,
+      select id, amount_nanos, expires_to from transfer as pending
+      where kind = 'pending' and ${which}
+        and not exists (select from transfer where pending_id = pending.id)
+      order by expires_at
+      limit ${limit}`,
   );
-  return found.map((row) => ({ id: row.id, amountNanos: readNanos(row.amount_nanos) }));
+  return found.map((row) => ({
+    id: row.id,
+    amountNanos: readNanos(row.amount_nanos),
+    expiresTo: row.expires_to,
+  }));
+}
+
+function reserveRequest(reservation: Reservation): Request {
+  const { amountNanos, budget, within, spend, timeoutMs } = reservation;
+  checkAmount("reserve", amountNanos);
+  const path = [...within, budget, spend];
+  if (new Set(path).size !== path.length || path.length > PATH_LENGTH_MAX) {
+    throw new RangeError("reserve: the accounts must differ, and be at most 16");
+  }
+  if (!(timeoutMs > 0)) throw new RangeError("reserve: timeoutMs must be positive");
+  return { op: "reserve", ...reservation };
+}
+
+function resolveRequest(resolution: Resolution): Request {
+  if (resolution.op === "settle") checkAmount("settle", resolution.amountNanos);
+  return resolution;
 }
 
 function checkAmount(what: string, amountNanos: Nanos): void {
@@ -194,6 +257,7 @@ function checkAmount(what: string, amountNanos: Nanos): void {
  * The lost connection and the stopped server are nobody's fault, and nobody's alone.
  */
 function isItemFault(error: unknown): boolean {
+  if (error instanceof AlongsideError) return true;
   // 22: a value out of range; 23: a constraint; 40: a deadlock, after which nothing was written.
   return /^(22|23|40)/.test(serverError(error)?.code ?? "");
 }

@@ -17,24 +17,40 @@ import type { Sql } from "../db/database.ts";
 import { isUniqueViolation, readNanos, rows } from "../db/rows.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId } from "../runtime/ids.ts";
-import { CALL_REASON, type Request, type Resolution, type Result } from "./decide.ts";
+import { readSums } from "./accounts.ts";
+import {
+  budgetBalance,
+  CALL_REASON,
+  EXPIRED_REASON,
+  RELEASE_REASON,
+  type Request,
+  type ResolveRequest,
+  type Result,
+} from "./decide.ts";
+import { flush } from "./flush.ts";
 import type { Funding, FundResult, Reservation } from "./ledger.ts";
+
+/** The paying budget's sums after the statement; null where nothing was inserted. */
+type LeafRow = Parameters<typeof readSums>[0];
 
 export async function runSingle(db: Sql, request: Request, now: EpochMs): Promise<Result> {
   return request.op === "reserve" ? reserve(db, request, now) : resolve(db, request, now);
 }
 
 async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise<Result> {
-  const { id, budget, within, spend, amountNanos, timeoutMs } = reservation;
+  const { id, budget, within, spend, amountNanos, timeoutMs, expiresTo = "post" } = reservation;
   const budgets = [...within, budget];
   const accountIds = [...budgets, spend];
-  const [row] = await twice<{
-    are_found: boolean;
-    is_repeated: boolean;
-    is_inserted: boolean;
-    short_id: AccountId | null;
-    short_nanos: string | null;
-  }>(
+  const [row] = await twice<
+    {
+      are_found: boolean;
+      is_repeated: boolean;
+      is_inserted: boolean;
+      short_id: AccountId | null;
+      short_nanos: string | null;
+      short_reserved: string | null;
+    } & LeafRow
+  >(
     db,
     sql`/* prepared: ledger.reserve */
       with locked as materialized (
@@ -52,10 +68,11 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
           ) as are_found,
           exists (select from transfer where id = ${id}) as is_repeated,
           short.id as short_id,
-          short.available_nanos as short_nanos
+          short.available_nanos as short_nanos,
+          short.debits_pending_nanos as short_reserved
         from (values (1)) as one
         left join lateral (
-          select id, available_nanos from locked
+          select id, available_nanos, debits_pending_nanos from locked
           where must_not_exceed and id <> ${spend} and available_nanos < ${amountNanos}::bigint
           -- The tightest budget is told, so that the caller knows the most it could have asked for.
           order by available_nanos, array_position(${sql.param(budgets)}::text[], id)
@@ -66,8 +83,8 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
           (id, kind, debit_account_id, within, credit_account_id, amount_nanos, expires_at,
             expires_to, reason, created_at)
         select ${id}, 'pending', ${budget}, ${sql.param(within)}::text[], ${spend},
-          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, 'post', ${CALL_REASON},
-          ${rfc3339(now)}::timestamptz
+          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, ${expiresTo},
+          ${CALL_REASON}, ${rfc3339(now)}::timestamptz
         from decision where are_found and not is_repeated and short_id is null
         returning id
       ), changed as (
@@ -80,27 +97,36 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
           credits_posted_nanos = locked.credits_posted_nanos
         from locked, inserted where account.id = locked.id
       )
-      select decision.*, exists (select from inserted) as is_inserted from decision`,
+      select decision.*, inserted.id is not null as is_inserted,
+        leaf.credits_posted_nanos as credits_posted, leaf.debits_posted_nanos as debits_posted,
+        leaf.debits_pending_nanos + ${amountNanos}::bigint as debits_pending,
+        leaf.reversed_nanos as reversed
+      from decision
+      left join inserted on true
+      left join locked as leaf on leaf.id = ${budget} and inserted.id is not null`,
   );
   if (row === undefined) throw new Error("reserve: the statement returned no row");
-  if (row.is_inserted) return { outcome: "reserved" };
+  if (row.is_inserted) return { outcome: "reserved", balance: budgetBalance(readSums(row)) };
   if (row.is_repeated) return { outcome: "already_reserved" };
   if (!row.are_found || row.short_id === null) return { outcome: "account_not_found" };
-  const availableNanos = readNanos(row.short_nanos ?? "0");
-  return { outcome: "insufficient_funds", budget: row.short_id, availableNanos };
+  return {
+    outcome: "insufficient_funds",
+    budget: row.short_id,
+    availableNanos: readNanos(row.short_nanos ?? "0"),
+    reservedNanos: readNanos(row.short_reserved ?? "0"),
+  };
 }
 
-async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<Result> {
+async function resolve(db: Sql, resolution: ResolveRequest, now: EpochMs): Promise<Result> {
   const { id, pendingId } = resolution;
   const isSettle = resolution.op === "settle";
   // A void names what it gives back; a post what it took.
   const amount: SQL = isSettle ? sql`${resolution.amountNanos}::bigint` : sql`amount_nanos`;
   const posted: SQL = isSettle ? amount : sql`0`;
-  const [row] = await twice<{
-    amount_nanos: string;
-    is_resolved: boolean;
-    is_inserted: boolean;
-  }>(
+  const reason = resolution.reason ?? (isSettle ? CALL_REASON : RELEASE_REASON);
+  const [row] = await twice<
+    { amount_nanos: string; resolved_reason: string | null; is_inserted: boolean } & LeafRow
+  >(
     db,
     sql`${sql.raw(isSettle ? "/* prepared: ledger.settle */" : "/* prepared: ledger.release */")}
       with pending as materialized (
@@ -115,17 +141,16 @@ async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<R
       ), decision as materialized (
         select pending.*,
           (select count(*) from locked) as locked_count,
-          exists (select from transfer where pending_id = ${pendingId}) as is_resolved
+          (select reason from transfer where pending_id = ${pendingId}) as resolved_reason
         from pending
       ), inserted as (
         insert into transfer
           (id, kind, debit_account_id, within, credit_account_id, amount_nanos, pending_id,
             reason, created_at)
         select ${id}, ${isSettle ? "post" : "void"}, debit_account_id, within, credit_account_id,
-          ${amount}, ${pendingId}, ${isSettle ? resolution.reason : "release"},
-          ${rfc3339(now)}::timestamptz
+          ${amount}, ${pendingId}, ${reason}, ${rfc3339(now)}::timestamptz
         from decision
-        where locked_count > 0 and not is_resolved and ${amount} <= amount_nanos
+        where locked_count > 0 and resolved_reason is null and ${amount} <= amount_nanos
         returning id
       ), changed as (
         update account set
@@ -139,12 +164,24 @@ async function resolve(db: Sql, resolution: Resolution, now: EpochMs): Promise<R
             + case when locked.id = credit_account_id then ${posted} else 0 end
         from locked, decision, inserted where account.id = locked.id
       )
-      select amount_nanos, is_resolved, exists (select from inserted) as is_inserted
-      from decision`,
+      select amount_nanos, resolved_reason, inserted.id is not null as is_inserted,
+        leaf.credits_posted_nanos as credits_posted,
+        leaf.debits_posted_nanos + ${posted} as debits_posted,
+        leaf.debits_pending_nanos - amount_nanos as debits_pending, leaf.reversed_nanos as reversed
+      from decision
+      left join inserted on true
+      left join locked as leaf on leaf.id = debit_account_id and inserted.id is not null`,
   );
   if (row === undefined) return { outcome: "reservation_not_found" };
-  if (row.is_inserted) return { outcome: "resolved" };
-  if (row.is_resolved) return { outcome: "already_resolved" };
+  if (row.is_inserted) {
+    return { outcome: isSettle ? "settled" : "released", balance: budgetBalance(readSums(row)) };
+  }
+  if (row.resolved_reason === EXPIRED_REASON && resolution.reason !== EXPIRED_REASON) {
+    // To correct what expiry posted takes more than this statement, and is rare.
+    const [[result] = []] = await flush(db, [{ requests: [resolution] }], now);
+    if (result !== undefined) return result;
+  }
+  if (row.resolved_reason !== null) return { outcome: "already_resolved" };
   return { outcome: "exceeds_reservation", reservedNanos: readNanos(row.amount_nanos) };
 }
 

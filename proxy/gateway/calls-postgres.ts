@@ -27,6 +27,7 @@ export function createPostgresCalls(
       switch (result.outcome) {
         case "settled":
         case "released":
+        case "corrected":
           return { outcome: "finished" };
         case "already_resolved":
           await rows(

@@ -77,12 +77,19 @@ for (const [way, options] of WAYS) {
     };
 
     const first = reserve(60n);
-    assert.deepEqual(await first.result, { outcome: "reserved" });
+    const balance = (reservedNanos: bigint, spentNanos: bigint) => ({
+      fundedNanos: 100n,
+      reservedNanos,
+      spentNanos,
+      availableNanos: 100n - reservedNanos - spentNanos,
+    });
+    assert.deepEqual(await first.result, { outcome: "reserved", balance: balance(60n, 0n) });
     assert.deepEqual(await ledger.reserve(first.reservation), { outcome: "already_reserved" });
     assert.deepEqual(await reserve(41n).result, {
       outcome: "insufficient_funds",
       budget,
       availableNanos: 40n,
+      reservedNanos: 60n,
     });
     const unknown = { outcome: "account_not_found" };
     assert.deepEqual(await reserve(1n, { budget: ids.next("account") }).result, unknown);
@@ -102,17 +109,18 @@ for (const [way, options] of WAYS) {
     const missing = { outcome: "reservation_not_found" };
     assert.deepEqual(await ledger.settle(resolution({ amountNanos: 61n })), exceeds);
     assert.deepEqual(await ledger.settle(resolution({ pendingId: ids.next("transfer") })), missing);
-    assert.deepEqual(await ledger.settle(resolution()), { outcome: "settled" });
+    const settled = { outcome: "settled", balance: balance(0n, 25n) };
+    assert.deepEqual(await ledger.settle(resolution()), settled);
     assert.deepEqual(await ledger.settle(resolution()), { outcome: "already_resolved" });
     assert.deepEqual(await ledger.release(resolution()), { outcome: "already_resolved" });
 
     const second = reserve(75n);
-    assert.deepEqual(await second.result, { outcome: "reserved" });
+    assert.deepEqual(await second.result, { outcome: "reserved", balance: balance(75n, 25n) });
     const release = { id: ids.next("transfer"), pendingId: second.id };
-    assert.deepEqual(await ledger.release(release), { outcome: "released" });
+    const released = { outcome: "released", balance: balance(0n, 25n) };
+    assert.deepEqual(await ledger.release(release), released);
     assert.deepEqual(await ledger.release(release), { outcome: "already_resolved" });
-    const expected = { fundedNanos: 100n, reservedNanos: 0n, spentNanos: 25n, availableNanos: 75n };
-    assert.deepEqual(amounts(await ledger.balance(budget)), expected);
+    assert.deepEqual(amounts(await ledger.balance(budget)), balance(0n, 25n));
     await auditLedger(fixture.database);
   });
 
@@ -126,13 +134,17 @@ for (const [way, options] of WAYS) {
     const id = ids.next("transfer");
     const reservation = { id, budget, within, spend, amountNanos: 80n, timeoutMs: 1_000 };
 
-    const short = { outcome: "insufficient_funds", budget: day, availableNanos: 50n };
+    const short = {
+      outcome: "insufficient_funds",
+      budget: day,
+      availableNanos: 50n,
+      reservedNanos: 0n,
+    };
     assert.deepEqual(await ledger.reserve(reservation), short);
-    assert.deepEqual(await ledger.reserve({ ...reservation, amountNanos: 50n }), {
-      outcome: "reserved",
-    });
+    const { outcome } = await ledger.reserve({ ...reservation, amountNanos: 50n });
+    assert.equal(outcome, "reserved");
     const settlement = { id: ids.next("transfer"), pendingId: id, amountNanos: 30n };
-    assert.deepEqual(await ledger.settle(settlement), { outcome: "settled" });
+    assert.equal((await ledger.settle(settlement)).outcome, "settled");
     for (const [account, fundedNanos] of [
       [project, 1_000n],
       [day, 50n],
@@ -169,11 +181,76 @@ for (const [way, options] of WAYS) {
     const expired = await Promise.all([ledger.expire(10), ledger.expire(10)]);
     assert.equal(expired[0] + expired[1], 1);
     assert.equal(await ledger.expire(10), 0);
-    const late = { id: ids.next("transfer"), pendingId: made[0] ?? pendingId, amountNanos: 1n };
-    assert.deepEqual(await ledger.settle(late), { outcome: "already_resolved" });
     const expected = { fundedNanos: 100n, reservedNanos: 0n, spentNanos: 40n, availableNanos: 60n };
     assert.deepEqual(amounts(await ledger.balance(budget)), expected);
     await auditLedger(fixture.database);
+  });
+
+  test(`a late settlement corrects what expiry posted, once (${way})`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids, clock } = fixture;
+    const { budget: project } = await fixture.openBudget(1_000n);
+    const { budget, spend } = await fixture.openBudget(100n);
+    const common = { budget, within: [project], spend, timeoutMs: 1_000 };
+    const [posted, released, voided] = [
+      ids.next("transfer"),
+      ids.next("transfer"),
+      ids.next("transfer"),
+    ];
+    await ledger.reserve({ id: posted, ...common, amountNanos: 30n });
+    await ledger.reserve({ id: released, ...common, amountNanos: 20n, expiresTo: "post" });
+    await ledger.reserve({ id: voided, ...common, amountNanos: 50n, expiresTo: "void" });
+    clock.ms += 2_000;
+    const expired = await Promise.all([ledger.expire(10), ledger.expire(10)]);
+    assert.equal(expired[0] + expired[1], 3);
+    const spent = (spentNanos: bigint) => ({
+      fundedNanos: 100n,
+      reservedNanos: 0n,
+      spentNanos,
+      availableNanos: 100n - spentNanos,
+    });
+    assert.deepEqual(amounts(await ledger.balance(budget)), spent(50n));
+
+    const late = { id: ids.next("transfer"), pendingId: posted, amountNanos: 31n };
+    const exceeds = { outcome: "exceeds_reservation", reservedNanos: 30n };
+    assert.deepEqual(await ledger.settle(late), exceeds);
+    const settlement = { ...late, amountNanos: 12n };
+    const corrected = { outcome: "corrected", balance: spent(32n) };
+    assert.deepEqual(await ledger.settle(settlement), corrected);
+    assert.deepEqual(await ledger.settle(settlement), { outcome: "already_resolved" });
+    const other = { id: ids.next("transfer"), pendingId: posted };
+    assert.deepEqual(await ledger.release(other), { outcome: "already_resolved" });
+
+    const release = { id: ids.next("transfer"), pendingId: released };
+    const returned = { outcome: "corrected", balance: spent(12n) };
+    assert.deepEqual(await ledger.release(release), returned);
+    const void_ = { id: ids.next("transfer"), pendingId: voided, amountNanos: 1n };
+    assert.deepEqual(await ledger.settle(void_), { outcome: "already_resolved" });
+    assert.equal((await ledger.balance(project))?.spentNanos, 12n);
+    assert.equal(await ledger.expire(10), 0);
+    const lines = await ledger.statement(budget, { limit: 20 });
+    const [correction] = lines.filter(({ reason }) => reason === "corrected").slice(-1);
+    assert.deepEqual([correction?.kind, correction?.amountNanos], ["direct", 18n]);
+    assert.deepEqual(
+      lines.filter(({ kind }) => kind === "void").map(({ reason }) => reason),
+      ["expired"],
+    );
+    await auditLedger(fixture.database);
+  });
+
+  test(`a settlement that costs all that expiry posted corrects nothing (${way})`, async () => {
+    await using fixture = await openTestLedger(options);
+    const { ledger, ids, clock } = fixture;
+    const { budget, spend } = await fixture.openBudget(100n);
+    const pendingId = ids.next("transfer");
+    const amountNanos = 30n;
+    await ledger.reserve({ id: pendingId, budget, within: [], spend, amountNanos, timeoutMs: 1 });
+    clock.ms += 2_000;
+    await ledger.expire(10);
+    const settlement = { id: ids.next("transfer"), pendingId, amountNanos };
+    assert.equal((await ledger.settle(settlement)).outcome, "corrected");
+    assert.deepEqual(await ledger.settle(settlement), { outcome: "already_resolved" });
+    assert.equal((await ledger.balance(budget))?.spentNanos, 30n);
   });
 }
 
