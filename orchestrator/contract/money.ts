@@ -8,9 +8,16 @@ export const NanosText = Type.String({
   examples: ["1500000000"],
 });
 
+/** The same, where less than nothing can be meant: a loss, an overdrawn account. */
+export const SignedNanosText = Type.String({
+  pattern: "^(0|-?[1-9][0-9]{0,18})$",
+  description: "Nano-units of the currency, an integer as text, negative below nothing",
+  examples: ["-1500000000"],
+});
+
 export const CurrencyCode = Type.String({
   pattern: "^[A-Z]{3}$",
-  description: "ISO 4217 code",
+  description: "ISO 4217 code; TOK: tokens, whose amounts are whole tokens and not nano-units",
   examples: ["CAD"],
 });
 

@@ -46,6 +46,40 @@ const ModelEntry = Type.Object(
   { additionalProperties: false },
 );
 
+/** Money that comes again and again, at midnight in the project's time zone. */
+export type TopUpEntry = Static<typeof TopUpEntry>;
+const TopUpEntry = Type.Object(
+  {
+    amount: UnitsText,
+    every: Type.Union([Type.Literal("week"), Type.Literal("two_weeks"), Type.Literal("month")], {
+      description: "one of week, two_weeks, month",
+    }),
+    starting: Type.String({
+      pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+      description: "the day of the first one, such as 2026-11-01",
+    }),
+  },
+  { additionalProperties: false },
+);
+
+const TokenCount = Type.Integer({
+  minimum: 1,
+  maximum: Number.MAX_SAFE_INTEGER,
+  description: "a whole number of tokens, such as 2000000",
+});
+
+/** Input, cached input and output tokens together, as they are billed. */
+const TokenBudget = Type.Object(
+  { total: TokenCount, per_trial: TokenCount, daily: Type.Optional(TokenCount) },
+  { additionalProperties: false },
+);
+
+const Alerts = Type.Array(Type.Integer({ minimum: 1, maximum: 100 }), {
+  maxItems: 20,
+  uniqueItems: true,
+  description: "percents from 1 to 100, such as [50, 80, 90, 95, 100]",
+});
+
 export type PairEntry = Static<typeof PairEntry>;
 export const PairEntry = Type.Object(
   { normal: ModelEntry, thinking: ModelEntry },
@@ -63,6 +97,10 @@ export const ProjectFile = Type.Object(
         total: UnitsText,
         daily_allowance: Type.Optional(UnitsText),
         per_trial: UnitsText,
+        carry_over: Type.Optional(UnitsText),
+        top_ups: Type.Optional(Type.Array(TopUpEntry, { minItems: 1, maxItems: 20 })),
+        tokens: Type.Optional(TokenBudget),
+        alerts: Type.Optional(Alerts),
       },
       { additionalProperties: false },
     ),

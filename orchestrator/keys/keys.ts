@@ -59,6 +59,15 @@ export interface FallbackProvider {
   price: PriceSnapshot;
 }
 
+/** A token budget beside the money: its accounts are of the unit TOK, amounts are whole tokens. */
+export interface TokenGrant {
+  budget: AccountId;
+  /** Enclosing budgets, outermost first; the day's (`isDaily`) is added at the call. */
+  within: readonly AccountId[];
+  spend: AccountId;
+  isDaily: boolean;
+}
+
 /** What a key may do. */
 export interface Grant {
   trialId: TrialId;
@@ -72,6 +81,8 @@ export interface Grant {
   /** The refusal status at which this key's agent stops (AgentFacts.budget_stop_status). */
   budgetStopStatus: number;
   hasDailyAllowance: boolean;
+  /** Absent where the project rations no tokens: then money alone limits a call. */
+  tokens?: TokenGrant;
 }
 
 export type KeyLookup =

@@ -4,8 +4,8 @@ import { Compile } from "typebox/compile";
 import type { TLocalizedValidationError } from "typebox/error";
 import { type Document, isNode, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import { ProjectFile } from "../contract/projects.ts";
-import { parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
+import { budgetFaults } from "./budget-rules.ts";
 
 const projectFile = Compile(ProjectFile);
 
@@ -48,10 +48,11 @@ export function parseProjectFile(text: string, fileName: string): ProjectFile {
     const detail = `time_zone: no such time zone "${timeZone}"; use an IANA name`;
     throw new Problem("invalid_request", `${where}: ${detail}, such as America/Toronto`);
   }
-  for (const [name, amount] of Object.entries(value.budget)) {
-    if (parseUnits(amount) !== null) continue;
-    const where = `${fileName}:${lineOf(["budget", name])}`;
-    throw new Problem("invalid_request", `${where}: budget.${name}: ${amount} is too much`);
+  const [fault] = budgetFaults(value.budget);
+  if (fault !== undefined) {
+    const path = ["budget", ...fault.path];
+    const where = `${fileName}:${lineOf(path)}: ${path.join(".")}`;
+    throw new Problem("invalid_request", `${where}: ${fault.message}`);
   }
   return value;
 
@@ -88,8 +89,8 @@ function readAmountsAsWritten(document: Document): void {
     Pair(_, pair, ancestors) {
       const parent = ancestors.at(-2);
       const key = parent !== undefined && "key" in parent ? String(parent.key) : "";
-      const isAmount = (key === "budget" || key === "price") && isScalar(pair.value);
-      if (!isAmount || !isScalar(pair.value)) return;
+      const isEntry = String(isScalar(pair.key) ? pair.key.value : "") === "amount";
+      if (!(key === "budget" || key === "price" || isEntry) || !isScalar(pair.value)) return;
       const { value, source } = pair.value;
       if (typeof value === "number" && source !== undefined) pair.value.value = source;
     },

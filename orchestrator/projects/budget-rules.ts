@@ -1,0 +1,45 @@
+/** What must hold between the parts of a project's budget, beyond its schema. Pure. */
+import type { ProjectFile } from "../contract/projects.ts";
+import { parseUnits } from "../money.ts";
+import { doCollide, isDate } from "./calendar.ts";
+
+export interface BudgetFault {
+  /** Below `budget`. */
+  path: string[];
+  message: string;
+}
+
+export function budgetFaults(budget: ProjectFile["budget"]): BudgetFault[] {
+  const { total, daily_allowance, per_trial, carry_over, top_ups = [] } = budget;
+  const faults: BudgetFault[] = [];
+  const amounts = [
+    ...Object.entries({ total, daily_allowance, per_trial, carry_over }),
+    ...top_ups.map(({ amount }, index) => [`top_ups.${index}.amount`, amount] as const),
+  ];
+  for (const [name, amount] of amounts) {
+    if (amount === undefined || parseUnits(amount) !== null) continue;
+    faults.push({ path: name.split("."), message: `${amount} is too much` });
+  }
+  if (carry_over !== undefined && daily_allowance === undefined) {
+    const message =
+      "nothing carries over without a budget.daily_allowance; set one, or leave it out";
+    faults.push({ path: ["carry_over"], message });
+  }
+  for (const [index, topUp] of top_ups.entries()) {
+    const path = ["top_ups", String(index)];
+    if (!isDate(topUp.starting)) {
+      const message = `there is no day ${topUp.starting}; use one such as 2026-11-01`;
+      faults.push({ path: [...path, "starting"], message });
+      continue;
+    }
+    const other = top_ups.slice(0, index).findIndex((earlier) => doCollide(earlier, topUp));
+    if (other === -1) continue;
+    const message = `falls on days of budget.top_ups.${other}; make one of the two, of both amounts`;
+    faults.push({ path, message });
+  }
+  const { tokens } = budget;
+  if (tokens !== undefined && tokens.per_trial > tokens.total) {
+    faults.push({ path: ["tokens", "per_trial"], message: "is more than budget.tokens.total" });
+  }
+  return faults;
+}
