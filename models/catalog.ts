@@ -188,6 +188,11 @@ export function withProjectPairs(
   }
 }
 
+const SCRIPTED_WIRES: readonly Wire[] = [
+  ...(["openai.chat", "openai.completions", "openai.embeddings"] as const),
+  ...(["openai.responses", "anthropic.messages"] as const),
+];
+
 function defaultWires(provider: string | undefined): readonly Wire[] {
   switch (provider) {
     case "anthropic":
@@ -195,7 +200,7 @@ function defaultWires(provider: string | undefined): readonly Wire[] {
     case "openai":
       return ["openai.chat", "openai.responses"];
     case "scripted":
-      return ["openai.chat", "openai.responses", "anthropic.messages"];
+      return SCRIPTED_WIRES;
     default:
       return ["openai.chat"];
   }

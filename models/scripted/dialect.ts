@@ -1,5 +1,5 @@
 /**
- * What the three wire protocols have in common: a request as the scripted model understands it,
+ * What the wire protocols have in common: a request as the scripted model understands it,
  * an answer before it is written in a protocol's own words, and what each protocol file must do.
  */
 
@@ -73,7 +73,7 @@ export interface StreamEvent {
 
 /** One wire protocol. All of it is pure. */
 export interface Dialect {
-  readonly wire: "openai.chat" | "openai.responses" | "anthropic.messages";
+  readonly wire: "openai.chat" | "openai.completions" | "openai.responses" | "anthropic.messages";
   /** What the ids of this protocol's tool uses begin with. */
   readonly toolUseIdPrefix: string;
   /** @throws ScriptedProblem 400 for a body that is not a request of this protocol. */

@@ -82,7 +82,8 @@ function toolOf(tool: Record<string, unknown>): OfferedTool[] {
   return [offeredTool(named["name"], named["parameters"])];
 }
 
-function usageChunks(options: unknown): ModelRequest["usageChunks"] {
+/** Which usage a stream of an OpenAI dialect is to carry. */
+export function usageChunks(options: unknown): ModelRequest["usageChunks"] {
   if (!isRecord(options) || options["include_usage"] !== true) return "none";
   return options["continuous_usage_stats"] === true ? "continuous" : "last";
 }
@@ -176,11 +177,11 @@ function joined(blocks: readonly Block[], kind: "text" | "thinking"): string {
   return blocks.map((block) => (block.kind === kind ? block.text : "")).join("");
 }
 
-function finishReason({ stop }: Answer): string {
+export function finishReason({ stop }: Answer): string {
   return stop === "end" ? "stop" : stop === "tool_use" ? "tool_calls" : "length";
 }
 
-function usageOf({ inputTokens, outputTokens, reasoningTokens }: Usage): object {
+export function usageOf({ inputTokens, outputTokens, reasoningTokens }: Usage): object {
   return {
     prompt_tokens: inputTokens,
     completion_tokens: outputTokens,

@@ -7,8 +7,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { anthropicMessages } from "./anthropic-messages.ts";
 import { type Dialect, type ModelRequest, ScriptedProblem, tokensOf } from "./dialect.ts";
+import { embed } from "./embeddings.ts";
 import { fixedLibrary, folderLibrary, type Library } from "./library.ts";
 import { openaiChat, openaiError } from "./openai-chat.ts";
+import { openaiCompletions } from "./openai-completions.ts";
 import { openaiResponses } from "./openai-responses.ts";
 import { createPlayer, SCRIPTED_MODELS } from "./player.ts";
 import type { RequestSummary } from "./requests.ts";
@@ -20,6 +22,7 @@ const SUMMARIES_MAX = 1_000;
 
 const DIALECTS: Readonly<Record<string, Dialect>> = {
   "/v1/chat/completions": openaiChat,
+  "/v1/completions": openaiCompletions,
   "/v1/responses": openaiResponses,
   "/v1/messages": anthropicMessages,
 };
@@ -109,6 +112,10 @@ export function createScriptedModel(options: ScriptedModelOptions): ScriptedMode
       parsed(anthropicMessages, body);
       return sendJson(response, 200, { input_tokens: tokensOf(body.length) });
     }
+    if (method === "POST" && path === "/v1/embeddings") {
+      const body = await readBody(incoming);
+      return sendJson(response, 200, embed(readJson(body), body.length));
+    }
     if (method !== "POST" || dialect === undefined) {
       throw new ScriptedProblem(404, "not_found", `there is no ${method} ${path}`);
     }
@@ -123,14 +130,16 @@ export function createScriptedModel(options: ScriptedModelOptions): ScriptedMode
 }
 
 function parsed(dialect: Dialect, body: Buffer): ModelRequest {
-  let value: unknown;
+  const digest = createHash("sha256").update(body).digest("hex").slice(0, 24);
+  return dialect.parse(readJson(body), { bodyBytes: body.length, digest });
+}
+
+function readJson(body: Buffer): unknown {
   try {
-    value = JSON.parse(body.toString("utf8"));
+    return JSON.parse(body.toString("utf8"));
   } catch {
     throw new ScriptedProblem(400, "invalid_request_error", "the body is not JSON");
   }
-  const digest = createHash("sha256").update(body).digest("hex").slice(0, 24);
-  return dialect.parse(value, { bodyBytes: body.length, digest });
 }
 
 async function readBody(incoming: IncomingMessage): Promise<Buffer> {

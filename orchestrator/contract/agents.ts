@@ -5,6 +5,8 @@ import { type Static, Type } from "typebox";
 export type Wire = Static<typeof Wire>;
 export const Wire = Type.Union([
   Type.Literal("openai.chat"),
+  Type.Literal("openai.completions"),
+  Type.Literal("openai.embeddings"),
   Type.Literal("openai.responses"),
   Type.Literal("anthropic.messages"),
 ]);

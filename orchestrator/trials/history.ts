@@ -26,6 +26,10 @@ export function readHistory(wire: Wire, request: Buffer): Item[] {
   switch (wire) {
     case "openai.chat":
       return list(body["messages"]).flatMap(chatItems);
+    case "openai.completions":
+      return [{ kind: "user", text: promptText(body["prompt"]) }];
+    case "openai.embeddings":
+      return [];
     case "anthropic.messages":
       return [...systemItem(body["system"]), ...list(body["messages"]).flatMap(messageItems)];
     case "openai.responses": {
@@ -60,6 +64,13 @@ function turnItems(wire: Wire, body: Json): Item[] {
         role: "assistant",
         ...record(record(list(body["choices"])[0])["message"]),
       });
+    case "openai.completions":
+      return chatItems({
+        role: "assistant",
+        content: string(record(list(body["choices"])[0])["text"]),
+      });
+    case "openai.embeddings":
+      return [];
     case "anthropic.messages":
       return messageItems({ role: "assistant", content: body["content"] });
     case "openai.responses":
@@ -184,11 +195,25 @@ function eventsOf(text: string): Json[] {
   return events;
 }
 
+/** One prompt, or several of a batch; a prompt of token ids says nothing to a reader. */
+function promptText(prompt: unknown): string {
+  if (typeof prompt === "string") return prompt;
+  return list(prompt)
+    .filter((one) => typeof one === "string")
+    .join("\n");
+}
+
 /** A streamed answer as if it had come in one piece. */
 function assemble(wire: Wire, events: readonly Json[]): Json {
   switch (wire) {
     case "openai.chat":
       return assembleChat(events);
+    case "openai.completions": {
+      const choices = events.map((event) => record(list(event["choices"])[0]));
+      return { choices: [{ text: choices.map((choice) => string(choice["text"])).join("") }] };
+    }
+    case "openai.embeddings":
+      return {};
     case "anthropic.messages":
       return assembleMessage(events);
     case "openai.responses": {

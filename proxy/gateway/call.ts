@@ -20,7 +20,7 @@ import { type ExchangeResult, runExchange } from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import type { Refusal } from "./refusal.ts";
-import { type CallRequest, rewriteRequest } from "./request.ts";
+import { type CallRequest, hasUsageChunk, rewriteRequest } from "./request.ts";
 import { type Provider, UPSTREAM_PATHS } from "./upstream.ts";
 
 export interface PreparedCall {
@@ -70,7 +70,7 @@ export async function forwardCall(
       },
       wire,
       isStream: request.isStream,
-      withoutUsageChunk: wire === "openai.chat" && request.isStream && !request.wantsUsage,
+      withoutUsageChunk: request.isStream && hasUsageChunk(wire) && !request.wantsUsage,
       deadlineMs: options.callTimeoutMs,
       bodyBytesMax: options.answerBytesMax,
       recordBytesMax: options.recordBytesMax,
@@ -86,7 +86,11 @@ export async function forwardCall(
 
   const bill = billCall(
     { wire, ...result },
-    { ...call, outputTokens: call.outputTokens * request.choices },
+    {
+      ...call,
+      outputTokens:
+        (call.outputTokens + (request.isEchoed ? call.inputTokens : 0)) * request.choices,
+    },
     () => estimateAnswer(wire, result.recorded, result.isStreamed, result.beyondBytes),
   );
   const refusal = refusalOf(result);

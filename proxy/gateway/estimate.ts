@@ -55,6 +55,9 @@ export function estimateAnswer(
   } else if (recorded.length > 0) {
     count(recorded.toString("utf8"));
   }
+  if (wire === "openai.embeddings") {
+    return { outputTokens: 0, hasOutput: error === null && recorded.length > 0, error };
+  }
   return { outputTokens, hasOutput: outputTokens > 0, error };
 }
 
@@ -63,7 +66,10 @@ function answerPart(wire: Wire, value: unknown, isStream: boolean): unknown {
   const record = (value ?? {}) as Record<string, unknown>;
   switch (wire) {
     case "openai.chat":
+    case "openai.completions":
       return record["choices"];
+    case "openai.embeddings":
+      return null;
     case "openai.responses": {
       if (!isStream) return record["output"];
       // The later events of an item repeat what its deltas brought.

@@ -23,6 +23,8 @@ export interface HoldRequest {
   outputTokens: number;
   outputTokensMin: number;
   choices: number;
+  /** Input that all answers together repeat, and that a server may count as their output. */
+  echoedTokens: number;
   timeoutMs: number;
 }
 
@@ -45,7 +47,9 @@ export async function holdCall(
   onUncertain: (pendingId: TransferId) => void,
 ): Promise<HoldResult> {
   const { budget, within, spend, rates, choices, timeoutMs, outputTokensMin } = request;
-  const inputNanos = inputCost(request.wire, request.inputTokens, rates);
+  const inputNanos =
+    inputCost(request.wire, request.inputTokens, rates) +
+    tokenCost(request.echoedTokens, rates.outputNanos);
   const amount = (tokens: number) => inputNanos + tokenCost(tokens * choices, rates.outputNanos);
   let { outputTokens } = request;
 

@@ -71,10 +71,11 @@ async function hold(
     const day: AccountId | null = grant.hasDailyAllowance ? await dayAccount(grant) : null;
     const within = day === null ? grant.enclosing : [...grant.enclosing, day];
     const { budget, spend } = grant;
-    const { choices } = request;
+    const { choices, isEchoed, inputs } = request;
+    const echoedTokens = isEchoed ? inputTokens * (choices / inputs) : 0;
     const outputTokensMin = Math.min(outputTokens, options.outputTokensMin);
     const timeoutMs = options.callTimeoutMs + options.settleGraceMs;
-    const wish = { inputTokens, outputTokens, outputTokensMin, choices, timeoutMs };
+    const wish = { inputTokens, outputTokens, outputTokensMin, choices, echoedTokens, timeoutMs };
     return await holdCall(
       { ledger, ids },
       { budget, within, spend, wire, rates: ratesUpTo(rates, inputTokens), ...wish },
@@ -129,11 +130,11 @@ function draftCall(
     }
   }
   const byteCount = bytes.length + REWRITE_BYTES + model.upstreamName.length;
-  const inputTokens = inputCeiling(byteCount, request.hasOutsideInput, model.contextTokens);
-  const outputTokens = Math.min(
-    request.outputTokens ?? options.outputTokensDefault,
-    outputThatFits(bytes.length, model, options.outputTokensMin),
-  );
+  const contextTokens = model.contextTokens * request.inputs;
+  const inputTokens = inputCeiling(byteCount, request.hasOutsideInput, contextTokens);
+  const fitting = outputThatFits(bytes.length, model, options.outputTokensMin);
+  const wished = request.outputTokens ?? options.outputTokensDefault;
+  const outputTokens = wire === "openai.embeddings" ? 0 : Math.min(wished, fitting);
   const startedAtMs = clock.now();
   const shape = { id, keyId, grant, wire, model, provider, rates, request };
   return { ...shape, startedAtMs, inputTokens, outputTokens };

@@ -26,8 +26,12 @@ export interface CallRequest {
   isStream: boolean;
   /** The most output its client asks for; null when it says nothing. */
   outputTokens: number | null;
-  /** Answers asked for at once: each may be as long as the ceiling. */
+  /** Answers asked for at once, of all inputs together: each may be as long as the ceiling. */
   choices: number;
+  /** Separate prompts or texts: each may fill the model's context. */
+  inputs: number;
+  /** Each answer begins with its prompt, which some servers count as output too. */
+  isEchoed: boolean;
   /** The client wants the usage chunk of a chat stream itself. */
   wantsUsage: boolean;
   /** Input that the bytes do not carry (images by address, stored conversations) is referred to. */
@@ -44,6 +48,9 @@ export interface Rewrite {
 
 const CEILING_KEYS: Readonly<Record<Wire, readonly string[]>> = {
   "openai.chat": ["max_completion_tokens", "max_tokens"],
+  "openai.completions": ["max_tokens"],
+  // Vectors are no tokens.
+  "openai.embeddings": [],
   "openai.responses": ["max_output_tokens"],
   "anthropic.messages": ["max_tokens"],
 };
@@ -97,7 +104,7 @@ const OUTSIDE_PARTS = [
 ];
 
 const WATCHED: ReadonlySet<string> = new Set([
-  ...["model", "stream", "stream_options", "n", "tools", "messages", "input", "system"],
+  ...["model", "stream", "stream_options", "n", "tools", "messages", "input", "system", "echo"],
   ...Object.values(CEILING_KEYS).flat(),
   ...FORBIDDEN,
   ...UNMETERED,
@@ -105,7 +112,10 @@ const WATCHED: ReadonlySet<string> = new Set([
   ...OUTSIDE_INPUT,
 ]);
 
+/** Of one prompt. */
 const CHOICES_MAX = 16;
+/** As many texts as the provider of the dialect takes at once. */
+const INPUTS_MAX = 2_048;
 
 /** @throws ScanError or RequestError, with a message for the client. */
 export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
@@ -115,6 +125,7 @@ export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
     if (members.has(key)) throw new RequestError(`${key}: not allowed here; remove it`);
   }
   for (const key of UNMETERED) {
+    if (key === "best_of" && wire === "openai.completions") continue;
     const value = small(key);
     if (value !== undefined && value !== null && value !== false && value !== 1) {
       throw new RequestError(`${key}: not allowed here; remove it`);
@@ -126,18 +137,25 @@ export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
   }
   const stream = small("stream") ?? false;
   if (typeof stream !== "boolean") throw new RequestError("stream: must be true or false");
-  const choices = integer("n") ?? 1;
-  if (choices > CHOICES_MAX) throw new RequestError(`n: must be at most ${CHOICES_MAX}`);
+  if (stream && wire === "openai.embeddings") {
+    throw new RequestError("stream: embeddings are not streamed; remove it");
+  }
+  const isEchoed = small("echo") ?? false;
+  if (typeof isEchoed !== "boolean") throw new RequestError("echo: must be true or false");
+  const inputs = countInputs(wire, bytes, object);
   const asked = CEILING_KEYS[wire].map(integer).filter((value) => value !== null);
   return {
     wire,
     model,
     isStream: stream,
     outputTokens: asked.length === 0 ? null : Math.min(...asked),
-    choices: wire === "openai.chat" ? choices : 1,
+    choices: inputs * choicesOfEach(),
+    inputs,
+    isEchoed: isEchoed && wire === "openai.completions",
     wantsUsage: wantsUsage(bytes, members.get("stream_options")),
     hasOutsideInput:
-      OUTSIDE_INPUT.some((key) => (small(key) ?? null) !== null) || refersOutside(bytes),
+      OUTSIDE_INPUT.some((key) => !isOwnInput(wire, key) && (small(key) ?? null) !== null) ||
+      refersOutside(bytes),
     bytes,
     object,
   };
@@ -147,6 +165,15 @@ export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
     if (span === undefined) return undefined;
     // Large values are never what the caller of this asks for.
     return span.end - span.start > 4_096 ? {} : readValue(bytes, span);
+  }
+
+  /** What the server makes: of `best_of` answers it shows `n`, and it bills them all. */
+  function choicesOfEach(): number {
+    const asked = hasUsageChunk(wire) ? (integer("n") ?? 1) : 1;
+    if (asked > CHOICES_MAX) throw new RequestError(`n: must be at most ${CHOICES_MAX}`);
+    const made = wire === "openai.completions" ? (integer("best_of") ?? 1) : 1;
+    if (made > CHOICES_MAX) throw new RequestError(`best_of: must be at most ${CHOICES_MAX}`);
+    return Math.max(asked, made);
   }
 
   function integer(key: string): number | null {
@@ -160,10 +187,10 @@ export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
 }
 
 /** @throws RequestError when the call would cost what its tokens do not show. */
-export function checkHosted({ bytes, object }: CallRequest): void {
+export function checkHosted({ wire, bytes, object }: CallRequest): void {
   for (const [key, allowed] of Object.entries(HOSTED_ONLY)) {
     const span = object.members.get(key);
-    if (span === undefined) continue;
+    if (span === undefined || isOwnInput(wire, key)) continue;
     const value = readValue(bytes, span);
     const isText = JSON.stringify(value) === '["text"]';
     if (value !== null && !isText && !allowed.includes(value)) {
@@ -189,19 +216,55 @@ export function rewriteRequest(request: CallRequest, rewrite: Rewrite): Buffer {
   const edits: Edit[] = [setMember(object, "model", JSON.stringify(rewrite.upstreamName))];
   const ceiling = String(rewrite.outputTokens);
   const present = CEILING_KEYS[wire].filter((key) => object.members.has(key));
-  for (const key of present.length > 0 ? present : [ceilingKey(wire, rewrite.provider.isHosted)]) {
+  const missing = ceilingKey(wire, rewrite.provider.isHosted);
+  for (const key of present.length > 0 || missing === null ? present : [missing]) {
     edits.push(setMember(object, key, ceiling));
   }
-  if (wire === "openai.chat" && isStream) {
-    edits.push(...usageEdits(bytes, object, rewrite.provider.hasContinuousUsage));
+  if (hasUsageChunk(wire) && isStream) {
+    // With several answers the running counts are each answer's own, and mean nothing together.
+    const isContinuous = rewrite.provider.hasContinuousUsage && request.choices === 1;
+    edits.push(...usageEdits(bytes, object, isContinuous));
   }
   return splice(bytes, edits);
 }
 
+/** Whether a stream ends in a chunk of usage alone, for clients that ask; such wires know `n`. */
+export function hasUsageChunk(wire: Wire): boolean {
+  return wire === "openai.chat" || wire === "openai.completions";
+}
+
 /** OpenAI's o-series knows only the newer name; every other chat server knows the older one. */
-function ceilingKey(wire: Wire, isHosted: boolean): string {
-  if (wire === "openai.chat") return isHosted ? "max_completion_tokens" : "max_tokens";
-  return wire === "openai.responses" ? "max_output_tokens" : "max_tokens";
+function ceilingKey(wire: Wire, isHosted: boolean): string | null {
+  switch (wire) {
+    case "openai.chat":
+      return isHosted ? "max_completion_tokens" : "max_tokens";
+    case "openai.responses":
+      return "max_output_tokens";
+    case "openai.completions":
+    case "anthropic.messages":
+      return "max_tokens";
+    case "openai.embeddings":
+      return null;
+  }
+}
+
+/** A completion's prompt is its input, in the bytes; in other dialects the word means a stored one. */
+function isOwnInput(wire: Wire, key: string): boolean {
+  return wire === "openai.completions" && key === "prompt";
+}
+
+/** How many texts stand side by side: a list of numbers is one text, in token ids. */
+function countInputs(wire: Wire, bytes: Buffer, { members }: ScannedObject): number {
+  const key = { "openai.completions": "prompt", "openai.embeddings": "input" }[wire as string];
+  const span = key === undefined ? undefined : members.get(key);
+  if (span === undefined || bytes[span.start] !== 0x5b) return 1;
+  const elements = scanArray(bytes, span);
+  const [first] = elements;
+  const isTokens =
+    first !== undefined && /[-\d]/.test(String.fromCharCode(bytes[first.start] ?? 0));
+  const count = isTokens ? 1 : Math.max(1, elements.length);
+  if (count > INPUTS_MAX) throw new RequestError(`${key}: must be at most ${INPUTS_MAX} texts`);
+  return count;
 }
 
 function usageEdits(bytes: Buffer, object: ScannedObject, isContinuous: boolean): Edit[] {

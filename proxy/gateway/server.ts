@@ -32,6 +32,8 @@ import { countTokens } from "./token-count.ts";
 
 const WIRES: Readonly<Record<string, Wire>> = {
   "/v1/chat/completions": "openai.chat",
+  "/v1/completions": "openai.completions",
+  "/v1/embeddings": "openai.embeddings",
   "/v1/responses": "openai.responses",
   "/v1/messages": "anthropic.messages",
 };

@@ -22,12 +22,16 @@ export interface Provider {
 
 export type UpstreamPath =
   | "/chat/completions"
+  | "/completions"
+  | "/embeddings"
   | "/responses"
   | "/messages"
   | "/messages/count_tokens";
 
 export const UPSTREAM_PATHS: Readonly<Record<Wire, UpstreamPath>> = {
   "openai.chat": "/chat/completions",
+  "openai.completions": "/completions",
+  "openai.embeddings": "/embeddings",
   "openai.responses": "/responses",
   "anthropic.messages": "/messages",
 };

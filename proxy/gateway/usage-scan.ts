@@ -28,7 +28,7 @@ export interface UsageScan {
 const EVENT_BYTES_MAX = 8 * 1024 * 1024;
 const MARK = '"usage"';
 
-/** @param withoutUsageChunk take the usage-only chunk out of a chat stream. */
+/** @param withoutUsageChunk take the usage-only chunk out of a stream of chat or completions. */
 export function createUsageScan(wire: Wire, withoutUsageChunk: boolean): UsageScan {
   let seen: SeenUsage = { usage: null, isComplete: false, isInvalid: false };
   let passing: Buffer[] = [];
@@ -105,7 +105,10 @@ function usageOf(
 ): { usage: unknown; isTotal: boolean; isAlone: boolean } | null {
   const { usage, choices, type, response, message } = (event ?? {}) as Record<string, unknown>;
   switch (wire) {
-    case "openai.chat": {
+    case "openai.embeddings":
+      return null;
+    case "openai.chat":
+    case "openai.completions": {
       if ((usage ?? null) === null) return null;
       const isAlone = Array.isArray(choices) && choices.length === 0;
       return { usage, isTotal: true, isAlone };

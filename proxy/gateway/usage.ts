@@ -36,12 +36,16 @@ export function readUsage(wire: Wire, value: unknown, before: Usage = NO_USAGE):
   if (!isRecord(value)) return null;
   switch (wire) {
     case "openai.chat":
+    case "openai.completions":
       return openai(
         value["prompt_tokens"],
         value["completion_tokens"],
         value["prompt_tokens_details"],
         value["completion_tokens_details"],
       );
+    case "openai.embeddings":
+      // There is no output, and so no count of it.
+      return openai(value["prompt_tokens"], 0, value["prompt_tokens_details"], null);
     case "openai.responses":
       return openai(
         value["input_tokens"],

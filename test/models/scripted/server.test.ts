@@ -38,6 +38,7 @@ const faulty = (yaml: string) => script(`${SCRIPT_SOURCE}${yaml}`);
 
 const REQUESTS: readonly (readonly [path: string, body: object])[] = [
   [CHAT, chatBody()],
+  ["/v1/completions", { model: "scripted-normal", prompt: INSTRUCTION.content }],
   ["/v1/responses", { model: "scripted-normal", input: [INSTRUCTION], tools: RESPONSES_TOOLS }],
   [
     "/v1/messages",
@@ -81,7 +82,7 @@ test("keeps a summary of each request, with its usage", async () => {
   await using model = await openModel();
   const body = chatBody();
   await (await model.post(CHAT, body)).text();
-  await (await model.post("/v1/embeddings", {})).text();
+  await (await model.post("/v1/audio", {})).text();
   assert.deepEqual(model.requests(), [
     {
       method: "POST",
@@ -102,9 +103,9 @@ test("keeps a summary of each request, with its usage", async () => {
     },
     {
       method: "POST",
-      path: "/v1/embeddings",
+      path: "/v1/audio",
       status: 404,
-      error: "there is no POST /v1/embeddings",
+      error: "there is no POST /v1/audio",
     },
   ]);
 });

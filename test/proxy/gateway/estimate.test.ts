@@ -59,3 +59,17 @@ test("errors are told", () => {
   assert.deepEqual(of({ type: "error", error: { message: "busy" } }, true), wanted);
   assert.deepEqual(of({ error: "busy" }), wanted);
 });
+
+test("completions count their text, embeddings nothing", () => {
+  const choices = [{ index: 0, text: "abc", logprobs: null, finish_reason: null }];
+  assert.equal(count("openai.completions", { choices }), 3);
+  assert.equal(counted("openai.completions", { choices }, { choices }), 6);
+  const vectors = Buffer.from('{"data":[{"embedding":[0.1]}]}');
+  assert.deepEqual(estimateAnswer("openai.embeddings", vectors, false, 9), {
+    outputTokens: 0,
+    hasOutput: true,
+    error: null,
+  });
+  const failed = Buffer.from('{"error":{"message":"no"}}');
+  assert.equal(estimateAnswer("openai.embeddings", failed, false, 0).hasOutput, false);
+});

@@ -19,6 +19,7 @@ const WISH = {
   outputTokens: 200,
   outputTokensMin: 10,
   choices: 1,
+  echoedTokens: 0,
   timeoutMs: 60_000,
 } as const;
 

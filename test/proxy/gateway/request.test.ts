@@ -23,6 +23,8 @@ test("what a request asks for", () => {
     isStream: true,
     outputTokens: 40,
     choices: 2,
+    inputs: 1,
+    isEchoed: false,
     wantsUsage: true,
     hasOutsideInput: false,
   });
@@ -83,4 +85,54 @@ test("hosted extras are refused where they are billed", () => {
     assert.throws(() => check(more), { name: "RequestError" });
   }
   check('"service_tier":"default","tools":[{"type":"function","function":{"type":"mcp"}}],"n":1');
+});
+
+const answers = (text: string) => {
+  const { choices, inputs, isEchoed, hasOutsideInput } = readRequest(
+    "openai.completions",
+    Buffer.from(text),
+  );
+  return { choices, inputs, isEchoed, hasOutsideInput };
+};
+
+test("completions: every prompt, n and best_of count, and an echo is told", () => {
+  const one = { choices: 1, inputs: 1, isEchoed: false, hasOutsideInput: false };
+  assert.deepEqual(answers('{"model":"m","prompt":"a"}'), one);
+  assert.deepEqual(answers('{"model":"m","prompt":[1, 2,3]}'), one);
+  assert.deepEqual(answers('{"model":"m","prompt":[]}'), one);
+  const many = '{"model":"m","prompt":["a","b,c",[1,2]],"n":2,"best_of":4,"echo":true}';
+  assert.deepEqual(answers(many), { ...one, choices: 12, inputs: 3, isEchoed: true });
+  for (const [text, message] of [
+    ['{"model":"m","best_of":17}', /^best_of: must be at most 16$/],
+    ['{"model":"m","n":17}', /^n: must be at most 16$/],
+    ['{"model":"m","best_of":"2"}', /^best_of: must be a whole number/],
+    ['{"model":"m","echo":1}', /^echo: must be true or false$/],
+    [`{"model":"m","prompt":[${'"a",'.repeat(2_048)}"a"]}`, /^prompt: must be at most 2048 texts$/],
+  ] as const) {
+    assert.throws(() => answers(text), { name: "RequestError", message });
+  }
+  const hosted = readRequest("openai.completions", Buffer.from('{"model":"m","prompt":"a"}'));
+  checkHosted(hosted);
+  assert.equal(
+    rewrite("openai.completions", '{"model":"m","prompt":"a","stream":true}'),
+    '{"max_tokens":7,"stream_options":{"include_usage":true},"model":"up","prompt":"a","stream":true}',
+  );
+});
+
+test("embeddings: nothing is written but the name, and there is no stream", () => {
+  const read = (text: string) => readRequest("openai.embeddings", Buffer.from(text));
+  assert.equal(read('{"model":"m","input":["a","b"]}').inputs, 2);
+  assert.equal(read('{"model":"m","input":[[1,2],[3]]}').inputs, 2);
+  assert.equal(read('{"model":"m","input":[1,2]}').inputs, 1);
+  assert.equal(
+    rewrite("openai.embeddings", '{"model":"m","input":"a"}'),
+    '{"model":"up","input":"a"}',
+  );
+  assert.throws(() => read('{"model":"m","stream":true}'), /^RequestError: stream: embeddings/);
+});
+
+test("several answers share no running count, so none is asked for", () => {
+  const own = { hasContinuousUsage: true };
+  const options = (text: string) => JSON.parse(rewrite("openai.chat", text, own)).stream_options;
+  assert.deepEqual(options('{"model":"m","stream":true,"n":2}'), { include_usage: true });
 });

@@ -53,3 +53,12 @@ test("what is no count is no usage", () => {
   }
   for (const value of [null, [], 7, "x"]) assert.equal(readUsage("openai.responses", value), null);
 });
+
+test("completions say it as chat does, embeddings have input alone", () => {
+  const usage = { prompt_tokens: 9, completion_tokens: 4, total_tokens: 13 };
+  const completion = readUsage("openai.completions", usage);
+  assert.deepEqual([completion?.inputTokens, completion?.outputTokens], [9, 4]);
+  const vectors = readUsage("openai.embeddings", { prompt_tokens: 9, total_tokens: 9 });
+  assert.deepEqual([vectors?.inputTokens, vectors?.outputTokens], [9, 0]);
+  assert.equal(readUsage("openai.embeddings", { total_tokens: 9 }), null);
+});
