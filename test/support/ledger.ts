@@ -34,6 +34,7 @@ export interface TestLedger extends AsyncDisposable {
   openBudget(
     fundedNanos: bigint,
     within?: readonly AccountId[],
+    currency?: string,
   ): Promise<{ budget: AccountId; spend: AccountId; within: readonly AccountId[] }>;
 }
 
@@ -57,9 +58,13 @@ export async function openTestLedger(options: TestLedgerOptions = {}): Promise<T
     [Symbol.asyncDispose]: async () => owned?.[Symbol.asyncDispose](),
   };
 
-  async function openBudget(fundedNanos: bigint, within: readonly AccountId[] = []) {
+  async function openBudget(
+    fundedNanos: bigint,
+    within: readonly AccountId[] = [],
+    currency = "CAD",
+  ) {
     const owner = `test/${++opened}`;
-    const common = { currency: "CAD", owner };
+    const common = { currency, owner };
     const [funding, budget, spend] = await Promise.all(
       (["funding", "budget", "spend"] as const).map((kind) =>
         plain.open({
