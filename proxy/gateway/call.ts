@@ -10,7 +10,6 @@ import type { PriceRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
 import type { AccountBalance } from "../../orchestrator/ledger/ledger.ts";
-import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId } from "../../orchestrator/runtime/ids.ts";
 import { type Bill, billCall } from "./bill.ts";
@@ -21,7 +20,9 @@ import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import type { Refusal } from "./refusal.ts";
 import { type CallRequest, hasUsageChunk, rewriteRequest } from "./request.ts";
+import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
 import { type Provider, UPSTREAM_PATHS } from "./upstream.ts";
+import type { Usage } from "./usage.ts";
 
 export interface PreparedCall {
   id: CallId;
@@ -33,8 +34,8 @@ export interface PreparedCall {
   rates: PriceRates;
   request: CallRequest;
   startedAtMs: EpochMs;
-  pendingId: TransferId;
-  amountNanos: Nanos;
+  /** Made before it is forwarded. */
+  reservations: readonly HeldReservation[];
   inputTokens: number;
   /** Of each answer. */
   outputTokens: number;
@@ -84,29 +85,36 @@ export async function forwardCall(
     incoming.socket,
   );
 
+  const held = call.reservations;
+  const amountNanos = heldAmount(held, "money");
   const bill = billCall(
     { wire, ...result },
     {
       ...call,
+      amountNanos,
       outputTokens:
         (call.outputTokens + (request.isEchoed ? call.inputTokens : 0)) * request.choices,
     },
     () => estimateAnswer(wire, result.recorded, result.isStreamed, result.beyondBytes),
   );
+  const isSettled = bill.resolution === "settle";
+  const tokens = isSettled ? chargedTokens(bill.usage, heldAmount(held, "tokens")) : null;
+  const used = { money: isSettled ? bill.costNanos : null, tokens };
   const refusal = refusalOf(result);
   const finished: FinishedCall = {
     id: call.id,
     trialId: grant.trialId,
     keyId: call.keyId,
-    pendingId: call.pendingId,
-    resolutionId: ids.next("transfer"),
+    transferId: firstOf(call, "money") as TransferId,
+    tokenTransferId: firstOf(call, "tokens"),
+    reservations: endReservations(held, used, () => ids.next("transfer")),
     wire,
     side: call.model.side,
     model: call.model.name,
     modelRequested: request.model.slice(0, 200),
     provider: provider.name,
     priceVersion: call.model.price.version,
-    reservedNanos: call.amountNanos,
+    reservedNanos: amountNanos,
     status: refusal?.status ?? result.status ?? 499,
     startedAtMs: call.startedAtMs,
     firstByteAtMs: result.firstByteAtMs,
@@ -206,6 +214,17 @@ function refusalOf({ status, ending, isStreamed }: ExchangeResult): Refusal | nu
 function remainingHeader(balance: AccountBalance | null): Record<string, string> {
   if (balance === null) return {};
   return { "x-autocode-remaining-nanos": String(balance.availableNanos) };
+}
+
+function firstOf({ reservations }: PreparedCall, unit: Unit): TransferId | null {
+  return reservations.find((held) => held.unit === unit)?.pendingId ?? null;
+}
+
+/** What a token budget is charged: every token of input and output, at most what is reserved. */
+function chargedTokens(usage: Usage, reserved: bigint): bigint {
+  const { inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens } = usage;
+  const total = BigInt(inputTokens + cacheReadTokens + cacheWriteTokens + outputTokens);
+  return total < reserved ? total : reserved;
 }
 
 function countCall(state: GatewayState, grant: Grant, ended: FinishedCall, bill: Bill): void {

@@ -18,29 +18,34 @@ export function createPostgresCalls(
     return db.sql.transaction(async (transaction) => {
       // The row first: from the ledger's statement on, the project's accounts are locked.
       if (!(await insert(transaction, call))) return { outcome: "already_finished" };
-      const { resolutionId: id, pendingId, costNanos: amountNanos } = call;
       const ledger = ledgerIn({ sql: transaction });
-      const result =
-        call.resolution === "settle"
-          ? await ledger.settle({ id, pendingId, amountNanos })
-          : await ledger.release({ id, pendingId });
-      switch (result.outcome) {
-        case "settled":
-        case "released":
-        case "corrected":
-          return { outcome: "finished" };
-        case "already_resolved":
-          await rows(
-            transaction,
-            sql`update call set cost_nanos = reserved_nanos, is_estimated = true,
-              error = 'the reservation expired before the call ended: posted in full'
-            where id = ${call.id}`,
-          );
-          return { outcome: "expired" };
-        case "exceeds_reservation":
-        case "reservation_not_found":
-          throw new Error(`finish: ${result.outcome}, of a reservation just made`);
+      let hasExpired = false;
+      for (const { resolutionId: id, pendingId, settledAmount } of call.reservations) {
+        const result =
+          settledAmount === null
+            ? await ledger.release({ id, pendingId })
+            : await ledger.settle({ id, pendingId, amountNanos: settledAmount });
+        switch (result.outcome) {
+          case "settled":
+          case "released":
+          case "corrected":
+            break;
+          case "already_resolved":
+            hasExpired = true;
+            break;
+          case "exceeds_reservation":
+          case "reservation_not_found":
+            throw new Error(`finish: ${result.outcome}, of a reservation just made`);
+        }
       }
+      if (!hasExpired) return { outcome: "finished" };
+      await rows(
+        transaction,
+        sql`update call set cost_nanos = reserved_nanos, is_estimated = true,
+          error = 'the reservation expired before the call ended: posted in full'
+        where id = ${call.id}`,
+      );
+      return { outcome: "expired" };
     });
   }
 
@@ -62,12 +67,13 @@ async function insert(transaction: Sql, call: FinishedCall): Promise<boolean> {
   const inserted = await rows(
     transaction,
     sql`insert into call (
-      id, trial_id, key_id, transfer_id, wire, side, model, model_requested, provider,
+      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested, provider,
       price_version, reserved_nanos, cost_nanos,
       input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
       is_estimated, status, error, started_at, first_byte_at, ended_at
     ) values (
-      ${call.id}, ${call.trialId}, ${call.keyId}, ${call.pendingId}, ${call.wire}, ${call.side},
+      ${call.id}, ${call.trialId}, ${call.keyId}, ${call.transferId},
+      ${call.tokenTransferId}, ${call.wire}, ${call.side},
       ${call.model}, ${call.modelRequested}, ${call.provider},
       ${call.priceVersion}, ${call.reservedNanos}, ${call.costNanos},
       ${usage.inputTokens}, ${usage.cacheReadTokens}, ${usage.cacheWriteTokens},

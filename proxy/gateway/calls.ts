@@ -6,15 +6,18 @@ import type { Side, Wire } from "../../orchestrator/contract/agents.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { EndedReservation } from "./reservations.ts";
 import type { Usage } from "./usage.ts";
 
 export interface FinishedCall {
   id: CallId;
   trialId: TrialId;
   keyId: KeyId;
-  /** The reservation, and what ends it: `settle` at `costNanos`, or `release`. */
-  pendingId: TransferId;
-  resolutionId: TransferId;
+  /** The first reservation of its money, and of its tokens where the trial has such a budget. */
+  transferId: TransferId;
+  tokenTransferId: TransferId | null;
+  /** What ends each of its reservations; what they settle of money is `costNanos`. */
+  reservations: readonly EndedReservation[];
   resolution: "settle" | "release";
   wire: Wire;
   side: Side;

@@ -9,6 +9,7 @@ import type { Nanos } from "../../orchestrator/money.ts";
 import { tokenCost } from "../../orchestrator/money.ts";
 import type { AccountId, Ids, TransferId } from "../../orchestrator/runtime/ids.ts";
 import { affordableOutput, inputCost } from "./ceiling.ts";
+import type { HeldReservation } from "./reservations.ts";
 
 export interface HoldRequest {
   budget: AccountId;
@@ -29,7 +30,7 @@ export interface HoldRequest {
 }
 
 export type HoldResult =
-  | { outcome: "held"; pendingId: TransferId; amountNanos: Nanos; outputTokens: number }
+  | { outcome: "held"; reservations: HeldReservation[]; outputTokens: number }
   /** What other calls hold now would cover it: worth asking again soon. */
   | { outcome: "busy" }
   | { outcome: "budget_gone"; budget: AccountId; requiredNanos: Nanos; availableNanos: Nanos };
@@ -63,7 +64,11 @@ export async function holdCall(
     });
     switch (result.outcome) {
       case "reserved":
-        return { outcome: "held", pendingId, amountNanos, outputTokens };
+        return {
+          outcome: "held",
+          reservations: [{ pendingId, unit: "money", amount: amountNanos }],
+          outputTokens,
+        };
       case "insufficient_funds": {
         const { availableNanos } = result;
         const affordable = affordableOutput(availableNanos - inputNanos, rates, choices);

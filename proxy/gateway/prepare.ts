@@ -19,7 +19,7 @@ export type PrepareResult =
 /** What the gateway may add to a request: the ceiling, the usage wish, a longer model name. */
 const REWRITE_BYTES = 512;
 
-type Draft = Omit<PreparedCall, "pendingId" | "amountNanos">;
+type Draft = Omit<PreparedCall, "reservations">;
 
 export async function prepareCall(
   deps: GatewayDeps,
@@ -42,8 +42,8 @@ export async function prepareCall(
   const held = await hold(deps, options, state, draft);
   switch (held.outcome) {
     case "held": {
-      const { pendingId, amountNanos, outputTokens } = held;
-      return { outcome: "prepared", call: { ...draft, pendingId, amountNanos, outputTokens } };
+      const { reservations, outputTokens } = held;
+      return { outcome: "prepared", call: { ...draft, reservations, outputTokens } };
     }
     case "busy":
       return refused(BUDGET_BUSY);

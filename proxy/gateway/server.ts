@@ -26,6 +26,7 @@ import {
   refusalBody,
   refusalHeaders,
 } from "./refusal.ts";
+import type { HeldReservation } from "./reservations.ts";
 import { listModels } from "./resolve-model.ts";
 import { createThresholds } from "./thresholds.ts";
 import { countTokens } from "./token-count.ts";
@@ -161,17 +162,21 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     if (prepared.outcome === "refused") return refuse(exchange, prepared.refusal, caller);
     if (response.destroyed || incoming.socket.destroyed) {
       // Its client left between the reservation and here: nothing is forwarded.
-      return release(prepared.call.pendingId);
+      return release(prepared.call.reservations);
     }
     await forwardCall(deps, options, state, prepared.call, incoming, response, (refusal) =>
       refuse(exchange, refusal),
     );
   }
 
-  async function release(pendingId: Parameters<typeof state.finisher.forget>[0]): Promise<void> {
-    await ledger.release({ id: ids.next("transfer"), pendingId }).catch((error: unknown) => {
+  async function release(reservations: readonly HeldReservation[]): Promise<void> {
+    const releases = reservations.map(({ pendingId }) => {
+      const id = ids.next("transfer");
+      return { op: "release" as const, id, pendingId };
+    });
+    await ledger.resolveTogether(releases).catch((error: unknown) => {
       log.warn({ err: error }, "reservation not released yet");
-      state.finisher.forget(pendingId);
+      for (const { pendingId } of reservations) state.finisher.forget(pendingId);
     });
   }
 

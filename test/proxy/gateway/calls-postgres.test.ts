@@ -26,8 +26,9 @@ async function open() {
     id: ids.next("call"),
     trialId: grant.trialId,
     keyId,
-    pendingId,
-    resolutionId: ids.next("transfer"),
+    transferId: pendingId,
+    tokenTransferId: null,
+    reservations: [{ pendingId, resolutionId: ids.next("transfer"), settledAmount: 40n }],
     resolution: "settle",
     wire: "openai.chat",
     side: "normal",
@@ -69,7 +70,8 @@ test("settled once, however often it is said, also at once", async () => {
 test("released", async () => {
   await using fixture = await open();
   const { calls, call, books } = fixture;
-  await calls.finish({ ...call, resolution: "release", costNanos: 0n });
+  const reservations = call.reservations.map((one) => ({ ...one, settledAmount: null }));
+  await calls.finish({ ...call, resolution: "release", reservations, costNanos: 0n });
   assert.deepEqual(await books(), { reserved: 0n, spent: 0n, costs: ["0"] });
 });
 
@@ -77,16 +79,17 @@ test("a row that cannot be written leaves the money held", async () => {
   await using fixture = await open();
   const { calls, call, books } = fixture;
   await assert.rejects(calls.finish({ ...call, provider: "" }));
-  await assert.rejects(calls.finish({ ...call, costNanos: 101n }));
+  const reservations = call.reservations.map((one) => ({ ...one, settledAmount: 101n }));
+  await assert.rejects(calls.finish({ ...call, reservations }));
   assert.deepEqual(await books(), { reserved: 100n, spent: 0n, costs: [] });
 });
 
-test("an expired reservation is recorded as posted in full", async () => {
+test("a reservation that had expired is corrected to what the call cost", async () => {
   await using fixture = await open();
   const { world, calls, call, books } = fixture;
   await world.expire();
-  assert.equal((await calls.finish(call)).outcome, "expired");
-  assert.deepEqual(await books(), { reserved: 0n, spent: 100n, costs: ["100"] });
+  assert.equal((await calls.finish(call)).outcome, "finished");
+  assert.deepEqual(await books(), { reserved: 0n, spent: 40n, costs: ["40"] });
 });
 
 test("a server's error that the database cannot keep does not keep the call from ending", async () => {

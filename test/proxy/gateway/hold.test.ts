@@ -43,7 +43,10 @@ async function open(fundedNanos: bigint) {
 test("what is wished for", async () => {
   await using world = await open(500n);
   const held = await world.hold();
-  assert.deepEqual([held.outcome, "amountNanos" in held && held.amountNanos], ["held", 500n]);
+  assert.deepEqual(
+    [held.outcome, "reservations" in held && held.reservations[0]?.amount],
+    ["held", 500n],
+  );
 });
 
 test("what is affordable, of each answer", async () => {
@@ -72,7 +75,7 @@ test("the enclosing budget that is short is the one that is named", async () => 
   await using world = await open(1_000n);
   const project = await world.openBudget(300n);
   const held = await world.hold({ within: [project.budget] });
-  assert.equal(held.outcome === "held" && held.amountNanos, 300n);
+  assert.equal(held.outcome === "held" && held.reservations[0]?.amount, 300n);
   const refused = await world.hold({ within: [project.budget], inputTokens: 400 });
   assert.equal(refused.outcome === "budget_gone" && refused.budget, project.budget);
 });

@@ -64,7 +64,7 @@ test("there is nothing else", async () => {
     "/v1/chat/completions/batch",
     "/invocations",
     "/v1/files",
-    "/v1/embeddings",
+    "/v1/audio/speech",
     "/v1/responses/x",
     "//v1/chat/completions",
     "/v1/chat%2fcompletions",
