@@ -35,20 +35,41 @@ export function parseUnits(text: string): Nanos | null {
   return nanos <= NANOS_MAX ? nanos : null;
 }
 
+/** The unit of token budgets: amounts in it are tokens, not nano-units. */
+export const TOKEN_UNIT = "TOK";
+
 /**
- * An amount for people: the currency's usual decimals ("12.50 CAD"), and as many more as a small
- * amount needs to show two significant digits ("0.00042 CAD"), cut, never rounded up.
+ * An amount for people: the currency's usual decimals ("12.50 CAD"), and below one unit as many
+ * more as show three significant digits ("0.119 CAD", "0.00042 CAD"); cut, never rounded up.
+ * Of `TOK` it is a count: "12,345 tokens".
  */
 export function formatNanos(nanos: Nanos, currency: string): string {
   const sign = nanos < 0n ? "-" : "";
   const absolute = nanos < 0n ? -nanos : nanos;
+  if (currency === TOKEN_UNIT) {
+    return `${sign}${absolute.toLocaleString("en")} ${absolute === 1n ? "token" : "tokens"}`;
+  }
   const units = absolute / NANOS_PER_UNIT;
   const decimals = String(absolute % NANOS_PER_UNIT).padStart(9, "0");
-  const usual =
-    new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions()
-      .maximumFractionDigits ?? 2;
-  const leadingZeros = decimals.search(/[1-9]/);
-  const isSmall = units === 0n && leadingZeros >= usual - 1 && leadingZeros !== -1;
-  const shown = decimals.slice(0, isSmall ? Math.min(9, leadingZeros + 2) : usual);
+  const shown = decimals.slice(0, decimalsShown(absolute, currency));
   return `${sign}${units}${shown === "" ? "" : `.${shown}`} ${currency}`;
+}
+
+/** Nano-units of the currency's smallest coin: 10,000,000 of a Canadian cent. */
+export function minorUnitNanos(currency: string): Nanos {
+  return 10n ** BigInt(9 - usualDecimals(currency));
+}
+
+function decimalsShown(absolute: Nanos, currency: string): number {
+  const usual = usualDecimals(currency);
+  if (absolute === 0n || absolute >= NANOS_PER_UNIT) return usual;
+  const decimals = String(absolute).padStart(9, "0");
+  // A third digit that is zero says nothing: "0.50".
+  const significant = decimals.slice(0, decimals.search(/[1-9]/) + 3).replace(/0+$/, "");
+  return Math.max(usual, significant.length);
+}
+
+function usualDecimals(currency: string): number {
+  const format = new Intl.NumberFormat("en", { style: "currency", currency });
+  return format.resolvedOptions().maximumFractionDigits ?? 2;
 }

@@ -10,6 +10,7 @@ import fc from "fast-check";
 import {
   ceilDiv,
   formatNanos,
+  minorUnitNanos,
   NANOS_MAX,
   NANOS_PER_UNIT,
   parseUnits,
@@ -70,9 +71,10 @@ test(`what people are shown is never more than the amount, SEED=${SEED}`, () => 
       assert.equal(currency, "CAD");
       const read = parseUnits(shown);
       assert.ok(read !== null && read <= amount);
-      // Cut by less than a cent, or below a cent by less than a tenth.
+      // Cut by less than a cent, and below one unit by less than a hundredth.
       const cut = amount - read;
-      assert.ok(cut < NANOS_PER_UNIT / 100n && (amount === 0n || cut * 10n <= amount));
+      assert.ok(cut < NANOS_PER_UNIT / 100n);
+      assert.ok(cut === 0n || amount >= NANOS_PER_UNIT || cut * 100n < amount);
       assert.equal(formatNanos(-amount, "CAD"), amount === 0n ? "0.00 CAD" : `-${shown} CAD`);
     }),
     { seed: SEED, numRuns: 10_000 },
@@ -85,11 +87,24 @@ test("amounts for people", () => {
     [12_500_000_000n, "CAD", "12.50 CAD"],
     [1_999_999_999n, "CAD", "1.99 CAD"],
     [420_000n, "CAD", "0.00042 CAD"],
+    [119_000_000n, "CAD", "0.119 CAD"],
+    [119_999_999n, "CAD", "0.119 CAD"],
+    [500_000_000n, "CAD", "0.50 CAD"],
+    [120_100_000n, "CAD", "0.12 CAD"],
+    [12_345n, "TOK", "12,345 tokens"],
+    [-1n, "TOK", "-1 token"],
+    [0n, "TOK", "0 tokens"],
     [1n, "CAD", "0.000000001 CAD"],
     [1_500_000_000n, "JPY", "1 JPY"],
     [NANOS_MAX, "USD", "9223372036.85 USD"],
   ];
   for (const [amount, currency, text] of table) assert.equal(formatNanos(amount, currency), text);
+});
+
+test("the smallest coin of a currency", () => {
+  assert.equal(minorUnitNanos("CAD"), 10_000_000n);
+  assert.equal(minorUnitNanos("JPY"), 1_000_000_000n);
+  assert.equal(minorUnitNanos("KWD"), 1_000_000n);
 });
 
 test("text that is no amount is null", () => {

@@ -6,6 +6,8 @@
 
 const NANOS_PER_UNIT = 1_000_000_000n;
 const NANOS_MAX = 2n ** 63n - 1n;
+/** The unit of token budgets: amounts in it are tokens, not nano-units. */
+const TOKEN_UNIT = "TOK";
 
 /**
  * Reads what a person typed ("12.5") as nano-units; null when it is no amount.
@@ -22,8 +24,8 @@ export function parseUnits(text) {
 }
 
 /**
- * The decimals that show an amount: the currency's usual ones, more for a small amount so that two
- * significant digits show.
+ * The decimals that show an amount: the currency's usual ones, and below one unit as many more as
+ * show three significant digits.
  *
  * @param {bigint} nanos
  * @param {string} currency
@@ -32,13 +34,15 @@ export function decimalsOf(nanos, currency) {
   const usual = usualDecimals(currency);
   const absolute = nanos < 0n ? -nanos : nanos;
   if (absolute === 0n || absolute >= NANOS_PER_UNIT) return usual;
-  const leadingZeros = String(absolute).padStart(9, "0").search(/[1-9]/);
-  return leadingZeros >= usual - 1 ? Math.min(9, leadingZeros + 2) : usual;
+  const decimals = String(absolute).padStart(9, "0");
+  // A third digit that is zero says nothing: "0.50".
+  const significant = decimals.slice(0, decimals.search(/[1-9]/) + 3).replace(/0+$/, "");
+  return Math.max(usual, significant.length);
 }
 
 /**
- * The decimals of a column in which every amount shows at least two significant digits, so that
- * its numerals line up.
+ * The decimals of a column in which every amount shows its significant digits, so that its
+ * numerals line up.
  *
  * @param {readonly (bigint | string)[]} amounts
  * @param {string} currency
@@ -66,13 +70,17 @@ export function formatDigits(nanos, decimals) {
 }
 
 /**
- * An amount for people: "12.50 CAD", "0.00042 CAD".
+ * An amount for people: "12.50 CAD", "0.00042 CAD"; of a token budget, "12,345 tokens".
  *
  * @param {bigint | string} amount
  * @param {string} currency
  */
 export function formatMoney(amount, currency) {
   const nanos = BigInt(amount);
+  if (currency === TOKEN_UNIT) {
+    const isOne = nanos === 1n || nanos === -1n;
+    return `${nanos.toLocaleString("en")} ${isOne ? "token" : "tokens"}`;
+  }
   return `${formatDigits(nanos, decimalsOf(nanos, currency))} ${currency}`;
 }
 
