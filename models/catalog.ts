@@ -4,11 +4,13 @@
  * A pair names two models of providers that the installation knows; addresses and credentials of
  * the installation's own providers are configuration, never part of the catalogue.
  */
+import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Type } from "typebox";
 import { Wire } from "../orchestrator/contract/agents.ts";
-import type { PairEntry } from "../orchestrator/contract/projects.ts";
+import type { PriceTerms } from "../orchestrator/contract/prices.ts";
+import type { FallbackEntry, PairEntry } from "../orchestrator/contract/projects.ts";
 import { type PriceBook, type PriceEntry, parsePriceBook, priceEntry } from "./prices.ts";
 import { CatalogError, readYaml } from "./yaml-file.ts";
 
@@ -21,6 +23,17 @@ export interface CatalogModel {
   wires: readonly Wire[];
   contextTokens: number;
   maxOutputTokens: number;
+  /** Who is asked, in this order, when `provider` cannot answer. */
+  fallbacks: readonly CatalogFallback[];
+}
+
+/** The same model elsewhere, or one that may stand in for it. */
+export interface CatalogFallback {
+  /** Its name in the price book. */
+  name: string;
+  upstreamName: string;
+  provider: string;
+  wires: readonly Wire[];
 }
 
 export interface ModelPair {
@@ -47,6 +60,15 @@ export interface Catalog {
   book: PriceBook;
 }
 
+const CatalogFallbackFile = Type.Object(
+  {
+    name: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$" })),
+    upstream_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+    provider: Type.String({ pattern: "^[a-z][a-z0-9-]{0,62}$" }),
+    wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
+  },
+  { additionalProperties: false },
+);
 const CatalogModelFile = Type.Object(
   {
     name: Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$" }),
@@ -55,6 +77,7 @@ const CatalogModelFile = Type.Object(
     wires: Type.Array(Wire, { minItems: 1 }),
     context_tokens: Type.Integer({ minimum: 1024, maximum: 10_000_000 }),
     max_output_tokens: Type.Integer({ minimum: 256, maximum: 1_000_000 }),
+    fallbacks: Type.Optional(Type.Array(CatalogFallbackFile, { minItems: 1, maxItems: 5 })),
   },
   { additionalProperties: false },
 );
@@ -105,6 +128,12 @@ export function parsePair(text: string, fileName: string): ModelPair {
       wires: model.wires,
       contextTokens: model.context_tokens,
       maxOutputTokens: model.max_output_tokens,
+      fallbacks: (model.fallbacks ?? []).map((fallback) => {
+        // Of another name, it is another model: then its server knows it by that name.
+        const { name = model.name, provider, wires = defaultWires(provider) } = fallback;
+        const known = name === model.name ? (model.upstream_name ?? name) : name;
+        return { name, upstreamName: fallback.upstream_name ?? known, provider, wires };
+      }),
     };
   }) as [CatalogModel, CatalogModel];
   if (normal.name === thinking.name && normal.upstreamName !== thinking.upstreamName) {
@@ -151,17 +180,38 @@ export function withProjectPairs(
     }
     const provider = readProvider(field, `${pair}-${side}`, model);
     const wires = model.wires ?? defaultWires(model.provider);
-    // Named after its pair where the project prices it, so that two projects' prices never meet.
-    const name = model.price === undefined ? model.model : `${pair}-${side}`;
-    if (model.price !== undefined) {
-      const source = `the project's file, ${field}.price`;
-      const since = { effective_from: "project", effectiveFromMs: 0 };
-      prices.push(priceEntry({ model: name, currency, source, ...since, ...model.price }));
-    }
-    return { name, upstreamName: model.model, provider, wires, contextTokens, maxOutputTokens };
+    const name = priced(field, `${pair}-${side}`, model);
+    const fallbacks = (model.fallbacks ?? []).map((fallback, index): CatalogFallback => {
+      const at = `${field}.fallbacks.${index}`;
+      const own = `${pair}-${side}-${index + 1}`;
+      return {
+        name: priced(at, own, fallback),
+        upstreamName: fallback.model,
+        provider: readProvider(at, own, fallback),
+        wires: fallback.wires ?? defaultWires(fallback.provider),
+      };
+    });
+    const upstreamName = model.model;
+    return { name, upstreamName, provider, wires, contextTokens, maxOutputTokens, fallbacks };
   }
 
-  function readProvider(field: string, name: string, model: PairEntry["normal"]): string {
+  /** Its name in the book: of its own where the project prices it, so that no two ever meet. */
+  function priced(field: string, ownName: string, model: FallbackEntry): string {
+    if (model.price === undefined) return model.model;
+    const head = {
+      model: ownName,
+      currency,
+      effectiveFrom: `project-${fingerprint(model.price)}`,
+      effectiveFromMs: 0,
+      source: `the project's file, ${field}.price`,
+    };
+    const fault = (path: (string | number)[], message: string) =>
+      new CatalogError(`${[field, "price", ...path].join(".")}: ${message}`);
+    prices.push(priceEntry(head, model.price, fault));
+    return ownName;
+  }
+
+  function readProvider(field: string, name: string, model: FallbackEntry): string {
     if (model.base_url === undefined) {
       if (model.provider === undefined) {
         throw new CatalogError(`${field}: name a provider, or give base_url`);
@@ -192,6 +242,11 @@ const SCRIPTED_WIRES: readonly Wire[] = [
   ...(["openai.chat", "openai.completions", "openai.embeddings"] as const),
   ...(["openai.responses", "anthropic.messages"] as const),
 ];
+
+/** Tells two prices of one name apart, so that a call's version says which one it was. */
+function fingerprint(terms: PriceTerms): string {
+  return createHash("sha256").update(JSON.stringify(terms)).digest("hex").slice(0, 8);
+}
 
 function defaultWires(provider: string | undefined): readonly Wire[] {
   switch (provider) {

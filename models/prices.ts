@@ -5,34 +5,47 @@
  * without a price in force is refused, so `priceAt` answers null and never guesses.
  */
 import { Type } from "typebox";
+import { CurrencyCode } from "../orchestrator/contract/money.ts";
+import {
+  DecimalText,
+  type GpuTerms,
+  PriceTerms,
+  type PriceTierTerms,
+} from "../orchestrator/contract/prices.ts";
+import { ceilDiv, type Nanos } from "../orchestrator/money.ts";
+import { readDecimal } from "./decimal.ts";
+import { type OwnPrice, ownPrice } from "./own-price.ts";
 import { readYaml } from "./yaml-file.ts";
 
-const Decimal = Type.String({ pattern: "^[0-9]{1,9}([.][0-9]{1,9})?$" });
 const Instant = Type.String({
   pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$",
 });
-const Currency = Type.String({ pattern: "^[A-Z]{3}$" });
 const Source = Type.String({ minLength: 1, maxLength: 500 });
+// No "@" or ",": a price's version is made of names with these between them.
+const ModelName = Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$" });
 
 const Book = Type.Object(
   {
     fx: Type.Array(
       Type.Object(
-        { from: Currency, to: Currency, rate: Decimal, effective_from: Instant, source: Source },
+        {
+          from: CurrencyCode,
+          to: CurrencyCode,
+          rate: DecimalText,
+          effective_from: Instant,
+          source: Source,
+        },
         { additionalProperties: false },
       ),
     ),
     prices: Type.Array(
       Type.Object(
         {
-          model: Type.String({ minLength: 1, maxLength: 200 }),
-          currency: Currency,
+          model: ModelName,
+          currency: CurrencyCode,
           effective_from: Instant,
           source: Source,
-          input: Decimal,
-          cache_read: Type.Optional(Decimal),
-          cache_write: Type.Optional(Decimal),
-          output: Decimal,
+          ...PriceTerms.properties,
         },
         { additionalProperties: false },
       ),
@@ -41,17 +54,25 @@ const Book = Type.Object(
   { additionalProperties: false },
 );
 
-export interface PriceEntry {
+/** Nano-units for a million tokens, as `KindTexts` has them as text. */
+export interface EntryRates {
+  inputNanosPerMillion: Nanos;
+  cacheReadNanosPerMillion: Nanos;
+  cacheWriteNanosPerMillion: Nanos;
+  longCacheWriteNanosPerMillion: Nanos;
+  outputNanosPerMillion: Nanos;
+}
+
+export interface PriceEntry extends EntryRates {
   model: string;
   currency: string;
   /** As written; with `model` it names the entry. */
   effectiveFrom: string;
   effectiveFromMs: number;
   source: string;
-  inputNanosPerMillion: bigint;
-  cacheReadNanosPerMillion: bigint;
-  cacheWriteNanosPerMillion: bigint;
-  outputNanosPerMillion: bigint;
+  tiers: readonly (EntryRates & { aboveInputTokens: number })[];
+  /** How the rates were computed, where the model runs on own GPUs. */
+  own: { terms: GpuTerms; price: OwnPrice } | null;
 }
 
 export interface FxRate {
@@ -85,14 +106,6 @@ export interface TokenPrices {
   outputNanosPerMillion: string;
 }
 
-/** A decimal amount as nano-units, or null: signs, exponents and a tenth decimal are refused. */
-export function parseDecimal(text: string): bigint | null {
-  const match = /^(\d{1,9})(?:\.(\d{1,9}))?$/.exec(text);
-  if (match === null) return null;
-  const [, units = "0", decimals = ""] = match;
-  return BigInt(units) * 1_000_000_000n + BigInt(decimals.padEnd(9, "0"));
-}
-
 /** @throws CatalogError naming file, line and field. */
 export function parsePriceBook(text: string, fileName: string): PriceBook {
   const { value, fault } = readYaml(text, fileName, Book);
@@ -100,16 +113,18 @@ export function parsePriceBook(text: string, fileName: string): PriceBook {
 
   const fx = value.fx.map((row, index): FxRate => {
     once(["fx", index], `${row.from}/${row.to}`, row.effective_from);
-    const rateNanos = parseDecimal(row.rate) ?? 0n;
+    const rateNanos = readDecimal(row.rate);
     if (rateNanos === 0n) throw fault(["fx", index, "rate"], "must be more than 0");
     const effectiveFromMs = instant(["fx", index, "effective_from"], row.effective_from);
     const { from, to, source } = row;
     return { from, to, rateNanos, effectiveFrom: row.effective_from, effectiveFromMs, source };
   });
   const prices = value.prices.map((row, index): PriceEntry => {
-    once(["prices", index], `${row.model} in ${row.currency}`, row.effective_from);
-    const effectiveFromMs = instant(["prices", index, "effective_from"], row.effective_from);
-    return priceEntry({ ...row, effectiveFromMs });
+    const { model, currency, effective_from: effectiveFrom, source, ...terms } = row;
+    once(["prices", index], `${model} in ${currency}`, effectiveFrom);
+    const effectiveFromMs = instant(["prices", index, "effective_from"], effectiveFrom);
+    const head = { model, currency, effectiveFrom, effectiveFromMs, source };
+    return priceEntry(head, terms, (path, message) => fault(["prices", index, ...path], message));
   });
   return { prices, fx };
 
@@ -127,84 +142,143 @@ export function parsePriceBook(text: string, fileName: string): PriceBook {
 }
 
 /**
- * An entry from decimal text that its schema has checked. A cache price that is not stated is the
- * input price: never less than what a provider without a discount would charge.
+ * An entry from terms that their schema has checked. A cache price that is not stated is the input
+ * price, and an hour in a cache 8/5 of the short one, which no provider exceeds.
+ *
+ * @param fault makes the error of a field that is wrong; what it makes is thrown.
  */
-export function priceEntry(row: {
-  model: string;
-  currency: string;
-  effective_from: string;
-  effectiveFromMs: number;
-  source: string;
-  input: string;
-  cache_read?: string;
-  cache_write?: string;
-  output: string;
-}): PriceEntry {
+export function priceEntry(
+  head: Pick<PriceEntry, "model" | "currency" | "effectiveFrom" | "effectiveFromMs" | "source">,
+  { gpu, tiers = [], ...kinds }: PriceTerms,
+  fault: (path: (string | number)[], message: string) => Error,
+): PriceEntry {
+  const { input, output } = kinds;
+  if (gpu !== undefined) {
+    const [beside] = [...Object.keys(kinds), ...(tiers.length > 0 ? ["tiers"] : [])];
+    if (beside !== undefined) throw fault([beside], "cannot stand beside gpu: give one of them");
+    const price = ownPrice(gpu, (field, message) => fault(["gpu", field], message));
+    const inputNanosPerMillion = price.input.nanosPerMillion;
+    return {
+      ...head,
+      inputNanosPerMillion,
+      cacheReadNanosPerMillion: price.cacheRead.nanosPerMillion,
+      cacheWriteNanosPerMillion: inputNanosPerMillion,
+      longCacheWriteNanosPerMillion: inputNanosPerMillion,
+      outputNanosPerMillion: price.output.nanosPerMillion,
+      tiers: [],
+      own: { terms: gpu, price },
+    };
+  }
+  if (input === undefined || output === undefined) {
+    throw fault([], "give input and output, or gpu");
+  }
+  const rising = tiers.map((tier, index) => {
+    const { above_input_tokens: aboveInputTokens } = tier;
+    if (aboveInputTokens <= (tiers[index - 1]?.above_input_tokens ?? 0)) {
+      throw fault(["tiers", index, "above_input_tokens"], "must be more than the tier's before it");
+    }
+    return { aboveInputTokens, ...entryRates(tier) };
+  });
+  return { ...head, ...entryRates({ ...kinds, input, output }), tiers: rising, own: null };
+}
+
+function entryRates(kinds: Omit<PriceTierTerms, "above_input_tokens">): EntryRates {
+  const inputNanosPerMillion = readDecimal(kinds.input);
+  const cacheWrite = kinds.cache_write;
+  const long = kinds.cache_write_long;
+  const cacheWriteNanosPerMillion =
+    cacheWrite === undefined ? inputNanosPerMillion : readDecimal(cacheWrite);
   return {
-    model: row.model,
-    currency: row.currency,
-    effectiveFrom: row.effective_from,
-    effectiveFromMs: row.effectiveFromMs,
-    source: row.source,
-    inputNanosPerMillion: decimal(row.input),
-    cacheReadNanosPerMillion: decimal(row.cache_read ?? row.input),
-    cacheWriteNanosPerMillion: decimal(row.cache_write ?? row.input),
-    outputNanosPerMillion: decimal(row.output),
+    inputNanosPerMillion,
+    cacheReadNanosPerMillion: readDecimal(kinds.cache_read ?? kinds.input),
+    cacheWriteNanosPerMillion,
+    longCacheWriteNanosPerMillion:
+      long === undefined ? ceilDiv(cacheWriteNanosPerMillion * 8n, 5n) : readDecimal(long),
+    outputNanosPerMillion: readDecimal(kinds.output),
   };
 }
 
+/** Which entry prices a model, and which exchange rate it is taken at, if any. */
+export interface PriceSource {
+  entry: PriceEntry;
+  fx: FxRate | null;
+}
+
 /**
- * The price of `model` in `currency` at `atMs`: the newest entry in force in that currency, else
- * the newest in another one converted at the newest rate in force, rounded up. Null when unpriced.
+ * What prices `model` in `currency` at `atMs`: the newest entry in force in that currency, else
+ * the newest in another one with the newest exchange rate in force. Null when unpriced.
  */
+export function findPrice(
+  book: PriceBook,
+  model: string,
+  currency: string,
+  atMs: number,
+): PriceSource | null {
+  const inForce = book.prices
+    .filter((entry) => entry.model === model && entry.effectiveFromMs <= atMs)
+    .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs);
+  const own = inForce.find((entry) => entry.currency === currency);
+  if (own !== undefined) return { entry: own, fx: null };
+  for (const entry of inForce) {
+    const [fx] = book.fx
+      .filter((row) => row.from === entry.currency && row.to === currency)
+      .filter((row) => row.effectiveFromMs <= atMs)
+      .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs);
+    if (fx !== undefined) return { entry, fx };
+  }
+  return null;
+}
+
+/** The price that `findPrice` finds, every rate converted and rounded up. Null when unpriced. */
 export function priceAt(
   book: PriceBook,
   model: string,
   currency: string,
   atMs: number,
 ): Price | null {
-  const inForce = book.prices
-    .filter((entry) => entry.model === model && entry.effectiveFromMs <= atMs)
-    .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs);
-  const own = inForce.find((entry) => entry.currency === currency);
-  if (own !== undefined) {
-    return snapshot(own, currency, `${model}@${own.effectiveFrom}`, (nanos) => nanos);
-  }
-  for (const entry of inForce) {
-    const rate = book.fx
-      .filter((row) => row.from === entry.currency && row.to === currency)
-      .filter((row) => row.effectiveFromMs <= atMs)
-      .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs)[0];
-    if (rate === undefined) continue;
-    const version = `${model}@${entry.effectiveFrom},${rate.from}/${rate.to}@${rate.effectiveFrom}`;
-    return snapshot(entry, currency, version, (nanos) => convert(nanos, rate.rateNanos));
-  }
-  return null;
+  const source = findPrice(book, model, currency, atMs);
+  return source === null ? null : priceFrom(source);
 }
 
-function snapshot(
-  entry: PriceEntry,
-  currency: string,
-  version: string,
-  inCurrency: (nanos: bigint) => bigint,
-): Price {
+export function priceFrom({ entry, fx }: PriceSource): Price {
+  const rate = fx === null ? "" : `,${fx.from}/${fx.to}@${fx.effectiveFrom}`;
+  const { tiers, own } = entry;
   return {
-    version,
-    currency,
-    inputNanosPerMillion: String(inCurrency(entry.inputNanosPerMillion)),
-    cacheReadNanosPerMillion: String(inCurrency(entry.cacheReadNanosPerMillion)),
-    cacheWriteNanosPerMillion: String(inCurrency(entry.cacheWriteNanosPerMillion)),
-    outputNanosPerMillion: String(inCurrency(entry.outputNanosPerMillion)),
+    version: `${entry.model}@${entry.effectiveFrom}${rate}`,
+    currency: fx?.to ?? entry.currency,
+    ...converted(entry, fx),
+    ...(tiers.length === 0
+      ? {}
+      : {
+          tiers: tiers.map((tier) => ({
+            aboveInputTokens: tier.aboveInputTokens,
+            ...converted(tier, fx),
+          })),
+        }),
+    ...(own === null
+      ? {}
+      : {
+          gpu: {
+            inputMsPerMillion: String(own.price.input.gpuMsPerMillion),
+            cacheReadMsPerMillion: String(own.price.cacheRead.gpuMsPerMillion),
+            outputMsPerMillion: String(own.price.output.gpuMsPerMillion),
+          },
+        }),
   };
 }
 
-function convert(nanos: bigint, rateNanos: bigint): bigint {
-  return (nanos * rateNanos + 999_999_999n) / 1_000_000_000n;
+function converted(rates: EntryRates, fx: FxRate | null): TokenPrices {
+  const text = (nanos: Nanos) => String(fx === null ? nanos : convert(nanos, fx));
+  return {
+    inputNanosPerMillion: text(rates.inputNanosPerMillion),
+    cacheReadNanosPerMillion: text(rates.cacheReadNanosPerMillion),
+    cacheWriteNanosPerMillion: text(rates.cacheWriteNanosPerMillion),
+    longCacheWriteNanosPerMillion: text(rates.longCacheWriteNanosPerMillion),
+    outputNanosPerMillion: text(rates.outputNanosPerMillion),
+  };
 }
 
-function decimal(text: string): bigint {
-  const nanos = parseDecimal(text);
-  if (nanos === null) throw new RangeError(`priceEntry: "${text}" is no decimal amount`);
-  return nanos;
+/** An amount at an exchange rate, rounded up to 1 nano-unit. */
+export function convert(nanos: Nanos, { rateNanos }: FxRate): Nanos {
+  return ceilDiv(nanos * rateNanos, 1_000_000_000n);
 }

@@ -5,6 +5,7 @@
 import { type Static, Type } from "typebox";
 import { Wire } from "./agents.ts";
 import { Balance, CurrencyCode, NanosText } from "./money.ts";
+import { PriceTerms } from "./prices.ts";
 
 /** An amount as people write it: "25", "0.50"; at most nine decimals, never a float. */
 export const UnitsText = Type.String({
@@ -15,33 +16,43 @@ export const UnitsText = Type.String({
 
 const Name = Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,62}$" });
 
-const PriceEntry = Type.Object(
-  {
-    input: UnitsText,
-    output: UnitsText,
-    cache_read: Type.Optional(UnitsText),
-    cache_write: Type.Optional(UnitsText),
-  },
-  { additionalProperties: false, description: "Units of the currency for a million tokens" },
-);
+/** A model at a provider: the installation's own one by name, or any by its address. */
+const SERVED = {
+  model: Type.String({ minLength: 1, maxLength: 200, description: "The provider's own name" }),
+  base_url: Type.Optional(Type.String({ pattern: "^https?://" })),
+  provider: Type.Optional(
+    Type.Union([
+      Type.Literal("openai"),
+      Type.Literal("anthropic"),
+      Type.Literal("vllm"),
+      Type.Literal("scripted"),
+    ]),
+  ),
+  wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
+  api_key_env: Type.Optional(
+    Type.String({
+      pattern: "^[A-Z][A-Z0-9_]{0,54}_API_KEY$",
+      description: "the orchestrator's environment variable with the key; ends in _API_KEY",
+    }),
+  ),
+  price: Type.Optional(PriceTerms),
+};
+
+export type FallbackEntry = Static<typeof FallbackEntry>;
+export const FallbackEntry = Type.Object(SERVED, { additionalProperties: false });
 
 const ModelEntry = Type.Object(
   {
-    model: Type.String({ minLength: 1, maxLength: 200, description: "The provider's own name" }),
-    base_url: Type.Optional(Type.String({ pattern: "^https?://" })),
-    provider: Type.Optional(
-      Type.Union([Type.Literal("openai"), Type.Literal("anthropic"), Type.Literal("scripted")]),
-    ),
-    wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
-    api_key_env: Type.Optional(
-      Type.String({
-        pattern: "^[A-Z][A-Z0-9_]{0,54}_API_KEY$",
-        description: "the orchestrator's environment variable with the key; ends in _API_KEY",
-      }),
-    ),
+    ...SERVED,
     context_tokens: Type.Optional(Type.Integer({ minimum: 1024, maximum: 10_000_000 })),
     max_output_tokens: Type.Optional(Type.Integer({ minimum: 256, maximum: 1_000_000 })),
-    price: Type.Optional(PriceEntry),
+    fallbacks: Type.Optional(
+      Type.Array(FallbackEntry, {
+        minItems: 1,
+        maxItems: 5,
+        description: "asked in this order when the model's own provider cannot answer",
+      }),
+    ),
   },
   { additionalProperties: false },
 );

@@ -1,15 +1,22 @@
 /** Pairs from the model catalogue (`models/`) and the providers of this installation. */
 
-import { type Catalog, type CatalogModel, withProjectPairs } from "../../models/catalog.ts";
-import { priceAt } from "../../models/prices.ts";
+import {
+  type Catalog,
+  type CatalogModel,
+  type ModelPair,
+  withProjectPairs,
+} from "../../models/catalog.ts";
+import { explainPrice, listPrices } from "../../models/explain.ts";
+import { type Price, type PriceBook, parsePriceBook, priceAt } from "../../models/prices.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
 import type { AgentFacts, Side } from "../contract/agents.ts";
+import type { ModelPrice, PriceReport } from "../contract/prices.ts";
 import type { ProjectFile } from "../contract/projects.ts";
 import type { PairStatus } from "../contract/system.ts";
 import type { GrantedModel } from "../keys/keys.ts";
 import { Problem } from "../problem.ts";
-import type { Clock } from "../runtime/clock.ts";
-import type { Pairs, ResolvedPair } from "./pairs.ts";
+import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { Pairs, PriceQuestion, Prices, ResolvedPair } from "./pairs.ts";
 
 /** Where a provider is; its key goes to the gateway alone. */
 export interface ProviderAddress {
@@ -23,7 +30,7 @@ export interface ProviderAddress {
   hasTokenCount: boolean;
 }
 
-export interface CatalogPairs extends Pairs {
+export interface CatalogPairs extends Pairs, Prices {
   /** A provider by the name in a grant; null when the installation no longer has it. */
   provider(name: string): ProviderAddress | null;
   /** Makes a project's own providers known, at start and whenever its file is applied. */
@@ -38,15 +45,14 @@ export function createCatalogPairs(
   clock: Clock,
 ): CatalogPairs {
   const providers = new Map(installed.map((provider) => [provider.name, provider]));
-  return { resolve, check, list, learn, provider: (name) => providers.get(name) ?? null };
+  return {
+    ...{ resolve, check, list, learn, prices, explain, otherPrices },
+    provider: (name) => providers.get(name) ?? null,
+  };
 
   function resolve(file: ProjectFile, name: string, agent: AgentFacts): ResolvedPair {
     const own = merged(file);
-    const pair = own.pairs.get(name);
-    if (pair === undefined) {
-      const known = [...own.pairs.keys()].join(", ");
-      throw new Problem("invalid_request", `pair: unknown pair "${name}"; known: ${known}`);
-    }
+    const pair = pairOf(own, name);
     learn(file);
     const models = [
       grant(file, own, "normal", pair.normal, agent),
@@ -71,12 +77,64 @@ export function createCatalogPairs(
       const speaks = `${agent.name} speaks ${agent.wire}, ${model.name} ${model.wires.join(", ")}`;
       throw new Problem("invalid_request", `pair: ${speaks}; choose another agent or pair`);
     }
-    const price = priceAt(own.book, model.name, file.currency, clock.now());
-    if (price === null) {
-      const detail = `${model.name} has no price in ${file.currency}`;
-      throw new Problem("unpriced_model", `${detail}; add models.<pair>.${side}.price to the file`);
+    const price = priceOf(file, own, side, model.name);
+    const fallbacks = model.fallbacks.flatMap((fallback) => {
+      const known = qualified(file, own, fallback.provider);
+      // One that is not set up here, or does not speak to this agent, is passed over.
+      if (!providers.has(known) || !fallback.wires.includes(agent.wire)) return [];
+      const { name, upstreamName } = fallback;
+      return [{ provider: known, upstreamName, price: priceOf(file, own, side, name) }];
+    });
+    return { side, ...model, provider, price, fallbacks };
+  }
+
+  function priceOf(file: ProjectFile, own: Catalog, side: Side, name: string): Price {
+    const price = priceAt(own.book, name, file.currency, clock.now());
+    if (price !== null) return price;
+    const detail = `${name} has no price in ${file.currency}`;
+    throw new Problem("unpriced_model", `${detail}; add models.<pair>.${side}.price to the file`);
+  }
+
+  function prices(file: ProjectFile | null, currency: string, atMs: EpochMs): ModelPrice[] {
+    return listPrices(bookOf(file), currency, atMs);
+  }
+
+  function explain(
+    file: ProjectFile | null,
+    model: string,
+    currency: string,
+    atMs: EpochMs,
+  ): PriceReport {
+    const book = bookOf(file);
+    const found = explainPrice(book, model, currency, atMs);
+    if (found !== null) return { at: rfc3339(atMs), ...found };
+    if (!book.prices.some((entry) => entry.model === model)) {
+      const known = [...new Set(book.prices.map((entry) => entry.model))].sort().join(", ");
+      throw new Problem("not_found", `the price book has no model "${model}"; it has ${known}`);
     }
-    return { side, ...model, provider, price };
+    const when = rfc3339(atMs);
+    const detail = `${model} has no price in ${currency} at ${when}, and no exchange rate gives one`;
+    throw new Problem("unpriced_model", `${detail}; choose another date or currency`);
+  }
+
+  function otherPrices(
+    file: ProjectFile,
+    choice: { bookText: string | null; pair: string | null },
+  ): (question: PriceQuestion) => { model: string; price: Price | null } {
+    const given =
+      choice.bookText === null
+        ? catalog
+        : { ...catalog, book: inFile(() => parsePriceBook(choice.bookText ?? "", "the book")) };
+    const own = inFile(() => withProjectPairs(given, file.models ?? {}, file.currency));
+    const pair = choice.pair === null ? null : pairOf(own, choice.pair);
+    return ({ side, model, atMs }) => {
+      const name = pair === null ? model : pair[side].name;
+      return { model: name, price: priceAt(own.book, name, file.currency, atMs) };
+    };
+  }
+
+  function bookOf(file: ProjectFile | null): PriceBook {
+    return file === null ? catalog.book : merged(file).book;
   }
 
   function check(file: ProjectFile): void {
@@ -117,12 +175,24 @@ export function createCatalogPairs(
   }
 
   function merged(file: ProjectFile): Catalog {
-    try {
-      return withProjectPairs(catalog, file.models ?? {}, file.currency);
-    } catch (error) {
-      if (!(error instanceof CatalogError)) throw error;
-      throw new Problem("invalid_request", error.message, { cause: error });
-    }
+    return inFile(() => withProjectPairs(catalog, file.models ?? {}, file.currency));
+  }
+}
+
+function pairOf(own: Catalog, name: string): ModelPair {
+  const pair = own.pairs.get(name);
+  if (pair !== undefined) return pair;
+  const known = [...own.pairs.keys()].join(", ");
+  throw new Problem("invalid_request", `pair: unknown pair "${name}"; known: ${known}`);
+}
+
+/** A fault in a file is its writer's to mend. */
+function inFile<Value>(read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof CatalogError)) throw error;
+    throw new Problem("invalid_request", error.message, { cause: error });
   }
 }
 

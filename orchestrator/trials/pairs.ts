@@ -1,8 +1,10 @@
 /** The pairs port: what a model pair's name means for a project, priced in its currency. */
-import type { AgentFacts } from "../contract/agents.ts";
+import type { AgentFacts, Side } from "../contract/agents.ts";
+import type { ModelPrice, PriceReport } from "../contract/prices.ts";
 import type { ProjectFile } from "../contract/projects.ts";
 import type { PairStatus } from "../contract/system.ts";
-import type { GrantedModel } from "../keys/keys.ts";
+import type { GrantedModel, PriceSnapshot } from "../keys/keys.ts";
+import type { EpochMs } from "../runtime/clock.ts";
 
 export interface ResolvedPair {
   name: string;
@@ -20,4 +22,29 @@ export interface Pairs {
   /** @throws Problem `invalid_request`: the file's `models` are not valid. */
   check(file: ProjectFile): void;
   list(file: ProjectFile | null): PairStatus[];
+}
+
+/** Which price of a call is asked for: in force at `atMs`, of the model that answered it. */
+export interface PriceQuestion {
+  side: Side;
+  model: string;
+  atMs: EpochMs;
+}
+
+/** The book's prices, with those of the project's file where one is given. */
+export interface Prices {
+  /** What every model costs then, by name. */
+  prices(file: ProjectFile | null, currency: string, atMs: EpochMs): ModelPrice[];
+  /** @throws Problem `not_found` for an unknown model, `unpriced_model` for one without a price. */
+  explain(file: ProjectFile | null, model: string, currency: string, atMs: EpochMs): PriceReport;
+  /**
+   * Prices to charge finished calls by again: of another book (its text), of another pair, or both.
+   * The answer is null where there is no price then.
+   *
+   * @throws Problem `invalid_request`: the book is none, or the pair is unknown.
+   */
+  otherPrices(
+    file: ProjectFile,
+    choice: { bookText: string | null; pair: string | null },
+  ): (question: PriceQuestion) => { model: string; price: PriceSnapshot | null };
 }

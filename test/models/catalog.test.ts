@@ -62,6 +62,7 @@ test("a project's pair brings its provider and its prices", async () => {
     wires: ["openai.chat"],
     contextTokens: 32_768,
     maxOutputTokens: 8_192,
+    fallbacks: [],
   });
   assert.deepEqual(merged.providers.get("mine-normal"), {
     name: "mine-normal",
@@ -70,15 +71,45 @@ test("a project's pair brings its provider and its prices", async () => {
     authStyle: "bearer",
   });
   assert.deepEqual(priceAt(merged.book, "mine-normal", "CAD", NOW_MS), {
-    version: "mine-normal@project",
+    version: "mine-normal@project-770a20b6",
     currency: "CAD",
     inputNanosPerMillion: "1000000000",
     cacheReadNanosPerMillion: "1000000000",
     cacheWriteNanosPerMillion: "1000000000",
+    longCacheWriteNanosPerMillion: "1600000000",
     outputNanosPerMillion: "2500000000",
   });
   assert.equal(merged.pairs.get("mine")?.thinking.name, "o3");
   assert.equal(catalog.pairs.has("mine"), false);
+});
+
+test("fallbacks are named by pair files and by projects, each with a price of its own", async () => {
+  const fallback = "\n  fallbacks: [{ provider: openai, name: gpt-4.1-mini }, { provider: vllm }]";
+  const file = `title: T\nnormal:${MODEL}${fallback}\nthinking:${MODEL}\n`;
+  const hosted = { provider: "openai", wires: ["openai.chat", "openai.responses"] };
+  assert.deepEqual(parsePair(file, "pairs/mine.yaml").normal.fallbacks, [
+    { name: "gpt-4.1-mini", upstreamName: "gpt-4.1-mini", ...hosted },
+    { name: "a", upstreamName: "a", provider: "vllm", wires: ["openai.chat"] },
+  ]);
+
+  const catalog = await loadCatalog(MODELS);
+  const price = { input: "1", output: "2.5" };
+  const own = { model: "m-1", base_url: "http://127.0.0.1:9/v1", price };
+  const fallbacks = [
+    { ...own, model: "m-2" },
+    { model: "o3", provider: "openai" as const },
+  ];
+  const pair = { normal: { ...own, fallbacks }, thinking: own };
+  const merged = withProjectPairs(catalog, { mine: pair }, "CAD");
+  assert.deepEqual(
+    merged.pairs.get("mine")?.normal.fallbacks.map((each) => [each.name, each.upstreamName]),
+    [
+      ["mine-normal-1", "m-2"],
+      ["o3", "o3"],
+    ],
+  );
+  assert.ok(priceAt(merged.book, "mine-normal-1", "CAD", NOW_MS) !== null);
+  assert.equal(merged.providers.get("mine-normal-1")?.baseUrl, "http://127.0.0.1:9/v1");
 });
 
 test("a project's pair that cannot work is refused by field", async () => {
@@ -98,4 +129,8 @@ test("a project's pair that cannot work is refused by field", async () => {
     { provider: "openai", context_tokens: 2048, max_output_tokens: 4096 },
     /max_output_tokens/,
   );
+  const model = { provider: "openai" };
+  refuse({ ...model, price: { input: "1" } }, /^models\.p\.normal\.price: give input and output/);
+  const fallbacks = [{ model: "m" }];
+  refuse({ ...model, fallbacks }, /^models\.p\.normal\.fallbacks\.0: name a provider/);
 });

@@ -63,7 +63,7 @@ test("tiers that do not rise, or are no price, make it none", () => {
   const [tier] = TIERED.tiers ?? [];
   assert.ok(tier !== undefined);
   for (const aboveInputTokens of [0, -1, 1.5, Number.NaN]) {
-    const tiers = [{ ...tier, aboveInputTokens }];
+    const tiers: Price["tiers"] = [{ ...tier, aboveInputTokens }];
     assert.equal(readRates({ ...TIERED, tiers }, "CAD"), null, String(aboveInputTokens));
   }
   assert.equal(readRates({ ...TIERED, tiers: [tier, tier] }, "CAD"), null);
