@@ -21,6 +21,7 @@ export const PROBLEMS = {
   internal: { status: 500, title: "The server failed", transient: false },
   upstream_failed: { status: 502, title: "The model server failed", transient: true },
   unavailable: { status: 503, title: "A backend did not answer", transient: true },
+  secrets_sealed: { status: 503, title: "The secrets cannot be opened", transient: true },
 } as const satisfies Record<string, { status: number; title: string; transient: boolean }>;
 
 export type ProblemCode = keyof typeof PROBLEMS;

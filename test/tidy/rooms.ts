@@ -11,7 +11,7 @@ interface Row {
 
 const O = "orchestrator";
 const FOUNDATION = [`${O}/runtime/`, `${O}/money.ts`, `${O}/problem.ts`];
-const CAPABILITY = [...FOUNDATION, `${O}/contract/`, `${O}/db/`, "ports"];
+const CAPABILITY = [...FOUNDATION, `${O}/contract/`, `${O}/db/`, `${O}/journal/`, "ports"];
 
 const GATEWAY = [
   ...FOUNDATION,
@@ -29,8 +29,10 @@ const ROWS: readonly Row[] = [
   { room: `${O}/problem.ts`, may: [] },
   { room: `${O}/config.ts`, may: [`${O}/runtime/`] },
   { room: `${O}/db/`, may: FOUNDATION },
-  { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/db/`] },
-  { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/money.ts`] },
+  // Pure: the journal's arithmetic, which a command checks an export with, offline.
+  { room: `${O}/journal/`, may: [`${O}/contract/`] },
+  { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/contract/`, `${O}/db/`, `${O}/journal/`] },
+  { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
   { room: `${O}/compose.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
