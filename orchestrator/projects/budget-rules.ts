@@ -1,7 +1,8 @@
 /** What must hold between the parts of a project's budget, beyond its schema. Pure. */
 import type { ProjectFile } from "../contract/projects.ts";
-import { parseUnits } from "../money.ts";
-import { doCollide, isDate } from "./calendar.ts";
+import { formatNanos, parseUnits } from "../money.ts";
+import { type EpochMs, localDate } from "../runtime/clock.ts";
+import { datesUntil, doCollide, isDate } from "./calendar.ts";
 
 export interface BudgetFault {
   /** Below `budget`. */
@@ -42,4 +43,41 @@ export function budgetFaults(budget: ProjectFile["budget"]): BudgetFault[] {
     faults.push({ path: ["tokens", "per_trial"], message: "is more than budget.tokens.total" });
   }
   return faults;
+}
+
+/** Dates in the past that a new schedule may fund at once; more is a mistyped year. */
+const CATCH_UP_MAX = 60;
+
+/** What may not become of a project's budget, `known` being its file so far, if it has one. */
+export function budgetChangeFault(
+  file: ProjectFile,
+  known: ProjectFile | null,
+  now: EpochMs,
+): BudgetFault | null {
+  const { budget, currency } = file;
+  const before = known?.budget;
+  if (before !== undefined && units(budget.total) < units(before.total)) {
+    const was = formatNanos(units(before.total), currency);
+    return { path: ["total"], message: `must not be less than before (${was})` };
+  }
+  if (before?.tokens !== undefined && budget.tokens !== undefined) {
+    const was = before.tokens.total;
+    const message = `must not be less than before (${was})`;
+    if (budget.tokens.total < was) return { path: ["tokens", "total"], message };
+  }
+  const today = localDate(now, file.time_zone ?? "UTC");
+  for (const [index, entry] of (budget.top_ups ?? []).entries()) {
+    const isKnown = before?.top_ups?.some(
+      ({ every, starting }) => every === entry.every && starting === entry.starting,
+    );
+    const past = isKnown === true ? 0 : datesUntil(entry, today).length;
+    if (past <= CATCH_UP_MAX) continue;
+    const message = `${entry.starting} would fund ${past} past dates at once; use a later day`;
+    return { path: ["top_ups", String(index), "starting"], message };
+  }
+  return null;
+}
+
+function units(text: string): bigint {
+  return parseUnits(text) ?? 0n;
 }

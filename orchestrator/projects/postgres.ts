@@ -7,16 +7,25 @@ import type { NewProject, Project, ProjectFile } from "../contract/projects.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { AccountBalance, Ledger } from "../ledger/ledger.ts";
-import { formatNanos, type Nanos, parseUnits } from "../money.ts";
+import { type Nanos, parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
-import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import { type AccountId, derivedId, type Ids, type ProjectId } from "../runtime/ids.ts";
+import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import {
+  type AccountId,
+  derivedId,
+  type Ids,
+  type ProjectId,
+  type TransferId,
+  type TrialId,
+} from "../runtime/ids.ts";
 import { readTaskFolder } from "../tasks/task-folder.ts";
 import { type Tasks, toTask } from "../tasks/tasks.ts";
 import type { Pairs } from "../trials/pairs.ts";
-import type { Days } from "./day.ts";
+import { budgetChangeFault } from "./budget-rules.ts";
+import type { Day, Days } from "./day.ts";
 import { parseProjectFile } from "./project-file.ts";
 import type { Projects } from "./projects.ts";
+import { grantTokens, openTokenAccounts } from "./tokens.ts";
 
 export type ProjectRow = {
   id: ProjectId;
@@ -51,7 +60,14 @@ export type PostgresProjects = ReturnType<typeof createProjects>;
 export function createProjects(dependencies: ProjectsDependencies) {
   const { db, tasks, clock, ids } = dependencies;
   const projects: Projects = { apply, list, get, tasks: listTasks, importTask };
-  return { ...projects, find, findById, accounts };
+  return {
+    ...projects,
+    find,
+    findById,
+    accounts,
+    /** A new key's token budget; null where the project rations none. */
+    tokenGrant: (row: ProjectRow, trialId: TrialId) => grantTokens(dependencies, row, trialId),
+  };
 
   async function apply({ file_text, file_name, folder }: NewProject): Promise<Project> {
     const file = parseProjectFile(file_text, file_name);
@@ -66,19 +82,23 @@ export function createProjects(dependencies: ProjectsDependencies) {
       if (row.id === id) await forget(id);
       throw error;
     }
+    await openFirstDay(dependencies, known, file);
     await db.sql.transaction(async (transaction) => {
       // One at a time: two that raise the total at once would both find the old one.
       const [now] = await rows<ProjectRow>(
         transaction,
         sql`select * from project where id = ${row.id} for update`,
       );
-      if (known !== null || row.id !== id) refuseLowerTotal(file, file_name, now ?? row);
+      if (known !== null || row.id !== id) {
+        refuseBudgetChange(file, file_name, (now ?? row).config, clock.now());
+      }
       await transaction.execute(sql`
         update project set config = ${JSON.stringify(file)}::jsonb,
           time_zone = ${file.time_zone ?? "UTC"}, updated_at = ${rfc3339(clock.now())},
           daily_allowance_nanos = ${allowanceText(file)}
         where id = ${row.id}`);
       await fundTotal(dependencies, row, units(file.budget.total));
+      await fundTokens(dependencies, row, BigInt(file.budget.tokens?.total ?? 0));
     });
     return get(file.project);
   }
@@ -142,7 +162,7 @@ export function createProjects(dependencies: ProjectsDependencies) {
 
 /** Everything that can be wrong with a project file, before anything is made of it. */
 async function check(
-  { agents, pairs }: ProjectsDependencies,
+  { agents, pairs, clock }: ProjectsDependencies,
   file: ProjectFile,
   fileName: string,
   folder: string,
@@ -162,19 +182,36 @@ async function check(
     throw new Problem("invalid_request", detail);
   }
   for (const task of file.tasks ?? []) await readTaskFolder(resolve(folder, task));
-  if (known === null) return;
-  if (known.currency !== file.currency) {
+  if (known !== null && known.currency !== file.currency) {
     const detail = `${fileName}: currency: the project's ledger is in ${known.currency}`;
     throw new Problem("invalid_request", `${detail}; it cannot change, make another project`);
   }
-  refuseLowerTotal(file, fileName, known);
+  refuseBudgetChange(file, fileName, known?.config ?? null, clock.now());
 }
 
-function refuseLowerTotal(file: ProjectFile, fileName: string, known: ProjectRow): void {
-  if (units(file.budget.total) >= units(known.config.budget.total)) return;
-  const before = formatNanos(units(known.config.budget.total), known.currency);
-  const detail = `${fileName}: budget.total: must not be less than before (${before})`;
-  throw new Problem("invalid_request", detail);
+function refuseBudgetChange(
+  file: ProjectFile,
+  fileName: string,
+  known: ProjectFile | null,
+  now: EpochMs,
+): void {
+  const fault = budgetChangeFault(file, known, now);
+  if (fault === null) return;
+  const field = ["budget", ...fault.path].join(".");
+  throw new Problem("invalid_request", `${fileName}: ${field}: ${fault.message}`);
+}
+
+/** An allowance that a project did not have yesterday starts without a carry-over. */
+async function openFirstDay(
+  { days }: ProjectsDependencies,
+  known: ProjectRow | null,
+  file: ProjectFile,
+): Promise<void> {
+  const allowance = allowanceText(file);
+  if (known === null || known.daily_allowance_nanos !== null || allowance === null) return;
+  const time_zone = file.time_zone ?? "UTC";
+  const row = { ...known, config: file, time_zone, daily_allowance_nanos: allowance };
+  await days.dayAccount({ ...dayOf(row), carryOverNanos: 0n });
 }
 
 async function openAccounts(
@@ -198,17 +235,35 @@ async function fundTotal(
   row: ProjectRow,
   totalNanos: Nanos,
 ): Promise<void> {
-  const { db, ledger } = dependencies;
   const { funding, budget } = await openAccounts(dependencies, row);
+  const id = derivedId("transfer", "total", row.id, String(totalNanos));
+  await fundUpTo(dependencies, { id, from: funding, to: budget }, totalNanos);
+}
+
+/** The same, of its token budget: whole tokens. */
+async function fundTokens(
+  dependencies: ProjectsDependencies,
+  row: ProjectRow,
+  tokens: bigint,
+): Promise<void> {
+  if (tokens === 0n) return;
+  const { funding, budget } = await openTokenAccounts(dependencies, row.id);
+  const id = derivedId("transfer", "tokens.total", row.id, String(tokens));
+  await fundUpTo(dependencies, { id, from: funding, to: budget }, tokens);
+}
+
+async function fundUpTo(
+  { db, ledger }: ProjectsDependencies,
+  transfer: { id: TransferId; from: AccountId; to: AccountId },
+  total: bigint,
+): Promise<void> {
   const [given] = await rows<{ nanos: string }>(
     db.sql,
     sql`select coalesce(sum(amount_nanos), 0)::text as nanos from transfer
-      where credit_account_id = ${budget} and reason = 'total'`,
+      where credit_account_id = ${transfer.to} and reason = 'total'`,
   );
-  const amountNanos = totalNanos - BigInt(given?.nanos ?? "0");
-  if (amountNanos <= 0n) return;
-  const id = derivedId("transfer", "total", row.id, String(totalNanos));
-  await ledger.fund({ id, from: funding, to: budget, amountNanos, reason: "total" });
+  const amountNanos = total - BigInt(given?.nanos ?? "0");
+  if (amountNanos > 0n) await ledger.fund({ ...transfer, amountNanos, reason: "total" });
 }
 
 async function describe(dependencies: ProjectsDependencies, row: ProjectRow): Promise<Project> {
@@ -216,9 +271,9 @@ async function describe(dependencies: ProjectsDependencies, row: ProjectRow): Pr
   const { budget } = await openAccounts(dependencies, row);
   const [balance, today, taskRows, counts] = await Promise.all([
     ledger.balance(budget),
-    row.daily_allowance_nanos === null
-      ? null
-      : days.dayAccount(dayOf(row)).then((account) => ledger.balance(account)),
+    days
+      .dayAccount(dayOf(row))
+      .then((account) => (account === null ? null : ledger.balance(account))),
     tasks.list(row.id),
     rows<{ state: string; count: number }>(
       db.sql,
@@ -245,12 +300,15 @@ async function describe(dependencies: ProjectsDependencies, row: ProjectRow): Pr
 }
 
 /** What a day's budget needs to know of its project. */
-export function dayOf(row: ProjectRow) {
+export function dayOf(row: ProjectRow): Day {
+  const { carry_over: carryOver, tokens } = row.config.budget;
   return {
     projectId: row.id,
     timeZone: row.time_zone,
     currency: row.currency,
-    allowanceNanos: BigInt(row.daily_allowance_nanos ?? "0"),
+    allowanceNanos: row.daily_allowance_nanos === null ? null : BigInt(row.daily_allowance_nanos),
+    carryOverNanos: carryOver === undefined ? 0n : units(carryOver),
+    tokenAllowance: tokens?.daily === undefined ? null : BigInt(tokens.daily),
   };
 }
 

@@ -40,6 +40,7 @@ export async function agentSpec(
   const task = await tasks.get(trial.task_id);
   const pair = pairs.resolve(project.config, trial.pair, facts);
   const accounts = await projects.accounts(project);
+  const tokens = await projects.tokenGrant(project, trial.id);
   const deadlineMs = clock.now() + Number(trial.wall_ms);
   const grant: Grant = {
     trialId: trial.id,
@@ -51,6 +52,7 @@ export async function agentSpec(
     models: pair.models,
     budgetStopStatus: facts.budget_stop_status,
     hasDailyAllowance: project.daily_allowance_nanos !== null,
+    ...(tokens === null ? {} : { tokens }),
   };
   const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS);
   const balance = await ledger.balance(trial.account_id);

@@ -56,7 +56,7 @@ const scripted = {
 const catalog = await loadCatalog(join(import.meta.dirname, "../../models"));
 const pairs = createCatalogPairs(catalog, [scripted], () => null, clock);
 const ledger = createLedger(db, clock);
-const days = createDays(ledger, ids, clock);
+const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
 const tasks = createTasks(db, layout, clock, ids);
 const agents = AGENTS.map(({ facts }) => facts);
 const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });

@@ -144,7 +144,7 @@ function openLife(parts: {
   const layout = createLayout(home);
   const ledger = createLedger(db, clock);
   const keys = createKeys(db, clock, ids, random);
-  const days = createDays(ledger, ids, clock);
+  const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
   const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
