@@ -2,11 +2,19 @@
 import { sql } from "drizzle-orm";
 import type { Sql } from "../db/database.ts";
 import { readNanos, rows } from "../db/rows.ts";
+import { TOKEN_UNIT } from "../money.ts";
 import { Problem } from "../problem.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
-import type { AccountId } from "../runtime/ids.ts";
+import { type AccountId, derivedId } from "../runtime/ids.ts";
 import { budgetBalance, type Sums } from "./decide.ts";
-import type { AccountBalance, AccountKind, NewAccount } from "./ledger.ts";
+import type { ExchangeAccounts } from "./fx.ts";
+import type {
+  AccountBalance,
+  AccountKind,
+  Conversion,
+  ConvertResult,
+  NewAccount,
+} from "./ledger.ts";
 
 /** @throws Problem `conflict` when the owner's account is kept in another way. */
 export async function openAccount(db: Sql, account: NewAccount, now: EpochMs): Promise<AccountId> {
@@ -40,6 +48,46 @@ export async function openAccount(db: Sql, account: NewAccount, now: EpochMs): P
     return row.id;
   }
   throw new Error(`open: the account of ${owner} is neither there nor can it be inserted`);
+}
+
+/** The account that the ledger keeps for itself, one of each `kind` and `name` for a currency. */
+export function openOwn(
+  db: Sql,
+  kind: AccountKind,
+  name: string,
+  currency: string,
+  now: EpochMs,
+): Promise<AccountId> {
+  const owner = `${name}/${currency}`;
+  const id = derivedId("account", kind, owner);
+  return openAccount(db, { id, kind, owner, currency, mustNotExceed: false }, now);
+}
+
+type NoExchange = Extract<
+  ConvertResult,
+  { outcome: "account_not_found" } | { outcome: "rate_does_not_fit" }
+>;
+
+/** What a conversion passes through; or why there can be none. */
+export async function openExchange(
+  db: Sql,
+  { kind, from, to, rate }: Conversion,
+  now: EpochMs,
+): Promise<ExchangeAccounts | NoExchange> {
+  const [paying, paid] = await Promise.all([readBalance(db, from), readBalance(db, to)]);
+  if (paying === null || paid === null) return { outcome: "account_not_found" };
+  const [known, other] = kind === "charge" ? [paid, paying] : [paying, paid];
+  const isFitting = known.currency === rate.from && other.currency === rate.to;
+  // Tokens have a price, not a rate of exchange.
+  if (!isFitting || rate.from === rate.to || [rate.from, rate.to].includes(TOKEN_UNIT)) {
+    return { outcome: "rate_does_not_fit" };
+  }
+  const [given, gotten, rounding] = await Promise.all([
+    openOwn(db, "exchange", "exchange", rate.from, now),
+    openOwn(db, "exchange", "exchange", rate.to, now),
+    openOwn(db, "rounding", "rounding", rate.to, now),
+  ]);
+  return { given, gotten, rounding };
 }
 
 export async function readBalance(db: Sql, accountId: AccountId): Promise<AccountBalance | null> {

@@ -2,7 +2,7 @@
  * What the ledger answers to requests that arrive together: each in its order, on the balances
  * that those before it left. Values in, values out; `flush.ts` does the reading and the writing.
  */
-import type { Nanos } from "../money.ts";
+import { NANOS_MAX, type Nanos } from "../money.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
 import type {
@@ -13,6 +13,8 @@ import type {
   ReserveResult,
   Resolution,
   ResolveResult,
+  Reversal,
+  ReverseResult,
 } from "./ledger.ts";
 
 /** What an account's balance is made of. */
@@ -32,6 +34,7 @@ export interface AccountState extends Sums {
 /** A transfer that a request names. It never changes. */
 export interface KnownTransfer {
   kind: "direct" | "pending" | "post" | "void";
+  reversesId: TransferId | null;
   debit: AccountId;
   within: readonly AccountId[];
   credit: AccountId;
@@ -65,8 +68,30 @@ export interface LedgerState {
 
 /** `reason`: why, where it is not the caller's own doing. */
 export type ResolveRequest = Resolution & { reason?: string };
-export type Request = ({ op: "reserve" } & Reservation) | ResolveRequest;
-export type Result = ReserveResult | ResolveResult;
+
+/** Moves money at once, between accounts of one currency; never out of a budget. */
+export interface Direct {
+  id: TransferId;
+  from: AccountId;
+  to: AccountId;
+  amountNanos: Nanos;
+  reason: string;
+  note: string | null;
+}
+
+export type Request =
+  | ({ op: "reserve" } & Reservation)
+  | ({ op: "direct" } & Direct)
+  | ({ op: "reverse" } & Reversal)
+  | ResolveRequest;
+
+export type DirectResult =
+  | { outcome: "moved" }
+  | { outcome: "already_moved" }
+  | { outcome: "account_not_found" }
+  | { outcome: "out_of_range" };
+
+export type Result = ReserveResult | ResolveResult | DirectResult | ReverseResult;
 
 export interface Change {
   debitsPendingNanos: Nanos;
@@ -83,7 +108,6 @@ export interface NewTransfer extends KnownTransfer {
   reservedNanos: Nanos;
   expiresAt: string | null;
   expiresTo: "post" | "void" | null;
-  reversesId: TransferId | null;
   reason: string;
   note: string | null;
 }
@@ -99,6 +123,8 @@ export const CALL_REASON = "call";
 export const RELEASE_REASON = "release";
 export const EXPIRED_REASON = "expired";
 export const CORRECTED_REASON = "corrected";
+const REVERSAL_REASON = "reversal";
+const DONE: ReadonlySet<string> = new Set(["reserved", "moved", "reversed"]);
 
 /**
  * Each bundle's requests are answered in their order. One that is refused undoes its bundle, but
@@ -117,10 +143,10 @@ export function decide(
     const before = transfers.length;
     const answers: Answer[] = [];
     for (const request of requests) {
-      const answer = request.op === "reserve" ? reserve(request) : resolve(request);
+      const answer = answerTo(request);
       answers.push(answer);
-      const { outcome } = answer.result;
-      if (request.op !== "reserve" || outcome === "reserved") continue;
+      const isResolution = request.op === "settle" || request.op === "release";
+      if (isResolution || DONE.has(answer.result.outcome)) continue;
       while (transfers.length > before) undo();
       break;
     }
@@ -128,6 +154,20 @@ export function decide(
     return answers.map(({ result, budget }) =>
       budget === null ? result : ({ ...result, balance: balanceOf(budget) } as Result),
     );
+  }
+
+  function answerTo(request: Request): Answer {
+    switch (request.op) {
+      case "reserve":
+        return reserve(request);
+      case "direct":
+        return { result: move(request), budget: null };
+      case "reverse":
+        return { result: reverse(request), budget: null };
+      case "settle":
+      case "release":
+        return resolve(request);
+    }
   }
 
   function reserve(reservation: Reservation): Answer {
@@ -192,6 +232,44 @@ export function decide(
     const reversed = state.reversed.get(id);
     if (reversed?.isCorrected) return null;
     return { id, amountNanos, reversedNanos: reversed?.amountNanos ?? 0n };
+  }
+
+  function move({ id, from, to, ...rest }: Direct): DirectResult {
+    if (state.transferIds.has(id)) return { outcome: "already_moved" };
+    const [debit, credit] = [state.accounts.get(from), state.accounts.get(to)];
+    const isFound = debit !== undefined && debit.kind !== "budget" && credit !== undefined;
+    if (!isFound || debit.currency !== credit.currency) return { outcome: "account_not_found" };
+    const highest = [debit.debitsPostedNanos, credit.creditsPostedNanos];
+    if (highest.some((sum) => sum + rest.amountNanos > NANOS_MAX)) {
+      return { outcome: "out_of_range" };
+    }
+    add({ id, kind: "direct", debit: from, within: [], credit: to, ...rest });
+    return { outcome: "moved" };
+  }
+
+  function reverse({ id, transferId, amountNanos, note }: Reversal): ReverseResult {
+    if (state.transferIds.has(id)) return { outcome: "already_reversed" };
+    const original = state.named.get(transferId);
+    if (original === undefined) return { outcome: "transfer_not_found" };
+    const isReversible = original.kind === "direct" || original.kind === "post";
+    if (!isReversible || original.reversesId !== null) return { outcome: "not_reversible" };
+    const reversedNanos = state.reversed.get(transferId)?.amountNanos ?? 0n;
+    const remainingNanos = original.amountNanos - reversedNanos;
+    const wantedNanos = amountNanos ?? remainingNanos;
+    if (wantedNanos > remainingNanos || wantedNanos === 0n) {
+      return { outcome: "exceeds_transfer", remainingNanos };
+    }
+    const payer = state.accounts.get(original.credit);
+    if (payer?.mustNotExceed) {
+      const { availableNanos, reservedNanos } = budgetBalance(payer);
+      if (availableNanos < wantedNanos) {
+        const budget = original.credit;
+        return { outcome: "insufficient_funds", budget, availableNanos, reservedNanos };
+      }
+    }
+    const taken = { id, reversesId: transferId, amountNanos: wantedNanos, note };
+    addReversal(original, { ...taken, reason: REVERSAL_REASON });
+    return { outcome: "reversed", amountNanos: wantedNanos };
   }
 
   /** The other way round, and mirrored on every enclosing budget. */

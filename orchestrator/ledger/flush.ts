@@ -44,24 +44,18 @@ export async function flush(
     await writeAlongside(tx, bundles);
     const requests = bundles.flatMap((bundle) => bundle.requests);
     const pendingIds = requests.flatMap((request) =>
-      request.op === "reserve" ? [] : [request.pendingId],
+      request.op === "settle" || request.op === "release" ? [request.pendingId] : [],
     );
-    const named = await readNamed(tx, pendingIds);
-    const accountIds = new Set<AccountId>();
-    for (const request of requests) {
-      if (request.op === "reserve") {
-        for (const id of [...request.within, request.budget, request.spend]) accountIds.add(id);
-        continue;
-      }
-      const known = named.get(request.pendingId);
-      if (known === undefined) continue;
-      for (const id of [...known.within, known.debit, known.credit]) accountIds.add(id);
-    }
+    const takenBack = requests.flatMap((request) =>
+      request.op === "reverse" ? [request.transferId] : [],
+    );
+    const named = await readNamed(tx, [...pendingIds, ...takenBack]);
+    const accountIds = new Set(requests.flatMap((request) => accountsOf(request, named)));
     const accounts = await lockAccounts(tx, [...accountIds]);
     // After the locks, in statements of their own: they must see what those it waited for wrote.
     const ids = requests.map(({ id }) => id);
     const { transferIds, resolved } = await readTransfers(tx, ids, pendingIds);
-    const reversed = await readReversed(tx, mayBeReversed(resolved));
+    const reversed = await readReversed(tx, [...takenBack, ...mayBeReversed(resolved)]);
     const state = { accounts, named, transferIds, resolved, reversed };
     const decision = decide(
       state,
@@ -71,6 +65,24 @@ export async function flush(
     if (decision.transfers.length > 0) await write(tx, decision, now);
     return decision.results;
   });
+}
+
+function accountsOf(
+  request: Request,
+  named: ReadonlyMap<TransferId, KnownTransfer>,
+): readonly AccountId[] {
+  switch (request.op) {
+    case "reserve":
+      return [...request.within, request.budget, request.spend];
+    case "direct":
+      return [request.from, request.to];
+    case "reverse":
+    case "settle":
+    case "release": {
+      const known = named.get(request.op === "reverse" ? request.transferId : request.pendingId);
+      return known === undefined ? [] : [...known.within, known.debit, known.credit];
+    }
+  }
 }
 
 async function writeAlongside(tx: Sql, bundles: readonly Bundle[]): Promise<void> {
@@ -104,10 +116,11 @@ async function readNamed(
     within: AccountId[];
     credit_account_id: AccountId;
     amount_nanos: string;
+    reverses_id: TransferId | null;
   }>(
     tx,
     sql`/* prepared: ledger.named */
-      select id, kind, debit_account_id, within, credit_account_id, amount_nanos
+      select id, kind, debit_account_id, within, credit_account_id, amount_nanos, reverses_id
       from transfer where id = any(${sql.param(ids)})`,
   );
   return new Map(
@@ -118,6 +131,7 @@ async function readNamed(
         debit: row.debit_account_id,
         within: row.within,
         credit: row.credit_account_id,
+        reversesId: row.reverses_id,
         amountNanos: readNanos(row.amount_nanos),
       },
     ]),

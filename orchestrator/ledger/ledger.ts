@@ -125,20 +125,98 @@ export interface Funding {
   to: AccountId;
   amountNanos: Nanos;
   reason: string;
+  /** For people: who allowed it, and why. */
+  note?: string | null;
 }
 
 export type FundResult =
   | { outcome: "funded" }
   | { outcome: "already_funded" }
-  | { outcome: "account_not_found" };
+  | { outcome: "account_not_found" }
+  /** One of the two accounts would have moved more than the ledger can count. */
+  | { outcome: "out_of_range" };
+
+export interface Reversal {
+  id: TransferId;
+  /** A post, or a direct transfer that is no reversal itself. */
+  transferId: TransferId;
+  /** Everything that is not reversed yet, where absent. */
+  amountNanos?: Nanos;
+  note: string;
+}
+
+export type ReverseResult =
+  | { outcome: "reversed"; amountNanos: Nanos }
+  | { outcome: "already_reversed" }
+  | { outcome: "transfer_not_found" }
+  /** A reservation (release it), a void, or a reversal. */
+  | { outcome: "not_reversible" }
+  | { outcome: "exceeds_transfer"; remainingNanos: Nanos }
+  /** The budget that it would be taken back from has used or reserved it. */
+  | InsufficientFunds;
+
+/** One unit of `from` is `rateNanos` nano-units of `to`. */
+export interface DatedRate {
+  from: string;
+  to: string;
+  rateNanos: bigint;
+  /** The date it is in force from: it goes into the note. */
+  effectiveFrom: string;
+}
+
+export interface Conversion {
+  id: TransferId;
+  /**
+   * `charge`: `to` gets `amountNanos`, and `from` pays what that is, rounded up. `income`: `from`
+   * gives `amountNanos`, and `to` gets what that is, rounded down.
+   */
+  kind: "charge" | "income";
+  /** Neither is a budget that pays, which only a reservation may take from. */
+  from: AccountId;
+  to: AccountId;
+  amountNanos: Nanos;
+  /** From the currency of `amountNanos` to the other account's. */
+  rate: DatedRate;
+  /** Round to 1 nano-unit (the default), or to the currency's smallest coin. */
+  roundTo?: "nano" | "minor";
+}
+
+export type ConvertResult =
+  /** `convertedNanos`: in the other currency, of which `roundingNanos` are rounding. */
+  | { outcome: "converted"; convertedNanos: Nanos; roundingNanos: Nanos }
+  | { outcome: "already_converted" }
+  | { outcome: "account_not_found" }
+  | { outcome: "rate_does_not_fit" }
+  | { outcome: "out_of_range" };
+
+export interface Income {
+  id: TransferId;
+  /** Whose: "project/<id>". Its income account is opened where it has none. */
+  owner: string;
+  currency: string;
+  amountNanos: Nanos;
+  note: string;
+}
+
+export type IncomeResult =
+  | { outcome: "recorded" }
+  | { outcome: "already_recorded" }
+  | { outcome: "out_of_range" };
 
 export interface StatementLine {
   transferId: TransferId;
+  /** Of two transfers of one account, the lower one happened first. */
+  seq: bigint;
   kind: "direct" | "pending" | "post" | "void";
   reason: string;
+  note: string | null;
+  /** What it takes back. */
+  reversesId: TransferId | null;
   debitOwner: string;
   creditOwner: string;
   amountNanos: Nanos;
+  /** What the account had available right after it, as the statement runs. */
+  availableNanos: Nanos;
   at: EpochMs;
 }
 
@@ -147,6 +225,12 @@ export interface Ledger {
   open(account: NewAccount): Promise<AccountId>;
   /** Moves money from a funding account to a budget. Idempotent on `id`. */
   fund(funding: Funding): Promise<FundResult>;
+  /** Money that came in from outside. Idempotent on `id`. */
+  recordIncome(income: Income): Promise<IncomeResult>;
+  /** Moves money between accounts of two currencies, through the exchange accounts. */
+  convert(conversion: Conversion): Promise<ConvertResult>;
+  /** Takes a transfer back, whole or in part, on every budget that it touched. */
+  reverse(reversal: Reversal): Promise<ReverseResult>;
   reserve(reservation: Reservation): Promise<ReserveResult>;
   /** Makes all of the reservations or none: a call's money and tokens, for one. */
   reserveTogether(reservations: readonly Reservation[]): Promise<ReserveTogetherResult>;
@@ -173,6 +257,8 @@ export interface Ledger {
   abandon(madeBefore: EpochMs): Promise<number>;
   /** Null when there is no such account. */
   balance(accountId: AccountId): Promise<AccountBalance | null>;
+  /** The balance as it was then: of what happened up to `atMs`. */
+  balanceAt(accountId: AccountId, atMs: EpochMs): Promise<AccountBalance | null>;
   findAccount(kind: AccountKind, owner: string): Promise<AccountId | null>;
   /** Transfers that touch the account (as leaf or enclosing budget), newest first. */
   statement(

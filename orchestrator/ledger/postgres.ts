@@ -5,22 +5,28 @@
  * (`single.ts`); with others, one transaction for all of them (`flush.ts`). Any number of ledgers,
  * in any number of processes, may work on one database.
  */
-import { type SQL, sql } from "drizzle-orm";
-import type { Database, Sql } from "../db/database.ts";
-import { readNanos, rows, serverError } from "../db/rows.ts";
+import type { Database } from "../db/database.ts";
+import { serverError } from "../db/rows.ts";
 import { NANOS_MAX, type Nanos } from "../money.ts";
-import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { Clock, EpochMs } from "../runtime/clock.ts";
 import { type AccountId, derivedId, type TransferId } from "../runtime/ids.ts";
-import { findAccountOf, openAccount, readBalance } from "./accounts.ts";
-import { EXPIRED_REASON, type Request, type ResolveRequest, type Result } from "./decide.ts";
+import { findAccountOf, openAccount, openExchange, openOwn, readBalance } from "./accounts.ts";
+import type { Request, Result } from "./decide.ts";
+import { expiryOf, findExpired, findLeftOver, type Unresolved } from "./expiry.ts";
 import { AlongsideError, type Bundle, flush } from "./flush.ts";
+import { conversionLegs } from "./fx.ts";
 import { createGroupCommit } from "./group-commit.ts";
+import { readBalanceAt } from "./history.ts";
 import type {
   AccountBalance,
   AccountKind,
   Alongside,
+  Conversion,
+  ConvertResult,
   Funding,
   FundResult,
+  Income,
+  IncomeResult,
   Ledger,
   NewAccount,
   Release,
@@ -30,6 +36,8 @@ import type {
   ReserveTogetherResult,
   Resolution,
   ResolveResult,
+  Reversal,
+  ReverseResult,
   Settlement,
   SettleResult,
   StatementLine,
@@ -69,6 +77,9 @@ export function createLedger(
   return {
     open,
     fund,
+    recordIncome,
+    convert,
+    reverse,
     reserve,
     reserveTogether,
     settle,
@@ -77,6 +88,7 @@ export function createLedger(
     expire,
     abandon,
     balance,
+    balanceAt,
     findAccount,
     statement,
   };
@@ -98,6 +110,51 @@ export function createLedger(
   async function fund(funding: Funding): Promise<FundResult> {
     checkAmount("fund", funding.amountNanos);
     return fundSingle(db.sql, funding, clock.now());
+  }
+
+  async function recordIncome(income: Income): Promise<IncomeResult> {
+    const { id, owner, currency, amountNanos, note } = income;
+    checkAmount("recordIncome", amountNanos, 1n);
+    const from = await openOwn(db.sql, "funding", "outside", currency, clock.now());
+    const accountId = derivedId("account", "income", owner);
+    const to = await open({ id: accountId, kind: "income", owner, currency, mustNotExceed: false });
+    const result = await send({ op: "direct", id, from, to, amountNanos, reason: "income", note });
+    switch (result.outcome) {
+      case "moved":
+        return { outcome: "recorded" };
+      case "already_moved":
+        return { outcome: "already_recorded" };
+      case "out_of_range":
+        return result;
+      default:
+        throw new Error(`recordIncome: ${result.outcome}, of accounts just opened`);
+    }
+  }
+
+  async function convert(conversion: Conversion): Promise<ConvertResult> {
+    checkAmount("convert", conversion.amountNanos, 1n);
+    const accounts = await openExchange(db.sql, conversion, clock.now());
+    if ("outcome" in accounts) return accounts;
+    const { legs, convertedNanos, roundingNanos } = conversionLegs(conversion, accounts);
+    if (legs.some(({ amountNanos }) => amountNanos > NANOS_MAX)) return { outcome: "out_of_range" };
+    const results = await submit({ requests: legs.map((leg) => ({ op: "direct", ...leg })) });
+    const last = results.at(-1);
+    switch (last?.outcome) {
+      case "moved":
+        return { outcome: "converted", convertedNanos, roundingNanos };
+      case "already_moved":
+        return { outcome: "already_converted" };
+      case "account_not_found":
+      case "out_of_range":
+        return last;
+      default:
+        throw new Error(`convert: ${last?.outcome}, of transfers between accounts`);
+    }
+  }
+
+  async function reverse(reversal: Reversal): Promise<ReverseResult> {
+    if (reversal.amountNanos !== undefined) checkAmount("reverse", reversal.amountNanos, 1n);
+    return (await send({ op: "reverse", ...reversal })) as ReverseResult;
   }
 
   async function reserve(reservation: Reservation): Promise<ReserveResult> {
@@ -152,20 +209,17 @@ export function createLedger(
     return endAll(await findLeftOver(db.sql, { madeBefore, now: clock.now() }));
   }
 
-  /** The id comes from the reservation: two that do it at once do it once. */
   async function endAll(found: readonly Unresolved[]): Promise<number> {
-    const requests = found.map(({ id: pendingId, amountNanos, expiresTo }): ResolveRequest => {
-      const id = derivedId("transfer", "expire", pendingId);
-      const common = { id, pendingId, reason: EXPIRED_REASON };
-      if (expiresTo === "void") return { op: "release", ...common };
-      return { op: "settle", ...common, amountNanos };
-    });
-    const results = await Promise.all(requests.map(send));
+    const results = await Promise.all(found.map(expiryOf).map(send));
     return results.filter(({ outcome }) => /^(settled|released)$/.test(outcome)).length;
   }
 
   function balance(accountId: AccountId): Promise<AccountBalance | null> {
     return readBalance(db.sql, accountId);
+  }
+
+  function balanceAt(accountId: AccountId, atMs: EpochMs): Promise<AccountBalance | null> {
+    return readBalanceAt(db.sql, accountId, atMs);
   }
 
   function findAccount(kind: AccountKind, owner: string): Promise<AccountId | null> {
@@ -178,56 +232,6 @@ export function createLedger(
   ): Promise<StatementLine[]> {
     return readStatement(db.sql, accountId, options);
   }
-}
-
-interface Unresolved {
-  id: TransferId;
-  amountNanos: Nanos;
-  expiresTo: "post" | "void";
-}
-
-async function findExpired(
-  db: Sql,
-  { from, now, limit }: { from: EpochMs | null; now: EpochMs; limit: number },
-): Promise<Unresolved[]> {
-  return findUnresolved(
-    db,
-    sql`expires_at <= ${rfc3339(now)} and expires_at >= ${rfc3339(from ?? 0)}`,
-    limit,
-  );
-}
-
-/** Those whose time is not over: of the others `expire` takes care. */
-async function findLeftOver(
-  db: Sql,
-  { madeBefore, now }: { madeBefore: EpochMs; now: EpochMs },
-): Promise<Unresolved[]> {
-  return findUnresolved(
-    db,
-    sql`expires_at > ${rfc3339(now)} and created_at < ${rfc3339(madeBefore)}`,
-    null,
-  );
-}
-
-async function findUnresolved(db: Sql, which: SQL, limit: number | null): Promise<Unresolved[]> {
-  const found = await rows<{
-    id: TransferId;
-    amount_nanos: string;
-    expires_to: Unresolved["expiresTo"];
-  }>(
-    db,
-    sql`
-      select id, amount_nanos, expires_to from transfer as pending
-      where kind = 'pending' and ${which}
-        and not exists (select from transfer where pending_id = pending.id)
-      order by expires_at
-      limit ${limit}`,
-  );
-  return found.map((row) => ({
-    id: row.id,
-    amountNanos: readNanos(row.amount_nanos),
-    expiresTo: row.expires_to,
-  }));
 }
 
 function reserveRequest(reservation: Reservation): Request {
@@ -246,9 +250,9 @@ function resolveRequest(resolution: Resolution): Request {
   return resolution;
 }
 
-function checkAmount(what: string, amountNanos: Nanos): void {
-  if (amountNanos < 0n || amountNanos > NANOS_MAX) {
-    throw new RangeError(`${what}: an amount must be from 0 to ${NANOS_MAX}`);
+function checkAmount(what: string, amountNanos: Nanos, least = 0n): void {
+  if (amountNanos < least || amountNanos > NANOS_MAX) {
+    throw new RangeError(`${what}: an amount must be from ${least} to ${NANOS_MAX}`);
   }
 }
 

@@ -15,6 +15,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { Sql } from "../db/database.ts";
 import { isUniqueViolation, readNanos, rows } from "../db/rows.ts";
+import { NANOS_MAX } from "../money.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId } from "../runtime/ids.ts";
 import { readSums } from "./accounts.ts";
@@ -34,7 +35,16 @@ import type { Funding, FundResult, Reservation } from "./ledger.ts";
 type LeafRow = Parameters<typeof readSums>[0];
 
 export async function runSingle(db: Sql, request: Request, now: EpochMs): Promise<Result> {
-  return request.op === "reserve" ? reserve(db, request, now) : resolve(db, request, now);
+  switch (request.op) {
+    case "reserve":
+      return reserve(db, request, now);
+    case "settle":
+    case "release":
+      return resolve(db, request, now);
+    case "direct":
+    case "reverse":
+      return flushAlone(db, request, now);
+  }
 }
 
 async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise<Result> {
@@ -178,18 +188,25 @@ async function resolve(db: Sql, resolution: ResolveRequest, now: EpochMs): Promi
   }
   if (row.resolved_reason === EXPIRED_REASON && resolution.reason !== EXPIRED_REASON) {
     // To correct what expiry posted takes more than this statement, and is rare.
-    const [[result] = []] = await flush(db, [{ requests: [resolution] }], now);
-    if (result !== undefined) return result;
+    return flushAlone(db, resolution, now);
   }
   if (row.resolved_reason !== null) return { outcome: "already_resolved" };
   return { outcome: "exceeds_reservation", reservedNanos: readNanos(row.amount_nanos) };
 }
 
+/** For what is rare and takes more than a statement. */
+async function flushAlone(db: Sql, request: Request, now: EpochMs): Promise<Result> {
+  const [[result] = []] = await flush(db, [{ requests: [request] }], now);
+  if (result === undefined) throw new Error("flush: a request without an answer");
+  return result;
+}
+
 export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promise<FundResult> {
-  const { id, from, to, amountNanos, reason } = funding;
+  const { id, from, to, amountNanos, reason, note = null } = funding;
   const [row] = await twice<{
     are_found: boolean;
     is_repeated: boolean;
+    is_in_range: boolean;
   }>(
     db,
     sql`
@@ -203,13 +220,19 @@ export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promi
             select count(*) = 2 and count(distinct currency) = 1 from locked
             where kind = case when id = ${from} then 'funding' else 'budget' end
           ) as are_found,
-          exists (select from transfer where id = ${id}) as is_repeated
+          exists (select from transfer where id = ${id}) as is_repeated,
+          (
+            select coalesce(bool_and(
+              ${amountNanos}::bigint <= ${NANOS_MAX}::bigint
+                - case when id = ${from} then debits_posted_nanos else credits_posted_nanos end
+            ), true) from locked
+          ) as is_in_range
       ), inserted as (
         insert into transfer
-          (id, kind, debit_account_id, credit_account_id, amount_nanos, reason, created_at)
-        select ${id}, 'direct', ${from}, ${to}, ${amountNanos}::bigint, ${reason},
+          (id, kind, debit_account_id, credit_account_id, amount_nanos, reason, note, created_at)
+        select ${id}, 'direct', ${from}, ${to}, ${amountNanos}::bigint, ${reason}, ${note},
           ${rfc3339(now)}::timestamptz
-        from decision where are_found and not is_repeated
+        from decision where are_found and not is_repeated and is_in_range
         returning id
       ), changed as (
         update account set
@@ -221,9 +244,10 @@ export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promi
             + case when locked.id = ${to} then ${amountNanos}::bigint else 0 end
         from locked, inserted where account.id = locked.id
       )
-      select are_found, is_repeated from decision`,
+      select are_found, is_repeated, is_in_range from decision`,
   );
   if (row?.is_repeated) return { outcome: "already_funded" };
+  if (row?.are_found && !row.is_in_range) return { outcome: "out_of_range" };
   return row?.are_found ? { outcome: "funded" } : { outcome: "account_not_found" };
 }
 
