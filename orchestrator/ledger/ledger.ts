@@ -132,9 +132,7 @@ export interface Funding {
 export type FundResult =
   | { outcome: "funded" }
   | { outcome: "already_funded" }
-  | { outcome: "account_not_found" }
-  /** One of the two accounts would have moved more than the ledger can count. */
-  | { outcome: "out_of_range" };
+  | { outcome: "account_not_found" };
 
 export interface Reversal {
   id: TransferId;
@@ -186,8 +184,7 @@ export type ConvertResult =
   | { outcome: "converted"; convertedNanos: Nanos; roundingNanos: Nanos }
   | { outcome: "already_converted" }
   | { outcome: "account_not_found" }
-  | { outcome: "rate_does_not_fit" }
-  | { outcome: "out_of_range" };
+  | { outcome: "rate_does_not_fit" };
 
 export interface Income {
   id: TransferId;
@@ -198,10 +195,7 @@ export interface Income {
   note: string;
 }
 
-export type IncomeResult =
-  | { outcome: "recorded" }
-  | { outcome: "already_recorded" }
-  | { outcome: "out_of_range" };
+export type IncomeResult = { outcome: "recorded" } | { outcome: "already_recorded" };
 
 export interface StatementLine {
   transferId: TransferId;
@@ -223,7 +217,12 @@ export interface StatementLine {
 export interface Ledger {
   /** The account's id: the one given, or that of the account which its owner already has. */
   open(account: NewAccount): Promise<AccountId>;
-  /** Moves money from a funding account to a budget. Idempotent on `id`. */
+  /**
+   * Moves money from a funding account to a budget. Idempotent on `id`.
+   *
+   * @throws Problem `invalid_request` (and so do `recordIncome` and `convert`) when an account
+   *   would have moved more in all than the ledger can count: some 9.2 billion units.
+   */
   fund(funding: Funding): Promise<FundResult>;
   /** Money that came in from outside. Idempotent on `id`. */
   recordIncome(income: Income): Promise<IncomeResult>;

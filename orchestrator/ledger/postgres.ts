@@ -7,7 +7,8 @@
  */
 import type { Database } from "../db/database.ts";
 import { serverError } from "../db/rows.ts";
-import { NANOS_MAX, type Nanos } from "../money.ts";
+import { NANOS_MAX, NANOS_PER_UNIT, type Nanos } from "../money.ts";
+import { Problem } from "../problem.ts";
 import type { Clock, EpochMs } from "../runtime/clock.ts";
 import { type AccountId, derivedId, type TransferId } from "../runtime/ids.ts";
 import { findAccountOf, openAccount, openExchange, openOwn, readBalance } from "./accounts.ts";
@@ -109,7 +110,9 @@ export function createLedger(
 
   async function fund(funding: Funding): Promise<FundResult> {
     checkAmount("fund", funding.amountNanos);
-    return fundSingle(db.sql, funding, clock.now());
+    const result = await fundSingle(db.sql, funding, clock.now());
+    if (result.outcome === "out_of_range") throw outOfRange();
+    return result;
   }
 
   async function recordIncome(income: Income): Promise<IncomeResult> {
@@ -125,7 +128,7 @@ export function createLedger(
       case "already_moved":
         return { outcome: "already_recorded" };
       case "out_of_range":
-        return result;
+        throw outOfRange();
       default:
         throw new Error(`recordIncome: ${result.outcome}, of accounts just opened`);
     }
@@ -136,7 +139,7 @@ export function createLedger(
     const accounts = await openExchange(db.sql, conversion, clock.now());
     if ("outcome" in accounts) return accounts;
     const { legs, convertedNanos, roundingNanos } = conversionLegs(conversion, accounts);
-    if (legs.some(({ amountNanos }) => amountNanos > NANOS_MAX)) return { outcome: "out_of_range" };
+    if (legs.some(({ amountNanos }) => amountNanos > NANOS_MAX)) throw outOfRange();
     const results = await submit({ requests: legs.map((leg) => ({ op: "direct", ...leg })) });
     const last = results.at(-1);
     switch (last?.outcome) {
@@ -145,8 +148,9 @@ export function createLedger(
       case "already_moved":
         return { outcome: "already_converted" };
       case "account_not_found":
-      case "out_of_range":
         return last;
+      case "out_of_range":
+        throw outOfRange();
       default:
         throw new Error(`convert: ${last?.outcome}, of transfers between accounts`);
     }
@@ -248,6 +252,12 @@ function reserveRequest(reservation: Reservation): Request {
 function resolveRequest(resolution: Resolution): Request {
   if (resolution.op === "settle") checkAmount("settle", resolution.amountNanos);
   return resolution;
+}
+
+function outOfRange(): Problem {
+  const most = `${NANOS_MAX / NANOS_PER_UNIT} units`;
+  const detail = `amount: an account would have moved more than ${most} in all; ask for less`;
+  return new Problem("invalid_request", detail);
 }
 
 function checkAmount(what: string, amountNanos: Nanos, least = 0n): void {

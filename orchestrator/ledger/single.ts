@@ -201,7 +201,11 @@ async function flushAlone(db: Sql, request: Request, now: EpochMs): Promise<Resu
   return result;
 }
 
-export async function fundSingle(db: Sql, funding: Funding, now: EpochMs): Promise<FundResult> {
+export async function fundSingle(
+  db: Sql,
+  funding: Funding,
+  now: EpochMs,
+): Promise<FundResult | { outcome: "out_of_range" }> {
   const { id, from, to, amountNanos, reason, note = null } = funding;
   const [row] = await twice<{
     are_found: boolean;
