@@ -30,12 +30,14 @@ import { createDoctor } from "./doctor/doctor.ts";
 import type { Grant, Keys } from "./keys/keys.ts";
 import { createKeys } from "./keys/postgres.ts";
 import type { Ledger } from "./ledger/ledger.ts";
+import { createJournal, type Journal } from "./ledger/journal.ts";
+import { createLedgerExport } from "./ledger/journal-export.ts";
 import { createLedger } from "./ledger/postgres.ts";
 import { createDays, type Days } from "./projects/day.ts";
 import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
 import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
 import { closeFolders } from "./projects/private-folders.ts";
-import { startBackground } from "./runtime/background.ts";
+import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
 import type { Log } from "./runtime/log.ts";
@@ -43,6 +45,7 @@ import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
+import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
 import {
   type CatalogPairs,
@@ -96,6 +99,11 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   );
 
   const ledger = createLedger(db, clock);
+  const secrets = await openFileSecrets(
+    { dir: layout.secrets, passphrase: config.secretsPassphrase },
+    random,
+  );
+  const journal = createJournal(db, clock, secrets);
   const keys = createKeys(db, clock, ids, random);
   const days = createDays(ledger, ids, clock);
   const tasks = createTasks(db, layout, clock, ids);
@@ -122,6 +130,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     agents: createAgents(installer),
     budgets: createBudgets({ db, ledger, projects }),
     idempotency: createIdempotency(db, clock),
+    journal: { ...createLedgerExport(db, clock, journal, secrets), status: journal.status },
     projects: {
       ...projects,
       apply: async (given) => {
@@ -140,7 +149,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
     ...createDoctor({
-      ...{ db, config, scheduler, installer, pairs, gateway },
+      ...{ db, config, scheduler, installer, pairs, gateway, journal, secrets },
       closedToAgents: () => closedToAgents(config, layout),
     }),
   };
@@ -169,11 +178,15 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     addresses.gateway = (await gateway.listen(gatewayPort, host)).url;
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });
-    const background = startBackground([expireTask(ledger)], log);
+    const background = startBackground([expireTask(ledger), sealTask(journal)], log);
     opened.defer(() => background.stop());
     engine.start();
     return { url: addresses.api, gatewayUrl: addresses.gateway };
   }
+}
+
+function sealTask(journal: Journal): BackgroundTask {
+  return { name: "seal_journal", periodMs: 1_000, activate: journal.activate };
 }
 
 /** What keeps a slot's user from running an agent, so that the worker runs it as root. */

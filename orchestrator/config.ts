@@ -20,6 +20,8 @@ export interface Config {
   port: number;
   gatewayPort: number;
   databaseUrl: string | null;
+  /** What the sealed secrets are opened with; null: with the key file beside them. */
+  secretsPassphrase: string | null;
   logLevel: LogLevel;
   slots: number;
   isFirstRunExample: boolean;
@@ -72,6 +74,7 @@ export function readConfig(
     port: integer("AUTOCODE_PORT", PORT_DEFAULT, 0, 65_535),
     gatewayPort: integer("AUTOCODE_GATEWAY_PORT", 0, 0, 65_535),
     databaseUrl: address("DATABASE_URL", /^postgres(ql)?:\/\//),
+    secretsPassphrase: text("AUTOCODE_SECRETS_PASSPHRASE") ?? null,
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),
     slots: integer("AUTOCODE_SLOTS", Math.max(2, availableParallelism()), 1, 1000),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",

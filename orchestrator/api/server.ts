@@ -25,6 +25,7 @@ import { describeFaults, PROBLEM_TYPE, replyWithProblem } from "./problem-reply.
 import { agentRoutes } from "./routes/agents.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
+import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
@@ -83,6 +84,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       trialRecordRoutes(services, streams),
       experimentRoutes(services),
       budgetRoutes(services),
+      ledgerRoutes(services),
       doctorRoutes(services),
       loginLinkRoutes(services, { validMs: loginLinkMs }),
     ];

@@ -1,6 +1,8 @@
 /** What the API serves: ports alone, made by compose.ts. */
+import type { Readable } from "node:stream";
 import type { Agents } from "../agents/agents.ts";
 import type { Budgets } from "../budgets/budgets.ts";
+import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -10,6 +12,15 @@ import type { WorkerSessions } from "../trials/worker-sessions.ts";
 import type { Access } from "./access.ts";
 import type { Idempotency } from "./idempotency.ts";
 
+/** The ledger's journal, for whoever wants to check it. */
+export interface Journals {
+  status(): Promise<LedgerStatus>;
+  /** The export's bytes (contract/ledger.ts), which end early when something fails. */
+  open(): Promise<Readable>;
+  /** Whether the journal agrees with the transfers as they are now. */
+  verify(): Promise<LedgerReport>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -17,6 +28,7 @@ export interface Services {
   agents: Agents;
   budgets: Budgets;
   idempotency: Idempotency;
+  journal: Journals;
   projects: Projects;
   trials: Trials;
   workerSessions: WorkerSessions;

@@ -11,6 +11,8 @@ export interface Client {
   /** `Answer` is the contract's type of that route's answer. */
   get<Answer>(path: string): Promise<Answer>;
   text(path: string): Promise<string>;
+  /** The answer's bytes as they come. */
+  bytes(path: string): Promise<AsyncIterable<Uint8Array>>;
   /** Carries a fresh Idempotency-Key, and is sent again with it when the connection broke. */
   post<Answer>(path: string, body?: unknown): Promise<Answer>;
   /** The lines of a newline-delimited JSON answer, as they come. */
@@ -33,7 +35,7 @@ export async function openClient(config: CliConfig): Promise<Client> {
 }
 
 export function createClient({ url, token }: Endpoint): Client {
-  return { get, text, post, postForLines, events };
+  return { get, text, bytes, post, postForLines, events };
 
   async function get<Answer>(path: string): Promise<Answer> {
     return (await (await send("GET", path)).json()) as Answer;
@@ -41,6 +43,10 @@ export function createClient({ url, token }: Endpoint): Client {
 
   async function text(path: string): Promise<string> {
     return (await send("GET", path)).text();
+  }
+
+  async function bytes(path: string): Promise<AsyncIterable<Uint8Array>> {
+    return (await send("GET", path)).body ?? emptyBody();
   }
 
   async function post<Answer>(path: string, body?: unknown): Promise<Answer> {

@@ -12,6 +12,7 @@ import {
   experimentRun,
   experimentShow,
 } from "./commands/experiments.ts";
+import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
 import { completionScript, doctor, login, modelLs, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
@@ -68,6 +69,9 @@ const COMMANDS: readonly Command[] = [
   budgetTopup,
   budgetStatement,
   budgetExport,
+  ledgerExport,
+  ledgerVerify,
+  ledgerKey,
   agentLs,
   agentInstall,
   agentTest,

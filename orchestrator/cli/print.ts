@@ -1,4 +1,5 @@
 /** All that the command line prints. Results go to standard output, the rest to standard error. */
+import { pipeline } from "node:stream/promises";
 import { safeLine, safeText } from "./safe-text.ts";
 
 export interface Column<Row> {
@@ -15,6 +16,8 @@ export interface Printer {
   line(text: string): void;
   /** The result as it is, for files and pipes. */
   raw(text: string): void;
+  /** The result as it comes, no faster than its reader takes it. */
+  pour(bytes: AsyncIterable<Uint8Array>): Promise<void>;
   json(value: unknown): void;
   table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void;
   /** A line for people beside the result. */
@@ -33,7 +36,7 @@ export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printe
   const dim = isTty && wantsColour ? (text: string) => `\u001b[2m${text}\u001b[22m` : String;
   let lastStep = "";
   let isShowing = false;
-  return { isTty, line, raw, json, table, note, progress, clearProgress };
+  return { isTty, line, raw, pour, json, table, note, progress, clearProgress };
 
   function line(text: string): void {
     clearProgress();
@@ -43,6 +46,11 @@ export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printe
   function raw(text: string): void {
     clearProgress();
     process.stdout.write(text);
+  }
+
+  function pour(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    clearProgress();
+    return pipeline(bytes, process.stdout, { end: false });
   }
 
   function json(value: unknown): void {

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { sql } from "drizzle-orm";
 import type { AgentInstaller } from "../agents/installed.ts";
 import type { Services } from "../api/services.ts";
+import type { LedgerStatus } from "../contract/ledger.ts";
 import type { Finding } from "../contract/system.ts";
 import type { Database } from "../db/database.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
@@ -15,6 +16,8 @@ export interface DoctorDependencies {
   installer: AgentInstaller;
   pairs: Pairs;
   gateway: { metrics(): string };
+  journal: { status(): Promise<LedgerStatus> };
+  secrets: { name: string };
   /** As root: the folder that the slots' users cannot pass through, null when they can. */
   closedToAgents(): Promise<string | null>;
 }
@@ -25,7 +28,7 @@ export function createDoctor(
   dependencies: DoctorDependencies,
 ): Pick<Services, "doctor" | "readiness" | "metrics"> {
   const { db, config, scheduler, installer, pairs, gateway } = dependencies;
-  const { closedToAgents } = dependencies;
+  const { closedToAgents, journal, secrets } = dependencies;
   return { doctor, readiness, metrics };
 
   async function doctor(): Promise<Finding[]> {
@@ -37,6 +40,7 @@ export function createDoctor(
         ? missing("git", "not on PATH", "install git: every workspace is a clone")
         : ok("git", git),
       database(),
+      await ledger(),
       ok("scheduler", `${scheduler.name}: ${config.slots} slots; NOMAD_ADDR is not set`),
       await isolation(),
       ok("data folder", config.home),
@@ -66,6 +70,16 @@ export function createDoctor(
   function database(): Finding {
     const why = config.databaseUrl === null ? "DATABASE_URL is not set" : "DATABASE_URL is set";
     return ok("database", `${db.name} PostgreSQL ${db.version}; ${why}`);
+  }
+
+  async function ledger(): Promise<Finding> {
+    const { sealed, unsealed, key, last_signed_at: signedAt } = await journal.status();
+    const signed = signedAt === null ? "not signed yet" : `last signed ${signedAt.slice(0, 19)}Z`;
+    return ok(
+      "ledger",
+      `${sealed} transfers sealed, ${unsealed} to be; ${signed} by ${key.fingerprint}, ` +
+        `key in secrets (${secrets.name})`,
+    );
   }
 
   async function isolation(): Promise<Finding> {

@@ -6,6 +6,8 @@ export interface Layout {
   home: string;
   postgres: string;
   configs: string;
+  /** The sealed secrets and their key. */
+  secrets: string;
   /** Where the server listens and the command line's token. */
   endpoint: string;
   agents: string;
@@ -29,6 +31,7 @@ export function createLayout(home: string): Layout {
     home,
     postgres: join(shared, "postgres"),
     configs: join(shared, "configs"),
+    secrets: join(shared, "vault-secrets"),
     endpoint: join(shared, "configs", "endpoint.json"),
     agents: join(shared, "agents"),
     allocations: join(shared, "allocations"),

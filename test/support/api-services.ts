@@ -20,6 +20,7 @@ import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/id
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import { openTestDatabase, type TestDatabase } from "./database.ts";
+import { openTestJournal } from "./journal.ts";
 
 export const STARTED_AT_MS = Date.UTC(2026, 10, 21, 12);
 const STARTED_AT = new Date(STARTED_AT_MS).toISOString();
@@ -111,6 +112,7 @@ export async function openApiServices(): Promise<ApiFixture> {
       log: createLog("silent"),
       access,
       idempotency: createIdempotency(database, clock),
+      journal: openJournals(database, clock),
       agents: fakeAgents(),
       budgets: {
         list: async () => [budget("project/demo")],
@@ -312,6 +314,12 @@ export async function openApiServices(): Promise<ApiFixture> {
       report: async (_session, report) => void fixture.worker.reports.push(report),
     };
   }
+}
+
+/** Of the test database's ledger, the real ones. */
+function openJournals(database: TestDatabase, clock: ApiFixture["clock"]): Services["journal"] {
+  const { journal, ledgerExport } = openTestJournal({ database, clock });
+  return { ...ledgerExport, status: journal.status };
 }
 
 function budget(owner: string): Budget {

@@ -275,6 +275,7 @@ function services(state: State): Services {
     agents: { list: async () => [], install: refuse },
     budgets: budgets(state),
     idempotency: { once: (_request, effect) => effect() },
+    journal: { status: refuse, open: refuse, verify: refuse },
     projects: {
       apply: refuse,
       list: async () => state.projects,

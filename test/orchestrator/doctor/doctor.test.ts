@@ -43,6 +43,14 @@ function dependencies(
     } as unknown as DoctorDependencies["pairs"],
     gateway: { metrics: () => "autocode_gateway_calls 0\n" },
     closedToAgents: async () => null,
+    journal: {
+      status: async () => ({
+        key: { key_id: "ed25519:k", fingerprint: "SHA256:f", public_key: "PEM" },
+        ...{ sealed: 3, unsealed: 1, checkpoints: 1 },
+        last_signed_at: "2026-11-21T12:00:00.000000Z",
+      }),
+    },
+    secrets: { name: "file" },
   };
 }
 
