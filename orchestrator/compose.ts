@@ -8,9 +8,6 @@ import { dirname, join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
 import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
-import { createPostgresCalls } from "../proxy/gateway/calls-postgres.ts";
-import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
-import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
 import { sweepMarker } from "../worker-agent/process.ts";
@@ -21,21 +18,24 @@ import { createIdempotency } from "./api/idempotency.ts";
 import { createApi } from "./api/server.ts";
 import type { Services } from "./api/services.ts";
 import { createBudgets } from "./budgets/postgres.ts";
+import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
 import type { Config } from "./config.ts";
 import type { Database } from "./db/database.ts";
 import { openEmbeddedDatabase } from "./db/embedded.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPostgresDatabase } from "./db/postgres.ts";
 import { createDoctor } from "./doctor/doctor.ts";
-import type { Grant, Keys } from "./keys/keys.ts";
+import type { Keys } from "./keys/keys.ts";
 import { createKeys } from "./keys/postgres.ts";
-import type { Ledger } from "./ledger/ledger.ts";
 import { createJournal, type Journal } from "./ledger/journal.ts";
 import { createLedgerExport } from "./ledger/journal-export.ts";
+import type { Ledger } from "./ledger/ledger.ts";
+import { createJournal } from "./ledger/journal.ts";
+import { createLedgerExport } from "./ledger/journal-export.ts";
 import { createLedger } from "./ledger/postgres.ts";
-import { createDays, type Days } from "./projects/day.ts";
+import { createDays } from "./projects/day.ts";
 import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
-import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
+import { createProjects, type PostgresProjects } from "./projects/postgres.ts";
 import { closeFolders } from "./projects/private-folders.ts";
 import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
@@ -47,14 +47,10 @@ import { openLocalScheduler } from "./scheduler/local.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
-import {
-  type CatalogPairs,
-  createCatalogPairs,
-  type ProviderAddress,
-} from "./trials/catalog-pairs.ts";
+import { createCatalogPairs } from "./trials/catalog-pairs.ts";
 import { createEngine, type Engine } from "./trials/engine.ts";
-import { createGatewayEvents } from "./trials/gateway-events.ts";
 import { createTrials } from "./trials/postgres.ts";
+import { createPricing } from "./trials/pricing.ts";
 import { createWorkerSessions } from "./trials/sessions.ts";
 import { createSteps } from "./trials/steps.ts";
 import { openWakes, type Wakes } from "./trials/wakes.ts";
@@ -69,7 +65,6 @@ const ids = createIds(clock, random);
 const ARTEFACT_BYTES_MAX = 64 * 1024 * 1024;
 /** User ids for agents: a block of each installation's own, far from those of people. */
 const UIDS = { first: 1_000_000, blocks: 100_000, slotsMax: 1_000 };
-const EXPIRE_BATCH = 500;
 const GATEWAY_GRACE_MS = 2_000;
 
 export interface Installation extends AsyncDisposable {
@@ -93,7 +88,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const catalog = await loadCatalog(join(ROOT, "models"));
   const pairs = createCatalogPairs(
     catalog,
-    providers(config, scriptedUrl),
+    providerAddresses(config, scriptedUrl),
     config.readApiKey,
     clock,
   );
@@ -105,7 +100,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   );
   const journal = createJournal(db, clock, secrets);
   const keys = createKeys(db, clock, ids, random);
-  const days = createDays(ledger, ids, clock);
+  const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
   const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
@@ -146,6 +141,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       gatewayUrl: () => addresses.gateway,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),
+    pricing: createPricing(db, pairs, clock),
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
     ...createDoctor({
@@ -171,17 +167,21 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   async function start(): Promise<{ url: string; gatewayUrl: string }> {
     // The embedded database has one process at a time: whoever made these was killed.
     if (db.name === "embedded") await ledger.abandon(clock.now());
-    await learnProviders(projects, pairs);
+    await learnProviders(db, pairs);
     const { host } = config;
     const last = await readEndpoint(layout);
-    const gatewayPort = await choosePort(config.gatewayPort, host, last.gateway_url);
-    addresses.gateway = (await gateway.listen(gatewayPort, host)).url;
+    addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });
     const background = startBackground([expireTask(ledger), sealTask(journal)], log);
     opened.defer(() => background.stop());
     engine.start();
     return { url: addresses.api, gatewayUrl: addresses.gateway };
+  }
+
+  async function listenGateway(lastUrl: string | undefined): Promise<string> {
+    const port = await choosePort(config.gatewayPort, config.host, lastUrl);
+    return (await gateway.listen(port, config.host)).url;
   }
 }
 
@@ -202,76 +202,6 @@ async function openDatabase(config: Config, layout: Layout, log: Log): Promise<D
   return config.databaseUrl === null
     ? openEmbeddedDatabase({ dir: layout.postgres, log })
     : openPostgresDatabase({ url: config.databaseUrl, log });
-}
-
-function providers(config: Config, scriptedUrl: string): ProviderAddress[] {
-  const scripted: ProviderAddress = {
-    name: "scripted",
-    baseUrl: scriptedUrl,
-    apiKey: null,
-    authStyle: "bearer",
-    isHosted: false,
-    hasContinuousUsage: true,
-    hasTokenCount: true,
-  };
-  return [
-    scripted,
-    ...config.providers.map(({ name, baseUrl, apiKey }): ProviderAddress => {
-      const isOwn = name === "vllm";
-      return {
-        name,
-        baseUrl,
-        apiKey,
-        authStyle: name === "anthropic" ? "x-api-key" : "bearer",
-        isHosted: !isOwn,
-        hasContinuousUsage: isOwn,
-        hasTokenCount: name === "anthropic" || isOwn,
-      };
-    }),
-  ];
-}
-
-function buildGateway(dependencies: {
-  db: Database;
-  ledger: Ledger;
-  keys: Keys;
-  days: Days;
-  projects: PostgresProjects;
-  pairs: CatalogPairs;
-  log: Log;
-}): Gateway {
-  const { db, ledger, keys, days, projects, pairs, log } = dependencies;
-  const events = createGatewayEvents(db, clock);
-  return createGateway({
-    keys,
-    ledger,
-    calls: createPostgresCalls(db, (transaction) => createLedger(transaction, clock)),
-    upstream: createUndiciUpstream({
-      connectTimeoutMs: 10_000,
-      headTimeoutMs: 30 * 60_000,
-      chunkTimeoutMs: 10 * 60_000,
-    }),
-    providers: pairs.provider,
-    dayAccount: async (grant: Grant) =>
-      days.dayAccount(dayOf(await projects.findById(grant.projectId))),
-    ids,
-    clock,
-    log,
-    hooks: {
-      onCall: (call) =>
-        events.settled(call.trialId, {
-          callId: call.id,
-          side: call.side,
-          model: call.model,
-          inputTokens: call.usage.inputTokens,
-          outputTokens: call.usage.outputTokens,
-          costNanos: call.costNanos,
-        }),
-      onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),
-      onBudgetExhausted: (grant, facts) => events.exhausted(grant.trialId, facts),
-      onThreshold: (grant, percent, balance) => events.threshold(grant.trialId, percent, balance),
-    },
-  });
 }
 
 async function openScheduler(
@@ -349,17 +279,4 @@ async function readEndpoint(layout: Layout): Promise<{ url?: string; gateway_url
 function firstUid(home: string): number {
   const block = createHash("sha256").update(home).digest().readUInt32BE(0) % UIDS.blocks;
   return UIDS.first + block * UIDS.slotsMax;
-}
-
-/** Projects of earlier runs may name providers of their own. */
-async function learnProviders(projects: PostgresProjects, pairs: CatalogPairs): Promise<void> {
-  for (const { name } of await projects.list()) pairs.learn((await projects.find(name)).config);
-}
-
-function expireTask(ledger: Ledger) {
-  return {
-    name: "expire_reservations",
-    periodMs: 10_000,
-    activate: async () => ({ expired: await ledger.expire(EXPIRE_BATCH) }),
-  };
 }

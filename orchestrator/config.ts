@@ -19,6 +19,12 @@ export interface Config {
   /** 0: any free port. */
   port: number;
   gatewayPort: number;
+  /** Where workers reach gateways that run as processes of their own: we then start none. */
+  gatewayUrl: string | null;
+  /** Of a gateway's own process: its metrics and its health, on loopback. 0: any free port. */
+  gatewayMetricsPort: number;
+  /** How long a gateway that is told to stop lets running calls end. */
+  gatewayGraceMs: number;
   databaseUrl: string | null;
   /** What the sealed secrets are opened with; null: with the key file beside them. */
   secretsPassphrase: string | null;
@@ -73,6 +79,9 @@ export function readConfig(
     host: text("AUTOCODE_HOST") ?? "127.0.0.1",
     port: integer("AUTOCODE_PORT", PORT_DEFAULT, 0, 65_535),
     gatewayPort: integer("AUTOCODE_GATEWAY_PORT", 0, 0, 65_535),
+    gatewayUrl: address("AUTOCODE_GATEWAY_URL", /^https?:\/\//),
+    gatewayMetricsPort: integer("AUTOCODE_GATEWAY_METRICS_PORT", 0, 0, 65_535),
+    gatewayGraceMs: integer("AUTOCODE_GATEWAY_GRACE_MS", 30_000, 0, 3_600_000),
     databaseUrl: address("DATABASE_URL", /^postgres(ql)?:\/\//),
     secretsPassphrase: text("AUTOCODE_SECRETS_PASSPHRASE") ?? null,
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),

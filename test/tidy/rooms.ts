@@ -34,14 +34,27 @@ const ROWS: readonly Row[] = [
   { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/contract/`, `${O}/db/`, `${O}/journal/`] },
   { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
   { room: `${O}/compose.ts`, may: [""] },
+  { room: `${O}/compose-gateway.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
     may: [...FOUNDATION, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],
   },
   // An adapter may import what its engine is: the catalogue of models, the database.
   { room: `${O}/trials/catalog-pairs.ts`, may: [...CAPABILITY, "models/"] },
+  // The rules that a call was charged by.
+  { room: `${O}/trials/reprice.ts`, may: [...CAPABILITY, "models/rates.ts"] },
   { room: `${O}/`, may: CAPABILITY },
   { room: "worker-agent/", may: [`${O}/contract/`] },
+  {
+    room: "proxy/gateway/main.ts",
+    may: [
+      "proxy/gateway/",
+      ...FOUNDATION,
+      `${O}/cli/`,
+      `${O}/compose-gateway.ts`,
+      `${O}/config.ts`,
+    ],
+  },
   { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
   { room: "proxy/gateway/", may: GATEWAY },
   { room: "models/", may: [`${O}/contract/`, `${O}/money.ts`] },
