@@ -15,7 +15,13 @@ import { readNanos, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Nanos } from "../money.ts";
 import { type Clock, type EpochMs, localDate } from "../runtime/clock.ts";
-import { type AccountId, derivedId, type Ids, type ProjectId } from "../runtime/ids.ts";
+import {
+  type AccountId,
+  derivedId,
+  type Ids,
+  type ProjectId,
+  type TransferId,
+} from "../runtime/ids.ts";
 import { recordEvent } from "./budget-events.ts";
 import { addDays, daysBetween, type LocalDate, startOfDate } from "./calendar.ts";
 
@@ -46,7 +52,7 @@ export interface Days {
 export interface DaysDependencies {
   db: Pick<Database, "sql">;
   /** The ledger inside a transaction. */
-  ledgerIn: (transaction: { sql: Sql }) => Pick<Ledger, "open" | "fund" | "balance">;
+  ledgerIn: (transaction: { sql: Sql }) => Pick<Ledger, "open" | "fund" | "balance" | "reverse">;
   ids: Ids;
   clock: Clock;
 }
@@ -145,7 +151,7 @@ async function openFunded(
 
 interface Opening {
   transaction: Sql;
-  ledger: Pick<Ledger, "fund" | "balance">;
+  ledger: Pick<Ledger, "fund" | "balance" | "reverse">;
   now: EpochMs;
 }
 
@@ -173,12 +179,38 @@ async function carryOver(
     capNanos: carryMax,
   });
   if (carried > 0n) {
+    const taken = lesser(carried, balance.availableNanos);
+    await takeBack({ transaction, ledger, now }, before.account, taken);
     const id = derivedId("transfer", `${key}.carry`, projectId, date);
     const funded = { id, from: funding, to: account, amountNanos: carried };
-    await ledger.fund({ ...funded, reason: "carry_over" });
+    await ledger.fund({ ...funded, reason: "carry_over", note: `from ${before.date}` });
   }
   if (balance.availableNanos <= carried) return;
   await recordEvent(transaction, { account: before.account, kind: "lapsed", now });
+}
+
+/** Reverses what the day was given, so that nobody whose clock is late spends it there as well. */
+async function takeBack(
+  { transaction, ledger }: Opening,
+  account: AccountId,
+  amount: bigint,
+): Promise<void> {
+  const given = await rows<{ id: TransferId; amount_nanos: string }>(
+    transaction,
+    sql`select id, amount_nanos from transfer
+      where credit_account_id = ${account} and kind = 'direct' and reverses_id is null
+      order by seq desc`,
+  );
+  let left = amount;
+  for (const transfer of given) {
+    const amountNanos = lesser(left, readNanos(transfer.amount_nanos));
+    if (amountNanos === 0n) continue;
+    const id = derivedId("transfer", "carried", transfer.id);
+    const reversal = { id, transferId: transfer.id, amountNanos, note: "carried into a later day" };
+    const { outcome } = await ledger.reverse(reversal);
+    if (outcome !== "reversed") throw new Error(`a day's rest was not taken back: ${outcome}`);
+    left -= amountNanos;
+  }
 }
 
 /**
@@ -192,7 +224,12 @@ export function carriedOver(days: {
   capNanos: Nanos;
 }): Nanos {
   const left = days.restNanos + BigInt(days.skippedDays) * days.allowanceNanos;
-  return left < days.capNanos ? left : days.capNanos;
+  return lesser(left, days.capNanos);
+}
+
+function lesser(a: bigint, b: bigint): bigint {
+  if (a < b) return a;
+  return b;
 }
 
 /** The last day before `date` that was opened. */

@@ -5,6 +5,7 @@
 import type { ProjectFile } from "../contract/projects.ts";
 import type { TokenGrant } from "../keys/keys.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import { TOKEN_UNIT } from "../money.ts";
 import {
   type AccountId,
   derivedId,
@@ -12,8 +13,6 @@ import {
   type ProjectId,
   type TrialId,
 } from "../runtime/ids.ts";
-
-export const TOKEN_UNIT = "TOK";
 
 export interface TokenAccounts {
   funding: AccountId;

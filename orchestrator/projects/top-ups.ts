@@ -72,7 +72,7 @@ export function createTopUps({ db, ledgerIn, clock, log }: TopUpsDependencies): 
     const { from, to } = await accountsOf(project);
     let funded = 0;
     for (const { id, date, every, amountNanos } of due) {
-      const transfer = { id, from, to, amountNanos, reason: `top_up ${every} ${date}` };
+      const transfer = { id, from, to, amountNanos, reason: "top_up", note: `${every} ${date}` };
       const isNew = await db.sql.transaction(async (transaction) => {
         // One at a time: of two that insert one id at once, the second would be undone.
         await transaction.execute(sql`select pg_advisory_xact_lock(hashtextextended(${id}, 0))`);

@@ -58,8 +58,8 @@ function topUpsOf({ db }: Life, clock: Clock) {
 async function funded(life: Life): Promise<string[]> {
   const found = await rows<{ reason: string; amount: string }>(
     life.db.sql,
-    sql`select reason, amount_nanos as amount from transfer
-      where kind = 'direct' and reason like 'top_up%' order by seq`,
+    sql`select reason || ' ' || note as reason, amount_nanos as amount from transfer
+      where kind = 'direct' and reason = 'top_up' order by seq`,
   );
   return found.map(({ reason, amount }) => `${reason} ${amount}`);
 }
