@@ -27,6 +27,7 @@ import { budgetRoutes } from "./routes/budgets.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
+import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
@@ -80,6 +81,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
     const v1: FastifyPluginAsyncTypebox[] = [
       projectRoutes(services),
       agentRoutes(services),
+      priceRoutes(services),
       trialRoutes(services),
       trialRecordRoutes(services, streams),
       experimentRoutes(services),

@@ -7,6 +7,7 @@ import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import type { Pricing } from "../trials/pairs.ts";
 import type { Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
 import type { Access } from "./access.ts";
@@ -33,6 +34,7 @@ export interface Services {
   trials: Trials;
   workerSessions: WorkerSessions;
   pairs(project?: string): Promise<PairStatus[]>;
+  pricing: Pricing;
   doctor(): Promise<Finding[]>;
   /** Each dependency by name: null when it is ready, else why not. */
   readiness(): Promise<Record<string, string | null>>;

@@ -4,6 +4,15 @@ import { Side, Wire } from "./agents.ts";
 import { NanosText } from "./money.ts";
 import { TokenUsage } from "./trials.ts";
 
+const Attempt = Type.Object(
+  {
+    provider: Type.String(),
+    status: Type.Union([Type.Integer(), Type.Null()]),
+    error: Type.Union([Type.String(), Type.Null()]),
+  },
+  { additionalProperties: false },
+);
+
 export type Call = Static<typeof Call>;
 export const Call = Type.Object(
   {
@@ -18,6 +27,16 @@ export const Call = Type.Object(
     reserved_nanos: NanosText,
     cost_nanos: NanosText,
     usage: TokenUsage,
+    long_cache_write_tokens: Type.Integer({
+      minimum: 0,
+      description: "The part of cache_write_tokens that is kept for an hour, at its own price",
+    }),
+    gpu_ms: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()], {
+      description: "Time, times GPUs, as an own model's price counts it",
+    }),
+    attempts: Type.Array(Attempt, {
+      description: "Who was asked before the provider that answered, and why they did not",
+    }),
     is_estimated: Type.Boolean({
       description: "The server sent no usage: counted by us, never under what passed",
     }),

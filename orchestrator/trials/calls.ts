@@ -25,8 +25,11 @@ type CallRow = {
   input_tokens: string;
   cache_read_tokens: string;
   cache_write_tokens: string;
+  long_cache_write_tokens: string;
   output_tokens: string;
   reasoning_tokens: string;
+  gpu_ms: string | null;
+  attempts: Call["attempts"];
   is_estimated: boolean;
   status: number;
   error: string | null;
@@ -40,8 +43,8 @@ export async function readCalls(db: Sql, trialId: TrialId): Promise<Call[]> {
     db,
     sql`select id, trial_id, wire, side, model, model_requested, provider, price_version,
         reserved_nanos, cost_nanos, input_tokens, cache_read_tokens, cache_write_tokens,
-        output_tokens, reasoning_tokens, is_estimated, status, error, started_at, first_byte_at,
-        ended_at
+        long_cache_write_tokens, output_tokens, reasoning_tokens, gpu_ms, attempts, is_estimated,
+        status, error, started_at, first_byte_at, ended_at
       from call where trial_id = ${trialId} order by started_at, id`,
   );
   return found.map(toCall);
@@ -88,6 +91,9 @@ function toCall(row: CallRow): Call {
       output_tokens: Number(row.output_tokens),
       reasoning_tokens: Number(row.reasoning_tokens),
     },
+    long_cache_write_tokens: Number(row.long_cache_write_tokens),
+    gpu_ms: row.gpu_ms === null ? null : Number(row.gpu_ms),
+    attempts: row.attempts,
     is_estimated: row.is_estimated,
     status: row.status,
     started_at: rfc3339(startedMs),

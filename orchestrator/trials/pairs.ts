@@ -1,10 +1,12 @@
 /** The pairs port: what a model pair's name means for a project, priced in its currency. */
 import type { AgentFacts, Side } from "../contract/agents.ts";
-import type { ModelPrice, PriceReport } from "../contract/prices.ts";
+import type { ModelPrice, PriceList, PriceReport } from "../contract/prices.ts";
 import type { ProjectFile } from "../contract/projects.ts";
+import type { RepriceRequest, Repricing } from "../contract/repricing.ts";
 import type { PairStatus } from "../contract/system.ts";
 import type { GrantedModel, PriceSnapshot } from "../keys/keys.ts";
 import type { EpochMs } from "../runtime/clock.ts";
+import type { TrialId } from "../runtime/ids.ts";
 
 export interface ResolvedPair {
   name: string;
@@ -22,6 +24,28 @@ export interface Pairs {
   /** @throws Problem `invalid_request`: the file's `models` are not valid. */
   check(file: ProjectFile): void;
   list(file: ProjectFile | null): PairStatus[];
+}
+
+/** In which currency and when: the project's own and now, where nothing else is said. */
+export interface PriceWish {
+  project?: string;
+  currency?: string;
+  /** RFC 3339. */
+  at?: string;
+}
+
+/** Prices as people ask for them. */
+export interface Pricing {
+  /** @throws Problem `not_found` for an unknown project, as `explain`. */
+  list(wish: PriceWish): Promise<PriceList>;
+  /** @throws Problem `not_found` for an unknown model, `unpriced_model` for one without a price. */
+  explain(model: string, wish: PriceWish): Promise<PriceReport>;
+  /**
+   * Charges the trial's calls again. Nothing is moved.
+   *
+   * @throws Problem `not_found`, `invalid_request` (book or pair), `unpriced_model`.
+   */
+  reprice(id: TrialId, wanted: RepriceRequest): Promise<Repricing>;
 }
 
 /** Which price of a call is asked for: in force at `atMs`, of the model that answered it. */

@@ -13,7 +13,9 @@ import type { AgentStatus } from "../../orchestrator/contract/agents.ts";
 import type { Budget } from "../../orchestrator/contract/budgets.ts";
 import type { Call } from "../../orchestrator/contract/calls.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
+import type { ModelPrice } from "../../orchestrator/contract/prices.ts";
 import type { Project, Task } from "../../orchestrator/contract/projects.ts";
+import type { Repricing } from "../../orchestrator/contract/repricing.ts";
 import type { Experiment, NewTrial, Trial } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/ids.ts";
@@ -32,6 +34,43 @@ const BALANCE = {
   reserved_nanos: "0",
   spent_nanos: "420000",
   available_nanos: "9007199254320993",
+};
+
+const MODEL_PRICE: ModelPrice = {
+  model: "scripted-normal",
+  currency: "CAD",
+  version: "scripted-normal@2025-01-01",
+  input_nanos_per_million: "200000000",
+  cache_read_nanos_per_million: "20000000",
+  cache_write_nanos_per_million: "250000000",
+  long_cache_write_nanos_per_million: "400000000",
+  output_nanos_per_million: "800000000",
+  tiers: [],
+  gpu: null,
+};
+
+const CHARGE = { model: "m", price_version: "m@2026-01-01", cost_nanos: "420000" };
+const REPRICING: Omit<Repricing, "trial_id"> = {
+  currency: "CAD",
+  charged_nanos: "420000",
+  repriced_nanos: "400000",
+  difference_nanos: "-20000",
+  estimated_count: 0,
+  reservation_count: 0,
+  calls: [
+    {
+      call_id: "call_01jd7sm1g0e0080000000000c1",
+      side: "normal",
+      started_at: STARTED_AT,
+      input_tokens: 1500,
+      output_tokens: 45,
+      is_estimated: false,
+      basis: "usage",
+      charged: CHARGE,
+      repriced: { ...CHARGE, cost_nanos: "400000" },
+      difference_nanos: "-20000",
+    },
+  ],
 };
 
 export const PROJECT: Project = {
@@ -220,6 +259,22 @@ export async function openApiServices(): Promise<ApiFixture> {
           detail: "plays a script",
         },
       ],
+      pricing: {
+        list: async ({ currency = "CAD" }) => ({ prices: [{ ...MODEL_PRICE, currency }] }),
+        explain: async (model, { at = STARTED_AT }) => {
+          if (model !== MODEL_PRICE.model) throw new Problem("not_found", "no such model");
+          return {
+            at,
+            price: MODEL_PRICE,
+            steps: [{ what: "entry", calculation: "as it says", source: "made up" }],
+            entries: [],
+          };
+        },
+        reprice: async (id, { pair }) => {
+          if (pair === "nobody") throw new Problem("invalid_request", "pair: unknown pair");
+          return { trial_id: find(id).id, ...REPRICING };
+        },
+      },
       doctor: async () => [
         { part: "database", status: "ok", detail: "embedded 18.4", next_step: null },
         {
@@ -427,6 +482,9 @@ function callOf(trialId: string): Call {
       output_tokens: 45,
       reasoning_tokens: 5,
     },
+    long_cache_write_tokens: 0,
+    gpu_ms: null,
+    attempts: [],
     is_estimated: false,
     status: 200,
     started_at: STARTED_AT,

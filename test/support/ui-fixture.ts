@@ -296,6 +296,7 @@ function services(state: State): Services {
       report: refuse,
     },
     pairs: async () => [],
+    pricing: { list: async () => ({ prices: [] }), explain: refuse, reprice: refuse },
     doctor: async () => findings(),
     readiness: async () => ({}),
     metrics: async () => "",

@@ -15,7 +15,9 @@ import { ArtefactList } from "../../../orchestrator/contract/artefacts.ts";
 import { Budget, BudgetList, Statement } from "../../../orchestrator/contract/budgets.ts";
 import { CallList } from "../../../orchestrator/contract/calls.ts";
 import { EventPage } from "../../../orchestrator/contract/events.ts";
+import { PriceList, PriceReport } from "../../../orchestrator/contract/prices.ts";
 import { Project, ProjectList, Task, TaskList } from "../../../orchestrator/contract/projects.ts";
+import { Repricing } from "../../../orchestrator/contract/repricing.ts";
 import { DoctorReport, PairList, ProblemBody } from "../../../orchestrator/contract/system.ts";
 import {
   Experiment,
@@ -53,6 +55,8 @@ test("reading", async (t) => {
     ["/projects/demo/tasks", TaskList],
     ["/agents", AgentList],
     ["/pairs?project=demo", PairList],
+    ["/prices?currency=CAD&at=2026-11-21T12:00:00Z", PriceList],
+    ["/prices/explain?model=scripted-normal", PriceReport],
     ["/trials", TrialPage],
     [`/trials/${id}`, Trial],
     [`/trials/${id}/calls`, CallList],
@@ -131,6 +135,17 @@ test("changing", async (t) => {
     fixture.moveTo(id, { state: "paused" });
     assert.equal((await call.post(`/api/v1/trials/${id}/resume`)).json().state, "queued");
     assert.equal((await call.post(`/api/v1/trials/${id}/stop`)).json().state, "cancelled");
+  });
+
+  await t.test("a trial is charged again at other prices, or is told why not", async () => {
+    const { id } = (await call.post("/api/v1/trials", TRIAL, "repriced")).json();
+    const path = `/api/v1/trials/${id}/reprice`;
+    const answer = await call.post(path, { pair: "scripted", at: "2026-11-21T12:00:00Z" });
+    assert.equal(answer.statusCode, 200, answer.body);
+    assert.deepEqual([...Value.Errors(Repricing, answer.json())], []);
+    assert.equal((await call.post(path, { pair: "nobody" })).statusCode, 400);
+    assert.equal((await call.post(path, { price: 1 })).statusCode, 400);
+    assert.equal((await call.get("/api/v1/prices/explain?model=m")).statusCode, 404);
   });
 
   await t.test("an agent's installation tells its progress line by line", async () => {
