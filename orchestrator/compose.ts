@@ -30,8 +30,6 @@ import { createKeys } from "./keys/postgres.ts";
 import { createJournal, type Journal } from "./ledger/journal.ts";
 import { createLedgerExport } from "./ledger/journal-export.ts";
 import type { Ledger } from "./ledger/ledger.ts";
-import { createJournal } from "./ledger/journal.ts";
-import { createLedgerExport } from "./ledger/journal-export.ts";
 import { createLedger } from "./ledger/postgres.ts";
 import { createDays } from "./projects/day.ts";
 import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
