@@ -119,6 +119,10 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
   if (row.is_inserted) return { outcome: "reserved", balance: budgetBalance(readSums(row)) };
   if (row.is_repeated) return { outcome: "already_reserved" };
   if (!row.are_found || row.short_id === null) return { outcome: "account_not_found" };
+  // A rival with the same id may have committed while this one waited for the locks: what it took
+  // is in the rows as locked, but its transfer is not in the snapshot.
+  const repeated = await rows(db, sql`select from transfer where id = ${id}`);
+  if (repeated.length > 0) return { outcome: "already_reserved" };
   return {
     outcome: "insufficient_funds",
     budget: row.short_id,

@@ -7,11 +7,14 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { sql } from "drizzle-orm";
 import { openPostgresDatabase } from "../../../orchestrator/db/postgres.ts";
+import { rows } from "../../../orchestrator/db/rows.ts";
 import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../../orchestrator/runtime/random.ts";
 import { auditLedger } from "../../support/audit.ts";
+import { eventually } from "../../support/eventually.ts";
 import { amounts, openTestLedger } from "../../support/ledger.ts";
 
 const CALLERS = 64;
@@ -103,6 +106,37 @@ test("one id sent by everybody at once is reserved once and resolved once", asyn
   }
   assert.equal((await fixture.ledger.balance(budget))?.reservedNanos, 0n);
   await auditLedger(database);
+});
+
+test("one id sent by everybody at once takes the last of a budget, and nobody is refused", async () => {
+  await using fixture = await openTestLedger();
+  const { ids, clock, database } = fixture;
+  await using ledgers = await openLedgers(database.url, clock);
+  for (let round = 0; round < 10; round++) {
+    const { budget, spend } = await fixture.openBudget(20n);
+    const id = ids.next("transfer");
+    const reservation = { id, budget, within: [], spend, amountNanos: 20n, timeoutMs: 1_000 };
+    // All of them wait for the account, and look for the id before any of them has it.
+    const asked = await database.sql.transaction(async (tx) => {
+      await tx.execute(sql`select from account where id = ${budget} for no key update`);
+      const all = Array.from({ length: 4 }, (_, index) =>
+        ledgers.ledgerAt(index).reserve(reservation),
+      );
+      await eventually(waiting, (count) => count === 4);
+      return all;
+    });
+    assert.deepEqual(count(await Promise.all(asked)), { reserved: 1, already_reserved: 3 });
+  }
+  await auditLedger(database);
+
+  async function waiting(): Promise<number> {
+    const [row] = await rows<{ count: number }>(
+      database.sql,
+      sql`select count(*)::int from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    return row?.count ?? 0;
+  }
 });
 
 test("ledgers that share accounts in any order neither deadlock nor lose money", async () => {
