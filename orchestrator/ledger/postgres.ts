@@ -256,8 +256,8 @@ function resolveRequest(resolution: Resolution): Request {
 
 function outOfRange(): Problem {
   const most = `${NANOS_MAX / NANOS_PER_UNIT} units`;
-  const detail = `amount: an account would have moved more than ${most} in all; ask for less`;
-  return new Problem("invalid_request", detail);
+  const detail = `amount_nanos: an account that has moved more than ${most} in all does not`;
+  return new Problem("invalid_request", `${detail} fit the ledger`);
 }
 
 function checkAmount(what: string, amountNanos: Nanos, least = 0n): void {

@@ -1,16 +1,15 @@
 /**
- * The ledger by itself: outcomes, idempotence, levels, and its agreement with a model. What
- * concurrency and faults do to it is in `concurrency.test.ts` and `faults.test.ts`.
+ * The ledger by itself: outcomes, idempotence, levels, expiry. Its agreement with a model is in
+ * `model.test.ts`; what concurrency and faults do to it, in `concurrency.test.ts` and
+ * `faults.test.ts`.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import type { LedgerOptions } from "../../../orchestrator/ledger/postgres.ts";
 import type { TransferId } from "../../../orchestrator/runtime/ids.ts";
 import { auditLedger } from "../../support/audit.ts";
 import { amounts, openTestLedger } from "../../support/ledger.ts";
 
-const SEED = Number(process.env["SEED"] ?? 20_261_121);
 /** Alone and in company, a request must get the same answer: each suite runs both ways. */
 const WAYS: [string, LedgerOptions][] = [
   ["single statements", { batchMax: 1 }],
@@ -283,109 +282,6 @@ test("a statement pages through an account's history, newest first", async () =>
   }
   assert.equal((await ledger.statement(spend, { limit: 10 })).length, 2);
 });
-
-const amountNanos = fc.bigInt({ min: 0n, max: 60n });
-const which = fc.nat({ max: 30 });
-const step = fc.oneof(
-  fc.record({ op: fc.constant("reserve" as const), amountNanos, budget: fc.nat({ max: 1 }) }),
-  fc.record({ op: fc.constant("settle" as const), amountNanos, which }),
-  fc.record({ op: fc.constant("release" as const), which }),
-);
-const FUNDED_NANOS = 100n;
-
-/**
- * Goal: no sequence of reserve, settle and release overspends a budget or loses money.
- *
- * Method: fast-check draws rounds of steps; the steps of a round are sent at once (so the group
- * commit gets them together) and are answered in their order. Two budgets lie within a third that
- * cannot cover both. Each answer and each balance must agree with a model, a dozen lines of
- * arithmetic. Each run has budgets of its own, so a failure shrinks. Replay: SEED=n.
- */
-for (const [way, options] of WAYS) {
-  test(`the ledger agrees with its model (${way}), SEED=${SEED}`, async () => {
-    await using fixture = await openTestLedger(options);
-    const { ledger, ids } = fixture;
-    const rounds = fc.array(fc.array(step, { minLength: 1, maxLength: 6 }), { maxLength: 6 });
-    await fc.assert(
-      fc.asyncProperty(rounds, async (drawn) => {
-        const { budget: outer } = await fixture.openBudget(150n);
-        const inner = await Promise.all([0, 1].map(() => fixture.openBudget(FUNDED_NANOS)));
-        const made: { id: TransferId; budget: number; amountNanos: bigint; open: boolean }[] = [];
-        const spent = [0n, 0n];
-        const held = (budget: number) =>
-          made
-            .filter((one) => one.open && one.budget === budget)
-            .reduce((sum, one) => sum + one.amountNanos, 0n);
-        for (const round of drawn) {
-          const checks = round.map((drawnStep) => apply(drawnStep));
-          for (const check of checks) await check;
-        }
-        for (const [index, { budget }] of inner.entries()) {
-          const [reservedNanos, spentNanos] = [held(index), spent[index] ?? 0n];
-          assert.deepEqual(amounts(await ledger.balance(budget)), {
-            fundedNanos: FUNDED_NANOS,
-            reservedNanos,
-            spentNanos,
-            availableNanos: FUNDED_NANOS - reservedNanos - spentNanos,
-          });
-        }
-        const all = (of: (index: number) => bigint) => of(0) + of(1);
-        assert.deepEqual(amounts(await ledger.balance(outer)), {
-          fundedNanos: 150n,
-          reservedNanos: all(held),
-          spentNanos: all((index) => spent[index] ?? 0n),
-          availableNanos: 150n - all(held) - all((index) => spent[index] ?? 0n),
-        });
-
-        /** Sends a step; the promise checks its answer, which the model knows already. */
-        function apply(drawnStep: Step): Promise<void> {
-          const id = ids.next("transfer");
-          if (drawnStep.op === "reserve") {
-            const left = (index: number) => FUNDED_NANOS - held(index) - (spent[index] ?? 0n);
-            const outerLeft = left(0) + left(1) - 50n;
-            const { budget: index, amountNanos } = drawnStep;
-            const fits = amountNanos <= left(index) && amountNanos <= outerLeft;
-            if (fits) made.push({ id, budget: index, amountNanos, open: true });
-            const one = inner[index];
-            assert.ok(one !== undefined);
-            return expectOutcome(
-              ledger.reserve({ id, ...one, within: [outer], amountNanos, timeoutMs: 1_000 }),
-              fits ? "reserved" : "insufficient_funds",
-            );
-          }
-          const target = made[drawnStep.which % Math.max(1, made.length)];
-          const pendingId = target?.id ?? ids.next("transfer");
-          if (drawnStep.op === "release") {
-            const outcome = refused(target) ?? "released";
-            if (target !== undefined) target.open = false;
-            return expectOutcome(ledger.release({ id, pendingId }), outcome);
-          }
-          const { amountNanos } = drawnStep;
-          const isAbove = target !== undefined && amountNanos > target.amountNanos;
-          const outcome = refused(target) ?? (isAbove ? "exceeds_reservation" : "settled");
-          if (outcome === "settled" && target !== undefined) {
-            target.open = false;
-            spent[target.budget] = (spent[target.budget] ?? 0n) + amountNanos;
-          }
-          return expectOutcome(ledger.settle({ id, pendingId, amountNanos }), outcome);
-        }
-      }),
-      { seed: SEED, numRuns: 60 },
-    );
-    await auditLedger(fixture.database);
-  });
-}
-
-type Step = typeof step extends fc.Arbitrary<infer Drawn> ? Drawn : never;
-
-function refused(target: { open: boolean } | undefined): string | null {
-  if (target === undefined) return "reservation_not_found";
-  return target.open ? null : "already_resolved";
-}
-
-async function expectOutcome(result: Promise<{ outcome: string }>, outcome: string): Promise<void> {
-  assert.equal((await result).outcome, outcome);
-}
 
 test("abandoned reservations are posted in full at once; a repeat does nothing", async () => {
   await using fixture = await openTestLedger();
