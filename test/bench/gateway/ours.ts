@@ -48,10 +48,13 @@ export async function issueKeys(database: EmbeddedDatabase, count: number): Prom
   const keys = createKeys(database, clock, ids, random);
   const [project, task] = [ids.next("project"), ids.next("task")];
   const at = rfc3339(clock.now());
+  const name = project.replace("_", "-");
+  const budget = { total: "1000", per_trial: "1", daily_allowance: String(LARGE / 10n ** 9n) };
+  const config = JSON.stringify({ project: name, currency: "CAD", budget });
   await database.sql.execute(sql`
     insert into project (id, name, currency, time_zone, config, daily_allowance_nanos,
       created_at, updated_at)
-    values (${project}, ${project.replace("_", "-")}, 'CAD', 'UTC', '{}', ${String(LARGE)},
+    values (${project}, ${name}, 'CAD', 'UTC', ${config}::jsonb, ${String(LARGE)},
       ${at}, ${at})`);
   await database.sql.execute(sql`
     insert into task (id, project_id, name, content_sha256, instruction, base_commit, test,
