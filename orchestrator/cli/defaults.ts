@@ -57,6 +57,14 @@ export function amountOption(option: string, text: string): string {
   throw usage(`${option}: "${text}" is not an amount above 0, such as 12.50`);
 }
 
+/** A day or a time as people write it, as the wire has it: a day begins at midnight UTC. */
+export function timeOption(option: string, text: string): string {
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const atMs = isDay || /^\d{4}-\d{2}-\d{2}T\S+$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(atMs)) return new Date(atMs).toISOString();
+  throw usage(`--${option}: "${text}" is no day such as 2026-11-21, nor a time`);
+}
+
 export function shownAmount(nanosText: string, currency: string): string {
   return formatNanos(BigInt(nanosText), currency);
 }

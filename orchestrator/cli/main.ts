@@ -13,9 +13,11 @@ import {
   experimentShow,
 } from "./commands/experiments.ts";
 import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
+import { modelLs, modelPrice } from "./commands/models.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
-import { completionScript, doctor, login, modelLs, up } from "./commands/system.ts";
+import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
+import { trialReprice } from "./commands/trial-reprice.ts";
 import { trialRun } from "./commands/trial-run.ts";
 import {
   trialAttach,
@@ -54,6 +56,7 @@ const COMMANDS: readonly Command[] = [
   trialResume,
   trialDiff,
   trialTrajectory,
+  trialReprice,
   experimentRun,
   experimentLs,
   experimentShow,
@@ -76,6 +79,7 @@ const COMMANDS: readonly Command[] = [
   agentInstall,
   agentTest,
   modelLs,
+  modelPrice,
   completion,
 ];
 

@@ -1,13 +1,7 @@
 /** The installation: start it, log in, ask it how it is. */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type {
-  DoctorReport,
-  Finding,
-  LoginLink,
-  PairList,
-  PairStatus,
-} from "../../contract/system.ts";
+import type { DoctorReport, Finding, LoginLink } from "../../contract/system.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { EXIT, type Exit, Failure } from "../failure.ts";
 
@@ -48,36 +42,6 @@ export const doctor: Command = {
         for (const line of findingLines(finding, width)) print.line(line);
     }
     return findings.some(({ status }) => status === "missing") ? EXIT.failed : EXIT.done;
-  },
-};
-
-export const modelLs: Command = {
-  name: "model ls",
-  summary: "List model pairs, and which can be used",
-  options: {
-    project: { type: "string", value: "<name>", help: "With those of this project's file" },
-    json: JSON_OPTION,
-  },
-  async run({ options, print, connect }) {
-    const client = await connect();
-    const project = options.text("project");
-    const query = project === undefined ? "" : `?${new URLSearchParams({ project })}`;
-    const { pairs } = await client.get<PairList>(`pairs${query}`);
-    if (options.flag("json")) {
-      print.json(pairs);
-      return EXIT.done;
-    }
-    print.table<PairStatus>(
-      [
-        { title: "pair", value: ({ name }) => name },
-        { title: "normal", value: ({ normal }) => normal, shrinks: true },
-        { title: "thinking", value: ({ thinking }) => thinking, shrinks: true },
-        { title: "provider", value: ({ provider }) => provider, shrinks: true },
-        { title: "usable", value: (pair) => usableWord(pair) },
-      ],
-      pairs,
-    );
-    return EXIT.done;
   },
 };
 
@@ -132,9 +96,4 @@ compdef _autocode autocode
 function findingLines({ part, status, detail, next_step: next }: Finding, width: number): string[] {
   const head = `${status.padEnd(7)}  ${part.padEnd(width)}  ${detail}`;
   return next === null ? [head] : [head, `${" ".repeat(width + 11)}→ ${next}`];
-}
-
-function usableWord({ is_available: isAvailable, is_scripted: isScripted }: PairStatus): string {
-  if (!isAvailable) return "no";
-  return isScripted ? "scripted" : "yes";
 }

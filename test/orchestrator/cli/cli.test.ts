@@ -127,6 +127,16 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["trial", "attach", id], /^hi\n$/],
     [["trial", "diff", id], /^--- a\n\+\+\+ b\n$/],
     [["trial", "trajectory", id], /ATIF-v1\.7/],
+    [["trial", "reprice", id], /m@2026-01-01 +m@2026-01-01 +1\.50k +45 +0\.00042 CAD +0\.0004/],
+    [
+      ["trial", "reprice", id, "--pair", "scripted", "--at", "2026-11-21"],
+      /difference {2}-0\.00002/,
+    ],
+    [["model", "price"], /^model +input +cached +output +tiers\nscripted-normal +0\.20/],
+    [
+      ["model", "price", "scripted-normal", "--at", "2026-11-21"],
+      /CAD at 2026-11-21T00:00:00\.000Z/,
+    ],
     [["trial", "stop", id], /cancelled/],
     [["project", "ls"], /^project +tasks +spent +available\ndemo +1 /],
     [["project", "show", "demo"], /available {2}9007199\.25 CAD/],
