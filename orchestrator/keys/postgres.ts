@@ -1,5 +1,5 @@
 /** Virtual keys in Postgres. */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
@@ -44,7 +44,7 @@ export function createKeys(
       await tx.execute(revocation(grant.trialId));
       await tx.execute(sql`
         insert into virtual_key (id, trial_id, token_sha256, "grant", expires_at, created_at)
-        values (${keyId}, ${grant.trialId}, ${sha256(secret)}, ${JSON.stringify(grant)}::jsonb,
+        values (${keyId}, ${grant.trialId}, ${hash("sha256", secret, "buffer")}, ${JSON.stringify(grant)}::jsonb,
           ${rfc3339(expiresAtMs)}, ${rfc3339(clock.now())})`);
     });
     forget(grant.trialId);
@@ -53,9 +53,9 @@ export function createKeys(
 
   async function find(secret: string): Promise<KeyLookup> {
     if (!/^ak-[A-Za-z0-9_-]{43}$/.test(secret)) return { outcome: "unknown" };
-    const hash = sha256(secret);
+    const sha256 = hash("sha256", secret, "hex");
     const now = clock.now();
-    const kept = cached.get(hash.toString("hex"));
+    const kept = cached.get(sha256);
     if (kept !== undefined && now < kept.untilMs) {
       if (now >= kept.expiresAtMs) return { outcome: "expired" };
       return { outcome: "granted", keyId: kept.keyId, grant: kept.grant };
@@ -71,7 +71,7 @@ export function createKeys(
       db.sql,
       sql`
         select id, "grant", expires_at, revoked_at from virtual_key
-        where token_sha256 = ${hash}`,
+        where token_sha256 = ${Buffer.from(sha256, "hex")}`,
     );
     if (row === undefined) return { outcome: "unknown" };
     if (row.revoked_at !== null) return { outcome: "revoked" };
@@ -80,7 +80,7 @@ export function createKeys(
     if (revocations === revocationsBefore) {
       if (cached.size >= CACHED_MAX) cached.clear();
       const { id: keyId, grant } = row;
-      cached.set(hash.toString("hex"), { keyId, grant, expiresAtMs, untilMs: now + CACHED_MS });
+      cached.set(sha256, { keyId, grant, expiresAtMs, untilMs: now + CACHED_MS });
     }
     return { outcome: "granted", keyId: row.id, grant: row.grant };
   }
@@ -98,12 +98,8 @@ export function createKeys(
 
   function forget(trialId: TrialId): void {
     revocations++;
-    for (const [hash, { grant }] of cached) {
-      if (grant.trialId === trialId) cached.delete(hash);
+    for (const [sha256, { grant }] of cached) {
+      if (grant.trialId === trialId) cached.delete(sha256);
     }
   }
-}
-
-function sha256(secret: string): Buffer {
-  return createHash("sha256").update(secret).digest();
 }

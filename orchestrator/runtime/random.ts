@@ -1,5 +1,5 @@
 /** Randomness as a dependency: nothing but this file draws it. */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomFillSync } from "node:crypto";
 
 export interface Random {
   /** `length` bytes, unpredictable from `systemRandom`, repeatable from `seededRandom`. */
@@ -8,10 +8,30 @@ export interface Random {
   below(limit: number): number;
 }
 
-export const systemRandom: Random = {
-  bytes: (length) => randomBytes(length),
-  below: (limit) => belowOf(() => randomBytes(4).readUInt32LE(0), limit),
-};
+/** Drawn ahead: one call of the system for hundreds of ids. */
+const POOL_BYTES = 8_192;
+const POOLED_MAX = 64;
+
+export const systemRandom: Random = createSystemRandom();
+
+function createSystemRandom(): Random {
+  const pool = new Uint8Array(POOL_BYTES);
+  let at = POOL_BYTES;
+  return { bytes, below: (limit) => belowOf(() => randomBytes(4).readUInt32LE(0), limit) };
+
+  /** No byte of the pool is given out twice, or stays in it. */
+  function bytes(length: number): Uint8Array {
+    if (length > POOLED_MAX) return randomBytes(length);
+    if (at + length > POOL_BYTES) {
+      randomFillSync(pool);
+      at = 0;
+    }
+    const drawn = pool.slice(at, at + length);
+    pool.fill(0, at, at + length);
+    at += length;
+    return drawn;
+  }
+}
 
 /** xorshift128 (Marsaglia 2003), seeded by splitmix32: for assignment and tests, never for keys. */
 export function seededRandom(seed: number): Random {
