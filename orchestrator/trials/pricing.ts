@@ -52,9 +52,9 @@ export function createPricing(
   }
 
   async function reprice(id: TrialId, wanted: RepriceRequest): Promise<Repricing> {
-    const [project] = await rows<{ config: ProjectFile }>(
+    const [project] = await rows<{ config: ProjectFile; currency: string }>(
       db.sql,
-      sql`select project.config from trial join project on project.id = trial.project_id
+      sql`select project.config, project.currency from trial join project on project.id = trial.project_id
         where trial.id = ${id}`,
     );
     if (project === undefined) throw new Problem("not_found", `There is no trial ${id}`);
@@ -65,9 +65,9 @@ export function createPricing(
     const ask = isOwn ? null : prices.otherPrices(project.config, choice);
     const atMs = at === undefined ? null : Date.parse(at);
     const timed = calls.map((call) => ({ ...call, atMs: atMs ?? call.startedAtMs }));
-    const result = repriceCalls(timed, project.config.currency, ask);
+    const result = repriceCalls(timed, project.currency, ask);
     if (result.outcome === "repriced") return { trial_id: id, ...result.repricing };
-    const detail = `${result.model} has no price in ${project.config.currency}`;
+    const detail = `${result.model} has no price in ${project.currency}`;
     const when = rfc3339(result.atMs);
     throw new Problem("unpriced_model", `${detail} at ${when}; add it to the book, or give at`);
   }

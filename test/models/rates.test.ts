@@ -1,4 +1,4 @@
-/** Goal: a charge is the exact rational sum, each part rounded up, at the tier its input reaches. */
+/** Goal: a charge is the exact sum, each part rounded up, at the tier its input reaches. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";

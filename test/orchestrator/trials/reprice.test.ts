@@ -1,4 +1,4 @@
-/** Goal: by its own prices a trial costs what it was charged; by others, exactly their arithmetic. */
+/** Goal: by its own prices a trial costs what it was charged; by others, their arithmetic. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";

@@ -1,0 +1,96 @@
+/** Goal: a pair becomes models with prices and fallbacks that can be used here, or is refused. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import test from "node:test";
+import { loadCatalog } from "../../../models/catalog.ts";
+import type { ProjectFile } from "../../../orchestrator/contract/projects.ts";
+import { createCatalogPairs } from "../../../orchestrator/trials/catalog-pairs.ts";
+import { AGENTS } from "../../../worker-agent/agents/registry.ts";
+
+const MODELS = join(import.meta.dirname, "../../../models");
+const clock = { now: () => Date.parse("2026-11-21T12:00:00Z") };
+const OPENAI = {
+  name: "openai",
+  baseUrl: "https://127.0.0.1:9/v1",
+  apiKey: "k",
+  authStyle: "bearer" as const,
+  isHosted: true,
+  hasContinuousUsage: false,
+  hasTokenCount: false,
+};
+const price = { input: "1", output: "2" };
+const own = { model: "m", base_url: "http://127.0.0.1:9/v1", price };
+
+async function open() {
+  const catalog = await loadCatalog(MODELS);
+  return createCatalogPairs(catalog, [OPENAI], () => null, clock);
+}
+
+function agent(name: string) {
+  const found = AGENTS.find(({ facts }) => facts.name === name);
+  assert.ok(found !== undefined);
+  return found.facts;
+}
+
+function file(
+  normal: Partial<NonNullable<ProjectFile["models"]>[string]["normal"]>,
+  currency = "CAD",
+): ProjectFile {
+  const models = { mine: { normal: { ...own, ...normal }, thinking: own } };
+  return { project: "demo", currency, budget: { total: "1", per_trial: "1" }, models };
+}
+
+test("fallbacks that are set up here and speak to the agent are granted, in their order", async () => {
+  const pairs = await open();
+  const fallbacks = [
+    { model: "gpt-4.1-mini", provider: "openai" as const },
+    { model: "claude-haiku-4-5", provider: "anthropic" as const },
+    { ...own, model: "spare", base_url: "http://127.0.0.1:10/v1" },
+    { ...own, model: "other-wire", wires: ["anthropic.messages" as const] },
+  ];
+  const given = file({ fallbacks });
+  const [normal, thinking] = pairs.resolve(given, "mine", agent("qwen-code")).models;
+  assert.deepEqual(
+    normal.fallbacks?.map((each) => [each.provider, each.upstreamName, each.price.version]),
+    [
+      ["openai", "gpt-4.1-mini", "gpt-4.1-mini@2025-04-14,USD/CAD@2025-01-01"],
+      ["demo/mine-normal-3", "spare", normal.fallbacks?.[1]?.price.version],
+    ],
+  );
+  assert.match(normal.fallbacks?.[1]?.price.version ?? "", /^mine-normal-3@project-/);
+  assert.equal(pairs.provider("demo/mine-normal-3")?.baseUrl, "http://127.0.0.1:10/v1");
+  assert.deepEqual(thinking.fallbacks, []);
+});
+
+test("a model without a price is refused, and so is a fallback without one", async () => {
+  const pairs = await open();
+  const refuse = (given: ProjectFile, message: RegExp) =>
+    assert.throws(() => pairs.resolve(given, "mine", agent("qwen-code")), {
+      code: "unpriced_model",
+      message,
+    });
+  const unpriced = { model: "gpt-9", provider: "openai" as const };
+  refuse(file({ fallbacks: [unpriced] }), /^gpt-9 has no price in CAD; add models\./);
+  const { price: _, ...bare } = own;
+  const models = { mine: { normal: bare, thinking: own } };
+  refuse({ ...file({}), models }, /^m has no price in CAD/);
+  // A currency that no rate leads to.
+  const known = { model: "o3", provider: "openai" as const };
+  refuse(file({ fallbacks: [known] }, "JPY"), /^o3 has no price in JPY/);
+});
+
+test("a wrong price in a project's file is told by its field", async () => {
+  const pairs = await open();
+  const gpu = {
+    rate_per_gpu_hour: "3.50",
+    gpus: 1,
+    input_tokens_per_second: "1000",
+    output_tokens_per_second: "0",
+    utilisation: "0.5",
+    source: "ours",
+  };
+  const message =
+    /^models\.mine\.normal\.price\.gpu\.output_tokens_per_second: must be more than 0$/;
+  const given = file({ price: { gpu } });
+  assert.throws(() => pairs.check(given), { code: "invalid_request", message });
+});
