@@ -2,8 +2,8 @@
  * The journal's arithmetic: which bytes of a transfer are hashed, how the chain goes on, what a
  * checkpoint signs. Whoever writes the journal and whoever checks an export use this one file.
  *
- * Invariant: the bytes of version 1 never change. `test/golden/journal.json` holds an example that
- * other programs can be checked against.
+ * Invariant: the bytes of version 1 never change (verify.test.ts.snapshot has an example that other
+ * programs can be checked against).
  */
 import { createHash, createPublicKey, type KeyObject, verify } from "node:crypto";
 import type { CheckpointRecord, LedgerKey, TransferRecord } from "../contract/ledger.ts";

@@ -42,8 +42,11 @@ interface Break {
 }
 
 export async function diagnose(open: OpenExport, { fault, before }: Break): Promise<LedgerFault> {
-  const look = await lookThrough(open, fault.line, before);
-  return look === null ? fault : explain(look, before, fault);
+  const { look, successor } = await lookThrough(open, fault.line, before);
+  if (look !== null) return explain(look, before, fault);
+  // A checkpoint misses the transfer before it, which may stand elsewhere.
+  if (successor === null) return fault;
+  return about(successor, "moved", `It belongs before line ${fault.line}, the checkpoint there`);
 }
 
 function explain(look: Look, before: Buffer, fault: LedgerFault): LedgerFault {
@@ -126,7 +129,7 @@ async function lookThrough(
   open: OpenExport,
   brokenLine: number,
   before: Buffer,
-): Promise<Look | null> {
+): Promise<{ look: Look | null; successor: Row | null }> {
   const rows: Row[] = [];
   const checkpoints: CheckpointRecord[] = [];
   const found: { [Name in "broken" | "following"]?: TransferRecord } = {};
@@ -151,9 +154,12 @@ async function lookThrough(
       successor = row;
     }
   }
-  if (found.broken === undefined || brokenRow === null) return null;
   const { broken, following = null } = found;
-  return { rows, broken, brokenRow, following, successor, checkpoints, end };
+  if (broken === undefined || brokenRow === null) return { look: null, successor };
+  return {
+    look: { rows, broken, brokenRow, following, successor, checkpoints, end },
+    successor,
+  };
 }
 
 function recordOf(text: string): ExportRecord | null {

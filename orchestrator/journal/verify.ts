@@ -81,7 +81,7 @@ function createCheck(replay: Replay, options: VerifyOptions) {
   let chain: Buffer = GENESIS;
   let lastSeq = 0;
   let lastSignedAt: string | null = null;
-  /** The chain before the transfer at which it broke. */
+  /** The chain before the transfer at which it broke, or which is not there. */
   let brokenAfter: Buffer | null = null;
   return { next, end, report, chainBefore: () => brokenAfter };
 
@@ -177,6 +177,7 @@ function createCheck(replay: Replay, options: VerifyOptions) {
       return { what: "bad_signature", detail, ...about };
     }
     if (position > counts.sealed) {
+      brokenAfter = chain;
       const detail = `The checkpoint signs ${position} transfers, and ${counts.sealed} are there`;
       return { what: "removed", detail, position: counts.sealed + 1 };
     }

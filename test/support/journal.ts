@@ -1,4 +1,5 @@
 /** A journal and an export over a test ledger, and a key that is the same in every run. */
+import assert from "node:assert/strict";
 import { createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { text } from "node:stream/consumers";
 import type { ExportRecord, LedgerReport } from "../../orchestrator/contract/ledger.ts";
@@ -10,6 +11,7 @@ import {
   type Signer,
 } from "../../orchestrator/ledger/journal.ts";
 import { createLedgerExport } from "../../orchestrator/ledger/journal-export.ts";
+import type { TransferId } from "../../orchestrator/runtime/ids.ts";
 import type { TestLedger } from "./ledger.ts";
 
 /** PKCS 8 around 32 bytes: RFC 8410. */
@@ -66,4 +68,48 @@ export function recordsOf(exported: string): ExportRecord[] {
 
 export function textOf(records: readonly unknown[]): string {
   return records.map((record) => `${JSON.stringify(record)}\n`).join("");
+}
+
+/**
+ * A ledger with something of everything: nested budgets, tokens, posts, voids, an expiry and its
+ * correction, reversals whole and in part, notes. Sealed and signed three times on the way.
+ */
+export async function makeHistory(
+  world: TestLedger,
+  journal: Pick<ReturnType<typeof openTestJournal>["journal"], "catchUp">,
+): Promise<void> {
+  const { ledger, ids, clock } = world;
+  const outer = await world.openBudget(100_000n);
+  const inner = await world.openBudget(50_000n, [outer.budget]);
+  const { budget, spend, within } = inner;
+  const posted: TransferId[] = [];
+  for (let round = 0; round < 9; round++) {
+    clock.ms += 1_000;
+    const pendingId = ids.next("transfer");
+    const id = ids.next("transfer");
+    const amountNanos = BigInt(100 + round);
+    await ledger.reserve({ id: pendingId, budget, within, spend, amountNanos, timeoutMs: 10_000 });
+    if (round % 3 === 0) await ledger.release({ id, pendingId });
+    else {
+      await ledger.settle({ id, pendingId, amountNanos: BigInt(50 + round) });
+      posted.push(id);
+    }
+    if (round % 4 === 3) await journal.catchUp();
+  }
+  const [first, second] = posted;
+  assert.ok(first !== undefined && second !== undefined);
+  await ledger.reverse({ id: ids.next("transfer"), transferId: first, note: "a mistake" });
+  for (const amountNanos of [10n, 7n]) {
+    const id = ids.next("transfer");
+    await ledger.reverse({ id, transferId: second, amountNanos, note: "in part" });
+  }
+  const late = ids.next("transfer");
+  await ledger.reserve({ id: late, budget, within, spend, amountNanos: 30n, timeoutMs: 1 });
+  clock.ms += 1_000;
+  assert.equal(await ledger.expire(10), 1);
+  const corrected = { id: ids.next("transfer"), pendingId: late, amountNanos: 20n };
+  assert.equal((await ledger.settle(corrected)).outcome, "corrected");
+  const open = { id: ids.next("transfer"), budget, within, spend, amountNanos: 9n };
+  await ledger.reserve({ ...open, timeoutMs: 60_000, expiresTo: "void" });
+  await journal.catchUp();
 }
