@@ -48,9 +48,6 @@ export async function runSingle(db: Sql, request: Request, now: EpochMs): Promis
 }
 
 async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise<Result> {
-  const { id, budget, within, spend, amountNanos, timeoutMs, expiresTo = "post" } = reservation;
-  const budgets = [...within, budget];
-  const accountIds = [...budgets, spend];
   const [row] = await twice<
     {
       are_found: boolean;
@@ -60,68 +57,14 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
       short_nanos: string | null;
       short_reserved: string | null;
     } & LeafRow
-  >(
-    db,
-    sql`/* prepared: ledger.reserve */
-      with locked as materialized (
-        select *,
-          credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
-        from account where id = any(${sql.param(accountIds)})
-        order by id
-        for no key update
-      ), decision as materialized (
-        select
-          (
-            select count(*) = ${accountIds.length}::int and count(distinct currency) = 1
-            from locked
-            where kind = case when id = ${spend} then 'spend' else 'budget' end
-          ) as are_found,
-          exists (select from transfer where id = ${id}) as is_repeated,
-          short.id as short_id,
-          short.available_nanos as short_nanos,
-          short.debits_pending_nanos as short_reserved
-        from (values (1)) as one
-        left join lateral (
-          select id, available_nanos, debits_pending_nanos from locked
-          where must_not_exceed and id <> ${spend} and available_nanos < ${amountNanos}::bigint
-          -- The tightest budget is told, so that the caller knows the most it could have asked for.
-          order by available_nanos, array_position(${sql.param(budgets)}::text[], id)
-          limit 1
-        ) as short on true
-      ), inserted as (
-        insert into transfer
-          (id, kind, debit_account_id, within, credit_account_id, amount_nanos, expires_at,
-            expires_to, reason, created_at)
-        select ${id}, 'pending', ${budget}, ${sql.param(within)}::text[], ${spend},
-          ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, ${expiresTo},
-          ${CALL_REASON}, ${rfc3339(now)}::timestamptz
-        from decision where are_found and not is_repeated and short_id is null
-        returning id
-      ), changed as (
-        update account set
-          debits_pending_nanos = locked.debits_pending_nanos
-            + case when locked.id = ${spend} then 0 else ${amountNanos}::bigint end,
-          debits_posted_nanos = locked.debits_posted_nanos,
-          credits_pending_nanos = locked.credits_pending_nanos
-            + case when locked.id = ${spend} then ${amountNanos}::bigint else 0 end,
-          credits_posted_nanos = locked.credits_posted_nanos
-        from locked, inserted where account.id = locked.id
-      )
-      select decision.*, inserted.id is not null as is_inserted,
-        leaf.credits_posted_nanos as credits_posted, leaf.debits_posted_nanos as debits_posted,
-        leaf.debits_pending_nanos + ${amountNanos}::bigint as debits_pending,
-        leaf.reversed_nanos as reversed
-      from decision
-      left join inserted on true
-      left join locked as leaf on leaf.id = ${budget} and inserted.id is not null`,
-  );
+  >(db, reserveStatement(reservation, now));
   if (row === undefined) throw new Error("reserve: the statement returned no row");
   if (row.is_inserted) return { outcome: "reserved", balance: budgetBalance(readSums(row)) };
   if (row.is_repeated) return { outcome: "already_reserved" };
   if (!row.are_found || row.short_id === null) return { outcome: "account_not_found" };
   // A rival with the same id may have committed while this one waited for the locks: what it took
   // is in the rows as locked, but its transfer is not in the snapshot.
-  const repeated = await rows(db, sql`select from transfer where id = ${id}`);
+  const repeated = await rows(db, sql`select from transfer where id = ${reservation.id}`);
   if (repeated.length > 0) return { outcome: "already_reserved" };
   return {
     outcome: "insufficient_funds",
@@ -129,6 +72,64 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
     availableNanos: readNanos(row.short_nanos ?? "0"),
     reservedNanos: readNanos(row.short_reserved ?? "0"),
   };
+}
+
+function reserveStatement(reservation: Reservation, now: EpochMs): SQL {
+  const { id, budget, within, spend, amountNanos, timeoutMs, expiresTo = "post" } = reservation;
+  const budgets = [...within, budget];
+  const accountIds = [...budgets, spend];
+  return sql`/* prepared: ledger.reserve */
+    with locked as materialized (
+      select *,
+        credits_posted_nanos - debits_posted_nanos - debits_pending_nanos as available_nanos
+      from account where id = any(${sql.param(accountIds)})
+      order by id
+      for no key update
+    ), decision as materialized (
+      select
+        (
+          select count(*) = ${accountIds.length}::int and count(distinct currency) = 1
+          from locked
+          where kind = case when id = ${spend} then 'spend' else 'budget' end
+        ) as are_found,
+        exists (select from transfer where id = ${id}) as is_repeated,
+        short.id as short_id,
+        short.available_nanos as short_nanos,
+        short.debits_pending_nanos as short_reserved
+      from (values (1)) as one
+      left join lateral (
+        select id, available_nanos, debits_pending_nanos from locked
+        where must_not_exceed and id <> ${spend} and available_nanos < ${amountNanos}::bigint
+        -- The tightest budget is told, so that the caller knows the most it could have asked for.
+        order by available_nanos, array_position(${sql.param(budgets)}::text[], id)
+        limit 1
+      ) as short on true
+    ), inserted as (
+      insert into transfer
+        (id, kind, debit_account_id, within, credit_account_id, amount_nanos, expires_at,
+          expires_to, reason, created_at)
+      select ${id}, 'pending', ${budget}, ${sql.param(within)}::text[], ${spend},
+        ${amountNanos}::bigint, ${rfc3339(now + timeoutMs)}::timestamptz, ${expiresTo},
+        ${CALL_REASON}, ${rfc3339(now)}::timestamptz
+      from decision where are_found and not is_repeated and short_id is null
+      returning id
+    ), changed as (
+      update account set
+        debits_pending_nanos = locked.debits_pending_nanos
+          + case when locked.id = ${spend} then 0 else ${amountNanos}::bigint end,
+        debits_posted_nanos = locked.debits_posted_nanos,
+        credits_pending_nanos = locked.credits_pending_nanos
+          + case when locked.id = ${spend} then ${amountNanos}::bigint else 0 end,
+        credits_posted_nanos = locked.credits_posted_nanos
+      from locked, inserted where account.id = locked.id
+    )
+    select decision.*, inserted.id is not null as is_inserted,
+      leaf.credits_posted_nanos as credits_posted, leaf.debits_posted_nanos as debits_posted,
+      leaf.debits_pending_nanos + ${amountNanos}::bigint as debits_pending,
+      leaf.reversed_nanos as reversed
+    from decision
+    left join inserted on true
+    left join locked as leaf on leaf.id = ${budget} and inserted.id is not null`;
 }
 
 async function resolve(db: Sql, resolution: ResolveRequest, now: EpochMs): Promise<Result> {

@@ -1,4 +1,4 @@
--- 0005_ledger_corrections: the order of transfers, what expiry does, reversals, more kinds of account.
+-- 0005_ledger_corrections: the order of transfers, what expiry does, reversals, account kinds.
 --
 -- `seq` is drawn after a transfer's accounts are locked, so of two transfers that touch one account
 -- the one that committed first has the lower number; transfers without a common account may differ.
