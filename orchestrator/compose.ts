@@ -121,7 +121,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     log,
     access: createAccess(db, clock, { ids, random }),
     agents: createAgents(installer),
-    budgets: createBudgets({ db, ledger, projects }),
+    budgets: createBudgets({ db, ledger, projects, clock }),
     idempotency: createIdempotency(db, clock),
     journal: { ...createLedgerExport(db, clock, journal, secrets), status: journal.status },
     projects: {

@@ -1,13 +1,16 @@
 /**
- * Spend for other people's tools: a line a call, in the columns of FOCUS 1.2 (the FinOps Open Cost
- * and Usage Specification) and `x_` columns of our own. Text that a spreadsheet would run as a
- * formula is defused: models and providers name themselves.
+ * Spend for other people's tools, in the columns of FOCUS 1.2 (the FinOps Open Cost and Usage
+ * Specification) and `x_` columns of our own: a line a call, a line for each reservation that was
+ * charged in full because its call never ended, and a line for each charge taken back. Text that a
+ * spreadsheet would run as a formula is defused: models and providers name themselves.
  */
 import { NANOS_PER_UNIT, type Nanos } from "../money.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 
 export interface SpendRow {
-  callId: string;
+  kind: "call" | "expired" | "correction";
+  /** The call's id, or the transfer's. */
+  id: string;
   trialId: string;
   projectId: string;
   projectName: string;
@@ -18,13 +21,19 @@ export interface SpendRow {
   provider: string;
   model: string;
   priceVersion: string;
+  /** Below 0 for a correction. */
   costNanos: Nanos;
   inputTokens: number;
   cacheReadTokens: number;
   cacheWriteTokens: number;
+  /** Part of `cacheWriteTokens`: what stays in the cache for longer, at another price. */
+  longCacheWriteTokens: number;
   outputTokens: number;
   reasoningTokens: number;
+  /** GPU time, times GPUs, of an own model; null where its price does not go by it. */
+  gpuMs: number | null;
   isEstimated: boolean;
+  note: string | null;
   startedAtMs: EpochMs;
   endedAtMs: EpochMs;
 }
@@ -32,6 +41,9 @@ export interface SpendRow {
 type Cell = (row: SpendRow) => string;
 
 const cost: Cell = ({ costNanos }) => units(costNanos);
+const exactCost: Cell = ({ costNanos }) => String(costNanos);
+/** Digits of our own, that may begin with a minus. */
+const NUMBERS: ReadonlySet<Cell> = new Set([cost, exactCost]);
 const tokens = (row: SpendRow) =>
   row.inputTokens + row.cacheReadTokens + row.cacheWriteTokens + row.outputTokens;
 
@@ -43,8 +55,8 @@ const COLUMNS: readonly (readonly [string, Cell])[] = [
   ["BillingPeriodStart", ({ startedAtMs }) => monthStart(startedAtMs, 0)],
   ["BillingPeriodEnd", ({ startedAtMs }) => monthStart(startedAtMs, 1)],
   ["ChargeCategory", () => "Usage"],
-  ["ChargeClass", () => ""],
-  ["ChargeDescription", ({ model, side }) => `One call of ${model} as the ${side} model`],
+  ["ChargeClass", ({ kind }) => (kind === "correction" ? "Correction" : "")],
+  ["ChargeDescription", description],
   ["ChargeFrequency", () => "Usage-Based"],
   ["ChargePeriodStart", ({ startedAtMs }) => rfc3339(startedAtMs)],
   ["ChargePeriodEnd", ({ endedAtMs }) => rfc3339(endedAtMs)],
@@ -59,7 +71,7 @@ const COLUMNS: readonly (readonly [string, Cell])[] = [
   ["PricingUnit", () => "Tokens"],
   ["ProviderName", ({ provider }) => provider],
   ["PublisherName", ({ provider }) => provider],
-  ["ResourceId", ({ callId }) => callId],
+  ["ResourceId", ({ id }) => id],
   ["ResourceType", () => "Model call"],
   ["ServiceCategory", () => "AI and Machine Learning"],
   ["ServiceName", ({ model }) => model],
@@ -74,19 +86,24 @@ const COLUMNS: readonly (readonly [string, Cell])[] = [
   ["x_InputTokens", ({ inputTokens }) => String(inputTokens)],
   ["x_CacheReadTokens", ({ cacheReadTokens }) => String(cacheReadTokens)],
   ["x_CacheWriteTokens", ({ cacheWriteTokens }) => String(cacheWriteTokens)],
+  ["x_LongCacheWriteTokens", ({ longCacheWriteTokens }) => String(longCacheWriteTokens)],
   ["x_OutputTokens", ({ outputTokens }) => String(outputTokens)],
   ["x_ReasoningTokens", ({ reasoningTokens }) => String(reasoningTokens)],
+  ["x_GpuMs", ({ gpuMs }) => (gpuMs === null ? "" : String(gpuMs))],
   ["x_IsEstimated", ({ isEstimated }) => String(isEstimated)],
-  ["x_CostNanos", ({ costNanos }) => String(costNanos)],
+  ["x_CostNanos", exactCost],
+  ["x_Note", ({ note }) => note ?? ""],
 ];
 
 /** RFC 4180 text: a header, then a line for each row, CRLF after each. */
 export function focusCsv(rows: readonly SpendRow[]): string {
   const lines = [
     COLUMNS.map(([name]) => name),
-    ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row))),
+    ...rows.map((row) =>
+      COLUMNS.map(([, cell]) => (NUMBERS.has(cell) ? cell(row) : field(cell(row)))),
+    ),
   ];
-  return lines.map((cells) => `${cells.map(field).join(",")}\r\n`).join("");
+  return lines.map((cells) => `${cells.join(",")}\r\n`).join("");
 }
 
 /** The same columns, an array of one object a row. */
@@ -103,10 +120,22 @@ function field(text: string): string {
   return /[",\r\n]/.test(defused) ? `"${defused.replaceAll('"', '""')}"` : defused;
 }
 
+function description({ kind, model, side }: SpendRow): string {
+  switch (kind) {
+    case "call":
+      return `One call of ${model} as the ${side} model`;
+    case "expired":
+      return "A reservation whose call never ended, charged in full";
+    case "correction":
+      return "A charge taken back";
+  }
+}
+
 /** An amount in units of the currency, exactly. */
 function units(nanos: Nanos): string {
-  const decimals = String(nanos % NANOS_PER_UNIT).padStart(9, "0");
-  return `${nanos / NANOS_PER_UNIT}.${decimals}`;
+  const absolute = nanos < 0n ? -nanos : nanos;
+  const decimals = String(absolute % NANOS_PER_UNIT).padStart(9, "0");
+  return `${nanos < 0n ? "-" : ""}${absolute / NANOS_PER_UNIT}.${decimals}`;
 }
 
 /** The start of the month (UTC) of `atMs`, `monthsLater` after it. */

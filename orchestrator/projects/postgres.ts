@@ -2,14 +2,13 @@
 import { resolve } from "node:path";
 import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
-import type { Balance } from "../contract/money.ts";
 import type { NewProject, Project, ProjectFile } from "../contract/projects.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
-import type { AccountBalance, Ledger } from "../ledger/ledger.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { type Nanos, parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
-import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import { type Clock, type EpochMs, localDate, rfc3339 } from "../runtime/clock.ts";
 import {
   type AccountId,
   derivedId,
@@ -22,10 +21,12 @@ import { readTaskFolder } from "../tasks/task-folder.ts";
 import { type Tasks, toTask } from "../tasks/tasks.ts";
 import type { Pairs } from "../trials/pairs.ts";
 import { budgetChangeFault } from "./budget-rules.ts";
+import { addDays, startOfDate } from "./calendar.ts";
 import type { Day, Days } from "./day.ts";
 import { parseProjectFile } from "./project-file.ts";
-import type { Projects } from "./projects.ts";
+import { type Projects, toBalance } from "./projects.ts";
 import { grantTokens, openTokenAccounts } from "./tokens.ts";
+import { nextTopUp } from "./top-ups.ts";
 
 export type ProjectRow = {
   id: ProjectId;
@@ -65,6 +66,7 @@ export function createProjects(dependencies: ProjectsDependencies) {
     find,
     findById,
     accounts,
+    calendarAt,
     /** A new key's token budget; null where the project rations none. */
     tokenGrant: (row: ProjectRow, trialId: TrialId) => grantTokens(dependencies, row, trialId),
   };
@@ -147,6 +149,14 @@ export function createProjects(dependencies: ProjectsDependencies) {
 
   async function accounts(row: ProjectRow): Promise<ProjectAccounts> {
     return openAccounts(dependencies, row);
+  }
+
+  /** The project's date at `atMs`, when that day ends, and the top-up that comes next. */
+  function calendarAt(row: ProjectRow, atMs: EpochMs) {
+    const inZone = (at: EpochMs) => localDate(at, row.time_zone);
+    const date = inZone(atMs);
+    const dayEndsAtMs = startOfDate(addDays(date, 1), inZone);
+    return { date, dayEndsAtMs, nextTopUp: nextTopUp(row, atMs) };
   }
 
   async function listTasks(name: string) {
@@ -309,16 +319,6 @@ export function dayOf(row: ProjectRow): Day {
     allowanceNanos: row.daily_allowance_nanos === null ? null : BigInt(row.daily_allowance_nanos),
     carryOverNanos: carryOver === undefined ? 0n : units(carryOver),
     tokenAllowance: tokens?.daily === undefined ? null : BigInt(tokens.daily),
-  };
-}
-
-export function toBalance(balance: AccountBalance): Balance {
-  return {
-    currency: balance.currency,
-    funded_nanos: String(balance.fundedNanos),
-    reserved_nanos: String(balance.reservedNanos),
-    spent_nanos: String(balance.spentNanos),
-    available_nanos: String(balance.availableNanos < 0n ? 0n : balance.availableNanos),
   };
 }
 

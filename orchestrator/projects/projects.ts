@@ -1,5 +1,7 @@
 /** The projects port: a project file becomes accounts, tasks and defaults for trials. */
+import type { Balance } from "../contract/money.ts";
 import type { NewProject, Project, Task } from "../contract/projects.ts";
+import type { AccountBalance } from "../ledger/ledger.ts";
 
 export interface Projects {
   /**
@@ -15,4 +17,15 @@ export interface Projects {
   tasks(name: string): Promise<Task[]>;
   /** Imports one task folder. @throws Problem `invalid_request`. */
   importTask(name: string, folder: string): Promise<Task>;
+}
+
+/** A balance on the wire. */
+export function toBalance(balance: AccountBalance): Balance {
+  return {
+    currency: balance.currency,
+    funded_nanos: String(balance.fundedNanos),
+    reserved_nanos: String(balance.reservedNanos),
+    spent_nanos: String(balance.spentNanos),
+    available_nanos: String(balance.availableNanos < 0n ? 0n : balance.availableNanos),
+  };
 }

@@ -10,7 +10,15 @@ import { createAccess } from "../../orchestrator/api/access-postgres.ts";
 import { createIdempotency } from "../../orchestrator/api/idempotency.ts";
 import type { Services } from "../../orchestrator/api/services.ts";
 import type { AgentStatus } from "../../orchestrator/contract/agents.ts";
-import type { Budget } from "../../orchestrator/contract/budgets.ts";
+import type { Approval } from "../../orchestrator/contract/approvals.ts";
+import type {
+  AdherenceReport,
+  Budget,
+  BudgetEvent,
+  BudgetReport,
+  CostReport,
+  ProfitReport,
+} from "../../orchestrator/contract/budgets.ts";
 import type { Call } from "../../orchestrator/contract/calls.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { ModelPrice } from "../../orchestrator/contract/prices.ts";
@@ -28,6 +36,45 @@ export const STARTED_AT_MS = Date.UTC(2026, 10, 21, 12);
 const STARTED_AT = new Date(STARTED_AT_MS).toISOString();
 export const ALLOCATION_TOKEN = "allocation_token_of_the_fake_worker";
 
+export const APPROVAL: Approval = {
+  id: "approval_01kah27zs8e4rsk0ncyqjpys5f",
+  trial_id: "trial_01kah27zs8e4rsk0ncyqjpys5f",
+  project: "demo",
+  kind: "budget",
+  state: "open",
+  facts: {
+    currency: "CAD",
+    limit_nanos: "50000000",
+    spent_nanos: "41000000",
+    shortage: {
+      level: "trial",
+      account_id: "account_01kah27zs8e4rsk0ncyqjpys5f",
+      unit: "CAD",
+      required_nanos: "12000000",
+      available_nanos: "9000000",
+    },
+    forecast: {
+      low_nanos: "8000000",
+      high_nanos: "31000000",
+      confidence_percent: 50,
+      basis: "own_calls",
+      evidence_count: 7,
+    },
+    suggested_nanos: "30000000",
+    checkpoint: {
+      files_changed: 1,
+      lines_added: 3,
+      lines_removed: 2,
+      completed_phases: ["plan"],
+      has_session: true,
+    },
+  },
+  content_sha256: "5f".repeat(32),
+  reason: null,
+  topped_up_nanos: null,
+  created_at: "2026-11-21T00:00:00.000Z",
+  resolved_at: null,
+};
 const BALANCE = {
   currency: "CAD",
   funded_nanos: "9007199254740993",
@@ -153,9 +200,36 @@ export async function openApiServices(): Promise<ApiFixture> {
       idempotency: createIdempotency(database, clock),
       journal: openJournals(database, clock),
       agents: fakeAgents(),
+      approvals: {
+        list: async ({ state }) =>
+          [APPROVAL].filter((each) => state === undefined || each.state === state),
+        get: async () => APPROVAL,
+        approve: async (_id, { content_sha256, amount_nanos = "10000000" }) => {
+          if (content_sha256 !== APPROVAL.content_sha256) {
+            throw new Problem("conflict", "content_sha256: the approval asks for something else");
+          }
+          count("approve");
+          return { ...APPROVAL, state: "granted", topped_up_nanos: amount_nanos };
+        },
+        reject: async (_id, { reason }) => {
+          count("reject");
+          return { ...APPROVAL, state: "rejected", reason };
+        },
+      },
       budgets: {
         list: async () => [budget("project/demo")],
-        get: async (name) => budget(known(name)),
+        get: async (name, at) => budgetReport(name, known(name), at ?? STARTED_AT),
+        recordIncome: async (name, { currency, amount_nanos }) => {
+          count("income");
+          return { owner: known(name), currency, income_nanos: amount_nanos };
+        },
+        events: async (name, { before }) => ({
+          events: [budgetEvent(known(name))],
+          next_cursor: before === undefined ? "1" : null,
+        }),
+        profit: async (name) => profitReport(known(name) && name),
+        costs: async (name, by) => costReport(known(name) && name, by),
+        adherence: async (name) => adherenceReport(known(name) && name),
         statement: async (name, { limit, before }) => ({
           owner: known(name),
           balance: BALANCE,
@@ -356,6 +430,7 @@ export async function openApiServices(): Promise<ApiFixture> {
       sourcePath: async () => join(folder, "changes.patch"),
       testsPath: async () => null,
       patchPath: async () => null,
+      sessionPath: async () => null,
       appendEvents: async (_session, batch) => {
         fixture.worker.events.push(...batch.map(({ cursor }) => cursor));
         return Math.max(...fixture.worker.events);
@@ -379,6 +454,87 @@ function openJournals(database: TestDatabase, clock: ApiFixture["clock"]): Servi
 
 function budget(owner: string): Budget {
   return { owner, balance: BALANCE };
+}
+
+function budgetReport(name: string, owner: string, at: string): BudgetReport {
+  const tokens = {
+    ...BALANCE,
+    currency: "TOK",
+    funded_nanos: "2000000",
+    available_nanos: "1580000",
+  };
+  const burn = { last_hour_nanos: "420000", last_day_nanos: "420000", lasts_the_day: false };
+  const level = { is_limited: true, alerts: [50, 80, 90, 95, 100], passed: [] };
+  const spending = { ...burn, basis: "not_enough_history", exhausted_at: null } as const;
+  return {
+    name,
+    project: "demo",
+    ...budget(owner),
+    at,
+    time_zone: "America/Toronto",
+    levels: [
+      {
+        ...level,
+        ...{ scope: "organisation", owner: "organisation/CAD", is_limited: false },
+        ...{ balance: BALANCE, burn: { ...spending, basis: "not_limited" } },
+      },
+      { ...level, scope: "project", owner, balance: BALANCE, burn: spending },
+      {
+        ...level,
+        ...{ scope: "project", owner: `tokens/${owner}`, balance: tokens },
+        burn: { ...burn, basis: "last_hour", exhausted_at: "2026-11-21T16:00:00.000Z" },
+      },
+    ],
+    next_top_up: {
+      at: "2026-12-01T05:00:00.000Z",
+      date: "2026-12-01",
+      every: "month",
+      amount_nanos: "10000000000",
+    },
+  };
+}
+
+function budgetEvent(owner: string): BudgetEvent {
+  return {
+    seq: 2,
+    scope: "project",
+    owner,
+    kind: "threshold",
+    percent: 80,
+    currency: "CAD",
+    funded_nanos: BALANCE.funded_nanos,
+    spent_nanos: BALANCE.spent_nanos,
+    at: STARTED_AT,
+  };
+}
+
+function profitReport(project: string): ProfitReport {
+  const nothing = { income_nanos: "0", cost_nanos: "420000", result_nanos: "-420000" };
+  const rows = [{ agent: "aider", pair: "scripted", trials: 2, passed: 1, ...nothing }];
+  return { project, currency: "CAD", ...nothing, rows };
+}
+
+function costReport(project: string, by: CostReport["by"]): CostReport {
+  const costs = { trials: 2, passed: 1, cost_nanos: "420000", cost_per_success_nanos: "420000" };
+  const rows = [{ group: "aider / scripted", tokens: "1545", ...costs }];
+  return { project, currency: "CAD", by, ...costs, rows };
+}
+
+function adherenceReport(project: string): AdherenceReport {
+  const row = {
+    scope: "project" as const,
+    owner: `project/${project}`,
+    currency: "CAD",
+    limit_nanos: BALANCE.funded_nanos,
+    peak_nanos: "900000",
+    peak_at: STARTED_AT,
+    least_available_nanos: "9007199253840993",
+    is_within: true,
+  };
+  const rest = { is_within: true, budget_count: 1, next_cursor: null };
+  const signed = { position: 12, chain: "ab".repeat(32), key_id: "file:1", signed_at: STARTED_AT };
+  const journal = { ...signed, covered_transfers: 3, all_transfers: 3 };
+  return { project, ...rest, rows: [row], journal };
 }
 
 function fakeAgents(): Services["agents"] {
@@ -430,6 +586,8 @@ function trialOf(id: TrialId, spec: NewTrial, experimentId: string | null): Tria
     verdict: null,
     flags: [],
     tries: 0,
+    resume_at: null,
+    approval_id: null,
     budget: BALANCE,
     usage: {
       input_tokens: 1200,

@@ -12,7 +12,15 @@ import { Value } from "typebox/value";
 import { createApi } from "../../../orchestrator/api/server.ts";
 import { AgentList } from "../../../orchestrator/contract/agents.ts";
 import { ArtefactList } from "../../../orchestrator/contract/artefacts.ts";
-import { Budget, BudgetList, Statement } from "../../../orchestrator/contract/budgets.ts";
+import {
+  AdherenceReport,
+  BudgetEventList,
+  BudgetList,
+  BudgetReport,
+  CostReport,
+  ProfitReport,
+  Statement,
+} from "../../../orchestrator/contract/budgets.ts";
 import { CallList } from "../../../orchestrator/contract/calls.ts";
 import { EventPage } from "../../../orchestrator/contract/events.ts";
 import { PriceList, PriceReport } from "../../../orchestrator/contract/prices.ts";
@@ -25,7 +33,7 @@ import {
   Trial,
   TrialPage,
 } from "../../../orchestrator/contract/trials.ts";
-import { ALLOCATION_TOKEN, type ApiFixture, openApiServices } from "../../support/api-services.ts";
+import { ALLOCATION_TOKEN, APPROVAL, type ApiFixture, openApiServices } from "../../support/api-services.ts";
 
 const TRIAL = { project: "demo", agent: "aider", pair: "scripted", task: "fix-add" };
 
@@ -65,7 +73,12 @@ test("reading", async (t) => {
     ["/experiments", ExperimentList],
     [`/experiments/${made.json().id}`, Experiment],
     ["/budgets", BudgetList],
-    ["/budgets/demo", Budget],
+    ["/budgets/demo", BudgetReport],
+    ["/budgets/demo?at=2026-11-20T12:00:00Z", BudgetReport],
+    ["/budgets/demo/events?limit=2", BudgetEventList],
+    ["/budgets/demo/profit", ProfitReport],
+    ["/budgets/demo/costs?by=phase", CostReport],
+    ["/budgets/demo/adherence?limit=2", AdherenceReport],
     ["/budgets/demo/statement?limit=2", Statement],
     ["/doctor", DoctorReport],
   ];
@@ -146,6 +159,23 @@ test("changing", async (t) => {
     assert.equal((await call.post(path, { pair: "nobody" })).statusCode, 400);
     assert.equal((await call.post(path, { price: 1 })).statusCode, 400);
     assert.equal((await call.get("/api/v1/prices/explain?model=m")).statusCode, 404);
+  });
+
+  await t.test("an approval is answered once, and only what it is about", async () => {
+    const { id, content_sha256 } = APPROVAL;
+    const path = `/api/v1/approvals/${id}`;
+    const listed = (await call.get("/api/v1/approvals?state=open")).json();
+    assert.deepEqual(listed, { approvals: [APPROVAL] });
+    assert.deepEqual((await call.get("/api/v1/approvals?state=granted")).json().approvals, []);
+    assert.deepEqual((await call.get(path)).json(), APPROVAL);
+    const other = { content_sha256: "0".repeat(64) };
+    assert.equal((await call.post(`${path}/approve`, other)).statusCode, 409);
+    const granted = (await call.post(`${path}/approve`, { content_sha256 })).json();
+    assert.equal(granted.state, "granted");
+    const why = { content_sha256, reason: "too dear" };
+    assert.equal((await call.post(`${path}/reject`, why)).json().reason, "too dear");
+    assert.equal((await call.post(`${path}/reject`, { content_sha256 })).statusCode, 400);
+    assert.deepEqual([fixture.effects["approve"], fixture.effects["reject"]], [1, 1]);
   });
 
   await t.test("an agent's installation tells its progress line by line", async () => {
@@ -246,6 +276,8 @@ test("refusals", async (t) => {
     ["/api/v1/trials?experiment_id=trial_1", 400],
     ["/api/v1/trials?sort=id", 400],
     ["/api/v1/budgets/none", 404],
+    ["/api/v1/budgets/demo?at=soon", 400],
+    ["/api/v1/budgets/demo/costs?by=colour", 400],
     ["/api/v1/budgets/demo/export?format=xml", 400],
     ["/api/v1/budgets/demo/export?since=yesterday", 400],
     ["/api/v1/events?after_seq=-1", 400],

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { focusCsv, type SpendRow } from "../../../orchestrator/ledger/focus.ts";
 
 const ROW: SpendRow = {
-  callId: "call_1",
+  kind: "call",
+  id: "call_1",
   trialId: "trial_1",
   projectId: "project_1",
   projectName: "example",
@@ -19,9 +20,12 @@ const ROW: SpendRow = {
   inputTokens: 100,
   cacheReadTokens: 20,
   cacheWriteTokens: 3,
+  longCacheWriteTokens: 1,
   outputTokens: 40,
   reasoningTokens: 10,
+  gpuMs: null,
   isEstimated: false,
+  note: null,
   startedAtMs: Date.parse("2026-12-31T23:59:59.500Z"),
   endedAtMs: Date.parse("2027-01-01T00:00:01.000Z"),
 };
@@ -51,6 +55,20 @@ test("a call is a line with its exact cost, period and owner", () => {
   assert.equal(line["ChargePeriodStart"], "2026-12-31T23:59:59.500Z");
   assert.equal(line["SubAccountName"], "example");
   assert.equal(line["SkuPriceId"], "scripted-normal@2026-01-01");
+});
+
+test("what was taken back is a correction below nothing, a number in every program", () => {
+  const [line] = read(focusCsv([{ ...ROW, kind: "correction", costNanos: -1_500n, gpuMs: 12 }]));
+  assert.ok(line !== undefined);
+  assert.deepEqual(
+    ["BilledCost", "x_CostNanos", "ChargeClass", "ChargeDescription", "x_GpuMs"].map(
+      (name) => line[name],
+    ),
+    ["-0.000001500", "-1500", "Correction", "A charge taken back", "12"],
+  );
+  const [expired] = read(focusCsv([{ ...ROW, kind: "expired", isEstimated: true }]));
+  assert.match(expired?.["ChargeDescription"] ?? "", /never ended, charged in full$/);
+  assert.equal(expired?.["x_IsEstimated"], "true");
 });
 
 test("nothing runs as a formula, and no field breaks its line", () => {
