@@ -17,10 +17,12 @@ import { createAccess } from "./api/access-postgres.ts";
 import { createIdempotency } from "./api/idempotency.ts";
 import { createApi } from "./api/server.ts";
 import type { Services } from "./api/services.ts";
+import { createMarksTask } from "./budgets/marks.ts";
+import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
 import type { Config } from "./config.ts";
-import type { Database } from "./db/database.ts";
+import type { Database, Sql } from "./db/database.ts";
 import { openEmbeddedDatabase } from "./db/embedded.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPostgresDatabase } from "./db/postgres.ts";
@@ -35,6 +37,7 @@ import { createDays } from "./projects/day.ts";
 import { createLayout, type Layout, makeProjectFolders } from "./projects/layout.ts";
 import { createProjects, type PostgresProjects } from "./projects/postgres.ts";
 import { closeFolders } from "./projects/private-folders.ts";
+import { createTopUps } from "./projects/top-ups.ts";
 import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -98,7 +101,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   );
   const journal = createJournal(db, clock, secrets);
   const keys = createKeys(db, clock, ids, random);
-  const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
+  const ledgerIn = (tx: { sql: Sql }) => createLedger(tx, clock);
+  const days = createDays({ db, ledgerIn, ids, clock });
+  const topUps = createTopUps({ db, ledgerIn, clock, log });
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
   const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
@@ -117,6 +122,11 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
   const services: Services = {
+  const doctor = createDoctor({
+    ...{ db, config, scheduler, installer, pairs, gateway, journal, secrets },
+    closedToAgents: () => closedToAgents(config, layout),
+  });
+  const budgetMetrics = createBudgetMetrics(db, clock);
     clock,
     log,
     access: createAccess(db, clock, { ids, random }),
@@ -127,9 +137,11 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     projects: {
       ...projects,
       apply: async (given) => {
-        const project = await projects.apply(given);
-        await makeProjectFolders(layout, project.id);
-        return project;
+        const { id, name } = await projects.apply(given);
+        await makeProjectFolders(layout, id);
+        // What its schedules have due is there before anyone looks.
+        await topUps.replenish(await projects.find(name));
+        return projects.get(name);
       },
     },
     trials: createTrials({ ...shared, ids }),
@@ -142,10 +154,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     pricing: createPricing(db, pairs, clock),
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
-    ...createDoctor({
-      ...{ db, config, scheduler, installer, pairs, gateway, journal, secrets },
-      closedToAgents: () => closedToAgents(config, layout),
-    }),
+    ...doctor,
+    metrics: async () => `${await doctor.metrics()}${await budgetMetrics.text()}`,
   };
   const api = createApi(services, {
     version: VERSION,
@@ -171,7 +181,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });
-    const background = startBackground([expireTask(ledger), sealTask(journal)], log);
+    const background = startBackground(
+      [expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
+      log,
+    );
     opened.defer(() => background.stop());
     engine.start();
     return { url: addresses.api, gatewayUrl: addresses.gateway };
