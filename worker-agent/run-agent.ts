@@ -127,7 +127,7 @@ async function explained(said: Ending, stop: Stop): Promise<Ending> {
   const reason = stop.reason();
   if (reason === null) return said;
   const detail = reason === "signal" ? "the worker was told to end" : `stopped: ${reason}`;
-  return { outcome: reason === "budget" ? "budget" : "killed", detail };
+  return { outcome: reason === "budget" || reason === "quota" ? reason : "killed", detail };
 }
 
 /** Collects and uploads the diff; a diff that cannot be taken is a fault to report. */

@@ -4,7 +4,14 @@
  */
 
 /** `budget` to `shutdown` are the orchestrator's directives; the last two are our own. */
-export type StopReason = "budget" | "cancelled" | "fenced" | "shutdown" | "signal" | "orphaned";
+export type StopReason =
+  | "budget"
+  | "quota"
+  | "cancelled"
+  | "fenced"
+  | "shutdown"
+  | "signal"
+  | "orphaned";
 
 export interface Stop {
   readonly signal: AbortSignal;

@@ -23,6 +23,7 @@ import { guard, type RouteAccess, setSecurityHeaders } from "./auth.ts";
 import type { ApiOptions } from "./options.ts";
 import { describeFaults, PROBLEM_TYPE, replyWithProblem } from "./problem-reply.ts";
 import { agentRoutes } from "./routes/agents.ts";
+import { approvalRoutes } from "./routes/approvals.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
@@ -86,6 +87,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       trialRecordRoutes(services, streams),
       experimentRoutes(services),
       budgetRoutes(services),
+      approvalRoutes(services),
       ledgerRoutes(services),
       doctorRoutes(services),
       loginLinkRoutes(services, { validMs: loginLinkMs }),

@@ -7,6 +7,7 @@ import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
@@ -27,6 +28,7 @@ export interface Services {
   log: Log;
   access: Access;
   agents: Agents;
+  approvals: Approvals;
   budgets: Budgets;
   idempotency: Idempotency;
   journal: Journals;

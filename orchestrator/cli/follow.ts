@@ -124,7 +124,10 @@ export function exitOfTrial({ state, verdict }: Trial): Exit {
 }
 
 /** What to say after a trial that did not pass; null when there is nothing to add. */
-export function adviceFor({ id, state, reason }: Trial): string | null {
+export function adviceFor({ id, state, reason, resume_at: resumeAt }: Trial): string | null {
+  if (state === "paused" && resumeAt !== null) {
+    return `Paused: ${reason}. It goes on by itself then; earlier: autocode trial resume ${id}`;
+  }
   if (state === "paused") {
     const why = reason ?? `The budget is exhausted; first: autocode budget topup ${id} <amount>`;
     return `${why}. What was done is kept; then: autocode trial resume ${id}`;

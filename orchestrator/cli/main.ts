@@ -5,6 +5,7 @@ import { openClient } from "./client.ts";
 import { type Command, commandHelp, overview, readArguments } from "./command.ts";
 import { agentTest } from "./commands/agent-test.ts";
 import { agentInstall, agentLs } from "./commands/agents.ts";
+import { approvalApprove, approvalLs, approvalReject, approvalShow } from "./commands/approvals.ts";
 import { budgetExport, budgetShow, budgetStatement, budgetTopup } from "./commands/budgets.ts";
 import {
   experimentLs,
@@ -75,6 +76,10 @@ const COMMANDS: readonly Command[] = [
   ledgerExport,
   ledgerVerify,
   ledgerKey,
+  approvalLs,
+  approvalShow,
+  approvalApprove,
+  approvalReject,
   agentLs,
   agentInstall,
   agentTest,

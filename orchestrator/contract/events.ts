@@ -5,8 +5,8 @@
 import { type Static, Type } from "typebox";
 
 /**
- * `trial.*` come from the engine, `call.*` and `budget.*` from the gateway, the rest from the
- * worker-agent. Each type's `data` is stated beside it.
+ * `trial.*` come from the engine, `call.*`, `budget.*` and `quota.*` from the gateway, the rest from
+ * the worker-agent. Each type's `data` is stated beside it.
  */
 export const EVENT_TYPES = [
   "trial.state", // { from, to, reason? }
@@ -14,6 +14,7 @@ export const EVENT_TYPES = [
   "trial.note", // { level: "info" | "warn", message }
   "budget.threshold", // { percent, spent_nanos, limit_nanos }
   "budget.exhausted", // { required_nanos, available_nanos }
+  "quota.exhausted", // { provider, until }
   "call.settled", // { call_id, side, model, input_tokens, output_tokens, cost_nanos }
   "call.refused", // { code, message }
   "worker.step", // { step, detail? }: enrolled, workspace_ready, installing, collected …

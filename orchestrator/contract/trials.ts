@@ -66,7 +66,16 @@ export const Trial = Type.Object(
     flags: Type.Array(Type.String(), {
       description: "What a reader should know, such as tests_modified",
     }),
-    tries: Type.Integer({ minimum: 0, description: "Allocations of the agent so far" }),
+    tries: Type.Integer({
+      minimum: 0,
+      description: "Allocations of the agent since it was last resumed",
+    }),
+    resume_at: Type.Union([Type.String({ format: "date-time" }), Type.Null()], {
+      description: "When a paused trial is resumed by itself: its provider's quota is back then",
+    }),
+    approval_id: Type.Union([Type.String(), Type.Null()], {
+      description: "What a person must answer before it goes on",
+    }),
     budget: Type.Union([Balance, Type.Null()]),
     usage: TokenUsage,
     call_count: Type.Integer({ minimum: 0 }),

@@ -9,6 +9,7 @@
  * - `GET  source`                     the base commit as a git bundle, ref `refs/heads/base`
  * - `GET  tests`                      (verify) the hidden tests as a tar, 404 when there are none
  * - `GET  patch`                      (verify, or a resumed agent) the diff to apply, 404 when none
+ * - `GET  session`                    (a resumed agent) its CLI's archived session, 404 when none
  * - `POST events`                     EventBatch → { acked }, at least once, idempotent by cursor
  * - `POST heartbeat`                  Heartbeat → Directive; open until a directive or `wait_ms`
  * - `PUT  artefacts/<name>?offset=n`  bytes appended at `n` (a repeat of the same ones is no error)
@@ -38,9 +39,26 @@ export type Allowance = Static<typeof Allowance>;
 export const Allowance = Type.Object(
   {
     currency: CurrencyCode,
+    /** The trial's budget, top-ups included. */
     limit_nanos: NanosText,
+    /** What the trial's budget and every budget around it still cover. */
     available_nanos: NanosText,
+    /** Of the trial's budget, spent and reserved. */
+    percent_used: Type.Integer({ minimum: 0, maximum: 100 }),
+    /** Where the trial has a budget of tokens too. */
+    tokens_left: Type.Optional(NanosText),
     deadline_at: Type.String({ format: "date-time" }),
+  },
+  { additionalProperties: false },
+);
+
+/** The CLI's session of a paused allocation; `id` is null where the CLI has but one. */
+export type SessionPoint = Static<typeof SessionPoint>;
+export const SessionPoint = Type.Object(
+  {
+    id: Type.Union([Type.String({ maxLength: 200 }), Type.Null()]),
+    /** The phase that was stopped. */
+    phase: Type.String({ maxLength: 20 }),
   },
   { additionalProperties: false },
 );
@@ -73,6 +91,8 @@ export const AgentSpec = Type.Object(
       Type.Object({
         completed_phases: Type.Array(Type.String()),
         plan_text: Type.Optional(Type.String()),
+        /** Its archive is at `GET session`. */
+        session: Type.Optional(SessionPoint),
       }),
     ),
   },
@@ -130,12 +150,16 @@ export const Heartbeat = Type.Object(
 /** What the worker must do now. */
 export type Directive = Static<typeof Directive>;
 export const Directive = Type.Union([
-  Type.Object({ action: Type.Literal("continue") }, { additionalProperties: false }),
+  Type.Object(
+    { action: Type.Literal("continue"), allowance: Type.Optional(Allowance) },
+    { additionalProperties: false },
+  ),
   Type.Object(
     {
       action: Type.Literal("stop"),
       reason: Type.Union([
         Type.Literal("budget"),
+        Type.Literal("quota"),
         Type.Literal("cancelled"),
         Type.Literal("fenced"),
         Type.Literal("shutdown"),
@@ -153,6 +177,7 @@ export const AgentOutcome = Type.Union([
   Type.Literal("wall_clock"),
   Type.Literal("idle"),
   Type.Literal("budget"),
+  Type.Literal("quota"),
   Type.Literal("model_error"),
   Type.Literal("auth"),
   Type.Literal("install_failed"),
@@ -170,6 +195,8 @@ export const AgentReport = Type.Object(
     agent_version: Type.Union([Type.String(), Type.Null()]),
     completed_phases: Type.Array(Type.String()),
     plan_text: Type.Union([Type.String({ maxLength: 100_000 }), Type.Null()]),
+    /** Present when the artefact `session.json.gz` holds the CLI's session. */
+    session: Type.Optional(SessionPoint),
     /** The artefact `changes.patch` holds the diff; these describe it. */
     diff: Type.Object({
       files_changed: Type.Integer({ minimum: 0 }),

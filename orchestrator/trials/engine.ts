@@ -113,7 +113,8 @@ export function createEngine(
       sql`update trial set lease_until = clock_timestamp() + ${`${leaseMs} ms`}::interval
         where id = (
           select id from trial
-          where state = any(${sql.param(ACTIVE_STATES)}::text[])
+          where (state = any(${sql.param(ACTIVE_STATES)}::text[])
+              or (state = 'paused' and resume_at <= clock_timestamp()))
             and (lease_until is null or lease_until < clock_timestamp())
             and (not_before is null or not_before <= clock_timestamp() or cancel_requested)
             and id <> all(${sql.param(except)}::text[])

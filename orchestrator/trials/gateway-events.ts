@@ -1,35 +1,45 @@
 /** What the gateway tells of a trial becomes events, and the end of its money stops its worker. */
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
+import { rows } from "../db/rows.ts";
 import type { Nanos } from "../money.ts";
-import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, CallId, TrialId } from "../runtime/ids.ts";
-import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
+import { appendEvent, appendEvents, TRIAL_CHANNEL } from "./events.ts";
 
+const QUOTA_PAUSE_MAX_MS = 7 * 24 * 3_600_000;
+
+/** What is told of a call that was forwarded and has ended. */
 export interface SettledCall {
-  callId: CallId;
+  id: CallId;
+  trialId: TrialId;
   side: string;
   model: string;
-  inputTokens: number;
-  outputTokens: number;
+  usage: { inputTokens: number; outputTokens: number };
   costNanos: Nanos;
 }
 
 export type GatewayEvents = ReturnType<typeof createGatewayEvents>;
 
 export function createGatewayEvents(db: Database, clock: Clock) {
-  return { settled, refused, exhausted, threshold };
+  return { settled, refused, exhausted, quotaExhausted, threshold };
 
-  async function settled(trialId: TrialId, call: SettledCall): Promise<void> {
-    const data = {
-      call_id: call.callId,
-      side: call.side,
-      model: call.model,
-      input_tokens: call.inputTokens,
-      output_tokens: call.outputTokens,
-      cost_nanos: String(call.costNanos),
-    };
-    await appendEvent(db.sql, trialId, "call.settled", data, rfc3339(clock.now()));
+  async function settled(calls: readonly SettledCall[]): Promise<void> {
+    const at = rfc3339(clock.now());
+    const events = calls.map((call) => ({
+      trialId: call.trialId,
+      type: "call.settled" as const,
+      at,
+      data: {
+        call_id: call.id,
+        side: call.side,
+        model: call.model,
+        input_tokens: call.usage.inputTokens,
+        output_tokens: call.usage.outputTokens,
+        cost_nanos: String(call.costNanos),
+      },
+    }));
+    await appendEvents(db.sql, events);
   }
 
   async function refused(trialId: TrialId, code: string, message: string): Promise<void> {
@@ -56,6 +66,32 @@ export function createGatewayEvents(db: Database, clock: Clock) {
     });
   }
 
+  /**
+   * A provider answers nobody until `untilMs`: the worker is stopped, and the trial paused until
+   * then. What a provider states is bounded, so that no slip of it pauses a trial for ever.
+   */
+  async function quotaExhausted(
+    trialId: TrialId,
+    { provider, untilMs }: { provider: string; untilMs: EpochMs },
+  ): Promise<void> {
+    const now = clock.now();
+    const until = rfc3339(Math.min(Math.max(untilMs, now), now + QUOTA_PAUSE_MAX_MS));
+    await db.sql.transaction(async (transaction) => {
+      const marked = await rows(
+        transaction,
+        sql`update trial set resume_at = ${until}
+          where id = ${trialId} and state in ('placed', 'running')
+            and (resume_at is null or resume_at < ${until}::timestamptz)
+          returning id`,
+      );
+      // Calls at once are refused each; one of them is enough to know.
+      if (marked.length === 0) return;
+      await appendEvent(transaction, trialId, "quota.exhausted", { provider, until }, rfc3339(now));
+      await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trialId})`);
+    });
+  }
+
+  /** The worker's held heartbeat is answered, so that its agent is told. */
   async function threshold(
     trialId: TrialId,
     percent: number,
@@ -67,5 +103,6 @@ export function createGatewayEvents(db: Database, clock: Clock) {
       limit_nanos: String(money.fundedNanos),
     };
     await appendEvent(db.sql, trialId, "budget.threshold", data, rfc3339(clock.now()));
+    await db.sql.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trialId})`);
   }
 }

@@ -20,8 +20,8 @@ import { readCalls, readRecordedCalls } from "./calls.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { expandMatrix } from "./matrix.ts";
 import type { Pairs } from "./pairs.ts";
+import { resumeTrial } from "./resume.ts";
 import { findTrial, type TrialRow, viewTrials } from "./rows.ts";
-import { lastShortage, type Shortage, tellShortage } from "./shortage.ts";
 import { buildTrajectory } from "./trajectory.ts";
 import { createTransitions } from "./transitions.ts";
 import { isTerminal } from "./trial.ts";
@@ -43,6 +43,7 @@ export interface TrialsDependencies {
 }
 
 const EXPERIMENT_TRIALS_MAX = 10_000;
+const EXPERIMENT_FIELDS = { agent: "agents", pair: "pairs" };
 
 export function createTrials(dependencies: TrialsDependencies): Trials {
   const { db, projects, wakes, layout, random } = dependencies;
@@ -54,7 +55,10 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
     experiments,
     experiment: (id) => viewExperiment(db.sql, id),
     cancel: (id) => cancel(dependencies, id),
-    resume: (id) => resume(dependencies, id),
+    resume: async (id) => {
+      await resumeTrial(dependencies, id);
+      return getTrial(db.sql, id);
+    },
     calls: async (id): Promise<Call[]> => readCalls(db.sql, (await needTrial(db.sql, id)).id),
     events,
     latestSeq: () => latestSeq(db.sql),
@@ -67,7 +71,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
 
   async function create(wanted: NewTrial): Promise<Trial> {
     const project = await projects.find(wanted.project);
-    const pair = checkCell(dependencies, project, wanted.agent, wanted.pair);
+    const pair = checkCell(dependencies, project, wanted, { agent: "agent", pair: "pair" });
     const limitNanos = limitOf("limit_nanos", wanted.limit_nanos, project);
     const task = await resolveTask(dependencies, project, wanted.task);
     const id = dependencies.ids.next("trial");
@@ -209,7 +213,8 @@ async function createExperiment(
   const isScripted = new Map<string, boolean>();
   for (const agent of wanted.agents) {
     for (const pair of wanted.pairs) {
-      isScripted.set(pair, checkCell(dependencies, project, agent, pair).isScripted);
+      const cell = checkCell(dependencies, project, { agent, pair }, EXPERIMENT_FIELDS);
+      isScripted.set(pair, cell.isScripted);
     }
   }
   const taskRows = new Map<string, TaskRow>();
@@ -281,25 +286,35 @@ async function insertTrial(
   await db.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${draft.id})`);
 }
 
-/** Whether this agent can run with this pair in this project at all. @throws Problem */
+/**
+ * Whether this agent can run with this pair in this project at all.
+ *
+ * @param field where the request has them. @throws Problem naming that
+ */
 function checkCell(
   { agents, pairs }: TrialsDependencies,
   project: ProjectRow,
-  agentName: string,
-  pair: string,
+  { agent: agentName, pair }: { agent: string; pair: string },
+  field: { agent: string; pair: string },
 ) {
   const allowed = project.config.agents ?? agents.map(({ name }) => name);
   const facts = agents.find(({ name }) => name === agentName);
   if (facts === undefined || !allowed.includes(agentName)) {
-    const detail = `agent: unknown agent "${agentName}"; in this project: ${allowed.join(", ")}`;
+    const detail = `${field.agent}: unknown agent "${agentName}"; in this project: ${allowed.join(", ")}`;
     throw new Problem("invalid_request", detail);
   }
   const allowedPairs = project.config.pairs;
   if (allowedPairs !== undefined && !allowedPairs.includes(pair)) {
-    const detail = `pair: unknown pair "${pair}"; in this project: ${allowedPairs.join(", ")}`;
+    const detail = `${field.pair}: unknown pair "${pair}"; in this project: ${allowedPairs.join(", ")}`;
     throw new Problem("invalid_request", detail);
   }
-  return pairs.resolve(project.config, pair, facts);
+  try {
+    return pairs.resolve(project.config, pair, facts);
+  } catch (error) {
+    if (!(error instanceof Problem) || !error.message.startsWith("pair: ")) throw error;
+    const detail = `${field.pair}: ${error.message.slice("pair: ".length)}`;
+    throw new Problem(error.code, detail, { facts: error.facts, cause: error });
+  }
 }
 
 async function resolveTask(
@@ -346,50 +361,5 @@ async function cancel(dependencies: TrialsDependencies, id: TrialId): Promise<Tr
     const reason = "cancelled on request";
     await createTransitions(db, clock, ids).end(asked, { ...ending, reason });
   }
-  return getTrial(db.sql, id);
-}
-
-/** The budget that ended the trial, whichever level it was, must cover what was refused. */
-async function refuseStillBroke(
-  { db, ledger, projects }: TrialsDependencies,
-  id: TrialId,
-): Promise<void> {
-  const shortage = await lastShortage(db.sql, id);
-  if (shortage === null) return;
-  const availableNanos = await availableNow(shortage);
-  const detail = availableNanos === null ? null : tellShortage(shortage, availableNanos);
-  if (detail !== null) throw new Problem("budget_exceeded", detail);
-
-  async function availableNow({ level, project, account }: Shortage): Promise<bigint | null> {
-    if (level !== "day") return (await ledger.balance(account))?.availableNanos ?? null;
-    // The day may be another by now, or its allowance a greater one.
-    const { today } = await projects.get(project);
-    return today === null ? null : BigInt(today.available_nanos);
-  }
-}
-
-async function resume(dependencies: TrialsDependencies, id: TrialId): Promise<Trial> {
-  const { db, clock } = dependencies;
-  const row = await findTrial(db.sql, id);
-  if (row === null) throw new Problem("not_found", `There is no trial ${id}`);
-  if (row.state !== "paused") {
-    throw new Problem("conflict", `The trial is ${row.state}; only a paused one can be resumed`);
-  }
-  await refuseStillBroke(dependencies, id);
-  const at = rfc3339(clock.now());
-  await db.sql.transaction(async (transaction) => {
-    const moved = await rows(
-      transaction,
-      sql`update trial set state = 'queued', reason = null, is_budget_exhausted = false,
-          not_before = null, lease_until = null, updated_at = ${at}
-        where id = ${id} and state = 'paused' returning id`,
-    );
-    if (moved.length === 0) return;
-    await transaction.execute(sql`
-      update approval set state = 'granted', resolved_at = ${at}
-      where trial_id = ${id} and state = 'open'`);
-    await appendEvent(transaction, id, "trial.state", { from: "paused", to: "queued" }, at);
-    await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${id})`);
-  });
   return getTrial(db.sql, id);
 }

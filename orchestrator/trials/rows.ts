@@ -1,7 +1,7 @@
 /** Trials as tables have them, and their way to the wire. */
 import { type SQL, sql } from "drizzle-orm";
 import type { Trial, TrialState, Verdict } from "../contract/trials.ts";
-import type { AgentReport, VerifyReport } from "../contract/worker.ts";
+import type { AgentReport, SessionPoint, VerifyReport } from "../contract/worker.ts";
 import type { Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { rfc3339 } from "../runtime/clock.ts";
@@ -15,7 +15,12 @@ import type {
 } from "../runtime/ids.ts";
 
 /** What a resumed allocation needs to know of the one before it. */
-export type ResumePoint = { completed_phases: string[]; plan_text: string | null };
+export type ResumePoint = {
+  completed_phases: string[];
+  plan_text: string | null;
+  /** The CLI's session, archived by that allocation. */
+  session?: SessionPoint & { allocation_id: AllocationId };
+};
 
 export type TrialRow = {
   id: TrialId;
@@ -41,6 +46,8 @@ export type TrialRow = {
   tries: number;
   cancel_requested: boolean;
   is_budget_exhausted: boolean;
+  /** While it is placed or running: its provider's quota is used up until then. */
+  resume_at: string | null;
   resume: ResumePoint | null;
   agent_report: AgentReport | null;
   verify_report: VerifyReport | null;
@@ -58,6 +65,7 @@ type ViewRow = TrialRow & {
   project: string;
   currency: string;
   task: string;
+  approval_id: string | null;
   funded: string | null;
   reserved: string | null;
   spent: string | null;
@@ -86,9 +94,10 @@ export async function viewTrials(
       limit ${limit}
     )
     select wanted.*, task.name as task,
-      account.credits_posted_nanos as funded,
+      account.credits_posted_nanos - account.reversed_nanos as funded,
       account.debits_pending_nanos as reserved,
-      account.debits_posted_nanos as spent,
+      account.debits_posted_nanos - account.reversed_nanos as spent,
+      (select id from approval where trial_id = wanted.id and state = 'open') as approval_id,
       used.*
     from wanted
     join task on task.id = wanted.task_id
@@ -126,6 +135,9 @@ function toTrial(row: ViewRow): Trial {
     verdict: row.verdict,
     flags: row.flags,
     tries: row.tries,
+    resume_at:
+      row.state === "paused" && row.resume_at !== null ? rfc3339(readTime(row.resume_at)) : null,
+    approval_id: row.approval_id,
     budget: toBalance(row),
     usage: {
       input_tokens: Number(row.input_tokens),

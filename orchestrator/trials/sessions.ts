@@ -20,6 +20,7 @@ import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { readAllowance } from "./allowance.ts";
 import { newestArtefactPath, writeAt } from "./artefacts.ts";
 import { appendWorkerEvents, EVENT_CHANNEL, TRIAL_CHANNEL } from "./events.ts";
 import type { Pairs } from "./pairs.ts";
@@ -49,6 +50,7 @@ export interface SessionsDependencies {
 const WORKER_EVENT = /^(worker|phase|agent|egress|verify)[.]|^trial[.]note$/;
 
 const ARTEFACTS_MAX = 32;
+const SESSION_ARTEFACT = "session.json.gz";
 
 type AllocationRow = {
   id: AllocationId;
@@ -74,6 +76,7 @@ export function createWorkerSessions(dependencies: SessionsDependencies): Worker
       return task.has_hidden_tests ? layout.task(trial.project_id, trial.task_id).tests : null;
     },
     patchPath: (session) => patchPath(dependencies, session),
+    sessionPath: (session) => sessionPath(dependencies, session),
     appendEvents,
     heartbeat: (session, waitMs) => heartbeat(dependencies, session, waitMs),
     appendArtefact: (session, name, offset, bytes) =>
@@ -160,6 +163,27 @@ async function patchPath(
   }
 }
 
+/** Of the allocation that was paused, and of no other: an older one knows less than the patch. */
+async function sessionPath(
+  { db, layout }: SessionsDependencies,
+  session: Session,
+): Promise<string | null> {
+  const trial = await needTrial(db, session.trialId);
+  const archived = trial.resume?.session;
+  if (session.purpose !== "agent" || archived === undefined) return null;
+  const path = layout.artefact(
+    trial.project_id,
+    trial.id,
+    archived.allocation_id,
+    SESSION_ARTEFACT,
+  );
+  const isThere = await access(path).then(
+    () => true,
+    () => false,
+  );
+  return isThere ? path : null;
+}
+
 async function lastTry(db: Database, trialId: TrialId): Promise<AllocationId | null> {
   const [last] = await rows<{ id: AllocationId }>(
     db.sql,
@@ -170,10 +194,11 @@ async function lastTry(db: Database, trialId: TrialId): Promise<AllocationId | n
 }
 
 async function heartbeat(
-  { db, wakes }: SessionsDependencies,
+  dependencies: SessionsDependencies,
   session: Session,
   waitMs: number,
 ): Promise<Directive> {
+  const { db, wakes } = dependencies;
   // Listening starts before the look, so that a change in between is not missed.
   let wake: () => void = () => {};
   const woken = new Promise<void>((resolve) => {
@@ -184,7 +209,7 @@ async function heartbeat(
   });
   await db.sql.execute(sql`
     update allocation set heartbeat_at = clock_timestamp() where id = ${session.allocationId}`);
-  const now = await directive(db, session);
+  const now = await directive(dependencies, session);
   if (now.action === "stop" || waitMs === 0) return now;
   let timer: NodeJS.Timeout | undefined;
   const elapsed = new Promise<void>((resolve) => {
@@ -192,17 +217,20 @@ async function heartbeat(
   });
   await Promise.race([woken, elapsed]);
   clearTimeout(timer);
-  return directive(db, session);
+  return directive(dependencies, session);
 }
 
-async function directive(db: Database, session: Session): Promise<Directive> {
-  const trial = await needTrial(db, session.trialId);
+async function directive(dependencies: SessionsDependencies, session: Session): Promise<Directive> {
+  const trial = await needTrial(dependencies.db, session.trialId);
   if (trial.allocation_id !== session.allocationId) return { action: "stop", reason: "fenced" };
   if (trial.cancel_requested) return { action: "stop", reason: "cancelled" };
   if (trial.is_budget_exhausted && session.purpose === "agent") {
     return { action: "stop", reason: "budget" };
   }
-  return { action: "continue" };
+  if (session.purpose === "verify") return { action: "continue" };
+  if (trial.resume_at !== null) return { action: "stop", reason: "quota" };
+  const allowance = await readAllowance(dependencies, trial);
+  return { action: "continue", ...(allowance === null ? {} : { allowance }) };
 }
 
 async function appendArtefact(

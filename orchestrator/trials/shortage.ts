@@ -2,7 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { Sql } from "../db/database.ts";
 import { rows } from "../db/rows.ts";
-import { formatNanos, type Nanos } from "../money.ts";
+import { formatNanos, type Nanos, TOKEN_UNIT } from "../money.ts";
 import type { AccountId, TrialId } from "../runtime/ids.ts";
 
 export interface Shortage {
@@ -11,6 +11,8 @@ export interface Shortage {
   /** `organisation` is the one above every project. */
   level: "trial" | "day" | "project" | "organisation";
   account: AccountId;
+  /** Of a day's budget, which day of the project's time zone; else null. */
+  day: { date: string; timeZone: string } | null;
   currency: string;
   requiredNanos: Nanos;
   /** What was left when the gateway refused. */
@@ -24,12 +26,13 @@ export async function lastShortage(db: Sql, trialId: TrialId): Promise<Shortage 
     owner: string;
     currency: string;
     project: string;
+    time_zone: string;
     required: string;
     available: string;
   }>(
     db,
     sql`select account.id as account, account.owner, account.currency, project.name as project,
-        event.data ->> 'required_nanos' as required, event.data ->> 'available_nanos' as available
+        project.time_zone, event.data ->> 'required_nanos' as required, event.data ->> 'available_nanos' as available
       from event
       join account on account.id = event.data ->> 'account_id'
       join trial on trial.id = event.trial_id
@@ -38,12 +41,13 @@ export async function lastShortage(db: Sql, trialId: TrialId): Promise<Shortage 
       order by event.seq desc limit 1`,
   );
   if (last === undefined) return null;
-  const [level] = last.owner.split("/");
+  const [level, , date = ""] = last.owner.replace(/^tokens[/]/, "").split("/");
   return {
     trialId,
     project: last.project,
     level: level as Shortage["level"],
     account: last.account,
+    day: level === "day" ? { date, timeZone: last.time_zone } : null,
     currency: last.currency,
     requiredNanos: BigInt(last.required),
     availableNanos: BigInt(last.available),
@@ -56,6 +60,10 @@ export function tellShortage(shortage: Shortage, availableNanos: Nanos): string 
   const missing = requiredNanos - availableNanos;
   if (missing <= 0n) return null;
   const short = `${formatNanos(missing, currency)} short of the next call`;
+  if (currency === TOKEN_UNIT) {
+    const whose = level === "trial" ? "trial's" : `${level}'s`;
+    return `The ${whose} budget of tokens is ${short}; first: autocode approval ls`;
+  }
   switch (level) {
     case "trial":
       return `The trial's budget is ${short}; first: autocode budget topup ${trialId} <amount>`;

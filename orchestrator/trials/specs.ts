@@ -1,18 +1,19 @@
 /** What an allocation is told to do: made at enrolment, because only then is its key issued. */
 import type { AgentFacts } from "../contract/agents.ts";
 import type { AgentSpec, VerifySpec } from "../contract/worker.ts";
+import type { Database } from "../db/database.ts";
 import type { Grant, Keys } from "../keys/keys.ts";
-import type { Ledger } from "../ledger/ledger.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
-import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import type { Clock } from "../runtime/clock.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Tasks } from "../tasks/tasks.ts";
+import { readAllowance } from "./allowance.ts";
 import type { Pairs } from "./pairs.ts";
 import type { TrialRow } from "./rows.ts";
 
 export interface SpecDependencies {
+  db: Database;
   keys: Keys;
-  ledger: Ledger;
   projects: PostgresProjects;
   tasks: Tasks;
   pairs: Pairs;
@@ -31,7 +32,7 @@ export async function agentSpec(
   trial: TrialRow,
   allocationId: AllocationId,
 ): Promise<AgentSpec> {
-  const { keys, ledger, projects, tasks, pairs, agents, clock } = dependencies;
+  const { keys, projects, tasks, pairs, agents, clock } = dependencies;
   const facts = agents.find(({ name }) => name === trial.agent);
   if (facts === undefined || trial.account_id === null) {
     throw new Error("a placed trial without its agent or its account");
@@ -55,7 +56,8 @@ export async function agentSpec(
     ...(tokens === null ? {} : { tokens }),
   };
   const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS);
-  const balance = await ledger.balance(trial.account_id);
+  const allowance = await readAllowance(dependencies, trial);
+  if (allowance === null) throw new Error("an enrolled allocation without an allowance");
   const [normal, thinking] = pair.models;
   return {
     purpose: "agent",
@@ -70,12 +72,7 @@ export async function agentSpec(
     instruction: task.instruction,
     base_commit: task.base_commit,
     ...(task.test.kind === "command" ? { test_command: task.test.command } : {}),
-    allowance: {
-      currency: project.currency,
-      limit_nanos: trial.limit_nanos,
-      available_nanos: String(balance?.availableNanos ?? 0n),
-      deadline_at: rfc3339(deadlineMs),
-    },
+    allowance,
     limits: limits(dependencies, project, Number(trial.wall_ms)),
     egress: project.config.egress ?? "deny",
     ...(trial.resume === null ? {} : { resume: resumePoint(trial.resume) }),
@@ -110,6 +107,10 @@ function limits({ artefactBytesMax }: SpecDependencies, project: ProjectRow, wal
 }
 
 function resumePoint(resume: NonNullable<TrialRow["resume"]>) {
-  const { completed_phases, plan_text } = resume;
-  return { completed_phases, ...(plan_text === null ? {} : { plan_text }) };
+  const { completed_phases, plan_text, session } = resume;
+  return {
+    completed_phases,
+    ...(plan_text === null ? {} : { plan_text }),
+    ...(session === undefined ? {} : { session: { id: session.id, phase: session.phase } }),
+  };
 }

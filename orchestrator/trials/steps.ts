@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import type { Database, Sql } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { readTime, rows } from "../db/rows.ts";
 import type { Keys } from "../keys/keys.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { PostgresProjects } from "../projects/postgres.ts";
@@ -13,10 +13,11 @@ import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type AllocationId, derivedId, type Ids } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
+import { gatherApprovalFacts } from "./approval-facts.ts";
 import type { TrialRow } from "./rows.ts";
 import { lastShortage, tellShortage } from "./shortage.ts";
 import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
-import { type AgentEnd, afterAgent, afterVerifier } from "./trial.ts";
+import { type AgentEnd, afterAgent, afterVerifier, asRefused } from "./trial.ts";
 
 export interface StepsDependencies {
   db: Database;
@@ -95,6 +96,8 @@ async function advance(context: Context, trial: TrialRow): Promise<boolean> {
       return watchAgent(context, trial);
     case "verifying":
       return watchVerifier(context, trial);
+    case "paused":
+      return context.transitions.resumeDue(trial);
     default:
       return false;
   }
@@ -234,7 +237,8 @@ async function whyLost(context: Context, allocation: AllocationView): Promise<st
 
 /** Its directive told the worker to stop; one that does not obey is ended for it. */
 async function enforceStop(context: Context, trial: TrialRow): Promise<void> {
-  if (!trial.cancel_requested && !trial.is_budget_exhausted) return;
+  const isRefused = trial.is_budget_exhausted || trial.resume_at !== null;
+  if (!trial.cancel_requested && !isRefused) return;
   const [asked] = await rows<{ for_ms: number }>(
     context.db.sql,
     sql`update trial set stop_asked_at = coalesce(stop_asked_at, clock_timestamp())
@@ -253,20 +257,19 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
   if (trial.cancel_requested) return cancel(context, trial);
   const { config } = await context.projects.findById(trial.project_id);
   const retries = config.limits?.retries ?? RETRIES_DEFAULT;
-  // The gateway's word goes before the CLI's: after a refusal for money its exit is no failure.
-  const isBroke = trial.is_budget_exhausted && end.kind === "reported";
-  const next = afterAgent(
-    isBroke && end.outcome !== "finished" ? { ...end, outcome: "budget" } : end,
-    trial.tries,
-    { retries, delayMs: context.retryDelayMs },
-  );
+  const said = asRefused(end, {
+    isBudgetExhausted: trial.is_budget_exhausted,
+    isQuotaExhausted: trial.resume_at !== null,
+  });
+  const rules = { retries, delayMs: context.retryDelayMs };
+  const next = afterAgent(said, trial.tries, rules);
   switch (next.to) {
     case "verifying": {
       const flags = sql.param([...trial.flags, ...next.flags]);
       return context.transitions.move(trial, "verifying", { set: sql`flags = ${flags}::text[]` });
     }
     case "paused":
-      return context.transitions.pause(trial, await whyPaused(context.db.sql, trial, next.reason));
+      return pause(context, trial, next);
     case "queued":
       return context.transitions.requeue(trial, next.failureClass, next.delayMs);
     case "errored": {
@@ -275,6 +278,20 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
       return context.transitions.end(trial, { ...ending, reason: next.reason });
     }
   }
+}
+
+/** For money a person is asked; for a quota the engine waits until it is back. */
+async function pause(
+  { db, transitions }: Context,
+  trial: TrialRow,
+  next: { for: "budget" | "quota"; reason: string },
+): Promise<boolean> {
+  if (next.for === "quota" && trial.resume_at !== null) {
+    const until = rfc3339(readTime(trial.resume_at));
+    return transitions.pause(trial, `provider quota until ${until}`, null);
+  }
+  const facts = await gatherApprovalFacts(db.sql, trial);
+  return transitions.pause(trial, await whyPaused(db.sql, trial, next.reason), facts);
 }
 
 /** Which budget was short; the CLI's own word where the gateway refused nothing. */

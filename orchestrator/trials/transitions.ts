@@ -3,18 +3,21 @@
  * which is repeated or was overtaken changes nothing, and told to whoever waits.
  */
 import { type SQL, sql } from "drizzle-orm";
+import type { ApprovalFacts } from "../contract/approvals.ts";
 import type { TrialState, Verdict } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { jsonText, rows } from "../db/rows.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { Ids } from "../runtime/ids.ts";
+import type { Ids, TrialId } from "../runtime/ids.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
-import type { TrialRow } from "./rows.ts";
+import type { ResumePoint, TrialRow } from "./rows.ts";
 
 export interface Transition {
   /** More columns to set. */
   set?: SQL;
   reason?: string | null;
+  /** The trial waits for `resume_at`; any other pause forgets it. */
+  isUntilQuota?: boolean;
   /** Asked first, in the same transaction; no: the trial stays where it is. */
   guard?: (transaction: Sql) => Promise<boolean>;
   /** What belongs to the same transaction; not run when the trial had moved already. */
@@ -31,22 +34,24 @@ export interface Ending {
 
 export type Transitions = ReturnType<typeof createTransitions>;
 
-export function createTransitions(db: Database, clock: Clock, ids: Ids) {
-  return { move, end, pause, requeue };
+export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: Ids) {
+  return { move, end, pause, resumeDue, requeue };
 
   /** Whether the trial moved: false when its state or fence was no longer what the step saw. */
   async function move(
     trial: TrialRow,
     to: TrialState,
-    { set, reason = null, guard, also }: Transition,
+    { set, reason = null, isUntilQuota = false, guard, also }: Transition,
   ): Promise<boolean> {
     const at = rfc3339(clock.now());
+    // What the gateway said of a quota is about the allocation that runs.
+    const resumeAt = to === "running" || isUntilQuota ? sql`resume_at` : sql`null`;
     return db.sql.transaction(async (transaction) => {
       if (guard !== undefined && !(await guard(transaction))) return false;
       const moved = await rows<{ id: string }>(
         transaction,
         sql`update trial set state = ${to}, reason = ${reason?.slice(0, 2000) ?? null},
-            updated_at = ${at} ${set === undefined ? sql`` : sql`, ${set}`}
+            updated_at = ${at}, resume_at = ${resumeAt} ${set === undefined ? sql`` : sql`, ${set}`}
           where id = ${trial.id} and state = ${trial.state} and fence = ${trial.fence}
           returning id`,
       );
@@ -78,16 +83,20 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
     });
   }
 
-  /** Keeps what a resumed allocation needs, and files the request to a person for more money. */
-  async function pause(trial: TrialRow, reason: string): Promise<boolean> {
+  /**
+   * Keeps what a resumed allocation needs. With the facts of an approval, files it: a person must
+   * answer; without, the trial waits for its `resume_at`.
+   */
+  async function pause(
+    trial: TrialRow,
+    reason: string,
+    approval: ApprovalFacts | null,
+  ): Promise<boolean> {
     const at = rfc3339(clock.now());
-    const report = trial.agent_report;
-    const resume = {
-      completed_phases: report?.completed_phases ?? [],
-      plan_text: report?.plan_text ?? null,
-    };
+    const resume = resumePoint(trial);
     return move(trial, "paused", {
       reason,
+      isUntilQuota: approval === null,
       // A person may have cancelled since the step looked; nothing would end it once it is paused.
       guard: async (transaction) => {
         const [now] = await rows<{ cancel_requested: boolean }>(
@@ -99,17 +108,22 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
       set: sql`resume = ${JSON.stringify(resume)}::jsonb, stop_asked_at = null`,
       also: async (transaction) => {
         await endAllocations(transaction, trial, at);
+        if (approval === null) return;
         await transaction.execute(sql`
           insert into approval (id, trial_id, kind, state, facts, created_at)
-          select ${ids.next("approval")}, trial.id, 'budget', 'open', jsonb_build_object(
-            'limit_nanos', trial.limit_nanos::text,
-            'funded_nanos', account.credits_posted_nanos::text,
-            'spent_nanos', account.debits_posted_nanos::text), ${at}
-          from trial left join account on account.id = trial.account_id
-          where trial.id = ${trial.id}
+          values (${ids.next("approval")}, ${trial.id}, 'budget', 'open',
+            ${jsonText(approval)}::jsonb, ${at})
           on conflict (trial_id, kind) where state = 'open' do nothing`);
       },
     });
+  }
+
+  /** Queues a paused trial again whose `resume_at` has come, by the database's clock. */
+  async function resumeDue(trial: TrialRow): Promise<boolean> {
+    const at = rfc3339(clock.now());
+    return db.sql.transaction((transaction) =>
+      queueAgain(transaction, trial.id, at, sql`resume_at <= clock_timestamp()`),
+    );
   }
 
   async function requeue(trial: TrialRow, failureClass: string, delayMs: number): Promise<boolean> {
@@ -124,6 +138,42 @@ export function createTransitions(db: Database, clock: Clock, ids: Ids) {
       },
     });
   }
+}
+
+/** What the report of a paused allocation leaves for the next one. */
+function resumePoint({ agent_report: report, allocation_id }: TrialRow): ResumePoint {
+  const session = report?.session;
+  return {
+    completed_phases: report?.completed_phases ?? [],
+    plan_text: report?.plan_text ?? null,
+    ...(session === undefined || allocation_id === null
+      ? {}
+      : { session: { ...session, allocation_id } }),
+  };
+}
+
+/**
+ * Queues a paused trial again, in the caller's transaction: with all its tries, and with a new
+ * wait for its turn. Whether it was paused.
+ *
+ * @param condition more that must hold of its row.
+ */
+export async function queueAgain(
+  transaction: Sql,
+  trialId: TrialId,
+  at: string,
+  condition: SQL = sql`true`,
+): Promise<boolean> {
+  const moved = await rows(
+    transaction,
+    sql`update trial set state = 'queued', reason = null, is_budget_exhausted = false, tries = 0,
+        resume_at = null, not_before = null, updated_at = ${at}
+      where id = ${trialId} and state = 'paused' and ${condition} returning id`,
+  );
+  if (moved.length === 0) return false;
+  await appendEvent(transaction, trialId, "trial.state", { from: "paused", to: "queued" }, at);
+  await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trialId})`);
+  return true;
 }
 
 /** From here on nothing these allocations say is heard. */

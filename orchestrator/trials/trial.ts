@@ -6,7 +6,8 @@
  * - `placed`     an allocation was asked for; its worker-agent has not enrolled yet.
  * - `running`    the worker-agent enrolled; the agent works.
  * - `verifying`  the agent is done; the hidden tests run elsewhere.
- * - `paused`     the budget is gone; what was done is kept; `resume` queues it again.
+ * - `paused`     a budget is gone, or a provider's quota until a stated time; what was done is
+ *                kept. A person queues it again with more money, the engine once the quota is back.
  * - `succeeded`, `failed`, `errored`, `cancelled`: the end, reached once.
  */
 import type { TrialState, Verdict } from "../contract/trials.ts";
@@ -23,7 +24,7 @@ export type AgentEnd =
 
 export type NextStep =
   | { to: "verifying"; flags: string[] }
-  | { to: "paused"; reason: string }
+  | { to: "paused"; for: "budget" | "quota"; reason: string }
   | { to: "queued"; failureClass: string; delayMs: number }
   | { to: "errored"; reason: string };
 
@@ -35,9 +36,28 @@ export interface RetryRules {
   delayMs: number;
 }
 
+/** Why the gateway refuses everything to a trial that still runs. */
+export interface Marks {
+  isBudgetExhausted: boolean;
+  /** A provider's quota is used up; the trial is resumed when that is over. */
+  isQuotaExhausted: boolean;
+}
+
 /** A lost worker is the platform's fault, so it is retried more often than an agent's own. */
 const LOST_TRIES_MAX = 10;
 const RETRY_DELAY_MAX_MS = 60_000;
+
+/**
+ * The gateway's word goes before the CLI's: after a refusal its exit is no failure. A lost worker
+ * said nothing; it is tried again while there is money, but not where its provider answers nobody.
+ */
+export function asRefused(end: AgentEnd, marks: Marks): AgentEnd {
+  const { isBudgetExhausted, isQuotaExhausted } = marks;
+  if (end.kind === "reported" && end.outcome === "finished") return end;
+  if (isBudgetExhausted && end.kind === "reported") return { ...end, outcome: "budget" };
+  if (isBudgetExhausted || !isQuotaExhausted) return end;
+  return { kind: "reported", outcome: "quota", detail: end.detail };
+}
 
 /**
  * What follows when the agent's allocation ended.
@@ -62,7 +82,8 @@ export function afterAgent(end: AgentEnd, tries: number, rules: RetryRules): Nex
     case "idle":
       return { to: "verifying", flags: [`agent_${outcome}`] };
     case "budget":
-      return { to: "paused", reason: detail };
+    case "quota":
+      return { to: "paused", for: outcome, reason: detail };
     case "killed":
       return retry("worker_stopped", detail, LOST_TRIES_MAX);
     case "model_error":

@@ -78,11 +78,16 @@ table approval
   facts jsonb not null
   created_at timestamp with time zone not null
   resolved_at timestamp with time zone
+  reason text
+  topped_up_nanos bigint
   constraint approval_id_check CHECK ((id ~ '^approval_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint approval_kind_check CHECK ((kind = 'budget'::text))
   constraint approval_pkey PRIMARY KEY (id)
+  constraint approval_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
   constraint approval_state_check CHECK ((state = ANY (ARRAY['open'::text, 'granted'::text, 'rejected'::text, 'superseded'::text])))
+  constraint approval_topped_up_nanos_check CHECK ((topped_up_nanos >= 0))
   constraint approval_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE INDEX approval_by_state ON public.approval USING btree (state, created_at)
   CREATE UNIQUE INDEX approval_one_open ON public.approval USING btree (trial_id, kind) WHERE (state = 'open'::text)
   CREATE UNIQUE INDEX approval_pkey ON public.approval USING btree (id)
 
@@ -388,7 +393,7 @@ table trial
   constraint trial_pkey PRIMARY KEY (id)
   constraint trial_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
   constraint trial_reason_check CHECK ((length(reason) <= 2000))
-  constraint trial_resume_at_is_a_pause CHECK (((resume_at IS NULL) OR (state = 'paused'::text)))
+  constraint trial_resume_at_is_a_pause CHECK (((resume_at IS NULL) OR (state = ANY (ARRAY['placed'::text, 'running'::text, 'paused'::text]))))
   constraint trial_seed_check CHECK (((seed >= 0) AND (seed <= '4294967295'::bigint)))
   constraint trial_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text, 'succeeded'::text, 'failed'::text, 'errored'::text, 'paused'::text, 'cancelled'::text])))
   constraint trial_task_id_fkey FOREIGN KEY (task_id) REFERENCES task(id)

@@ -53,6 +53,8 @@ export function trial(id: string, startedMs: EpochMs, changes: Partial<Trial>): 
     verdict: "passed",
     flags: [],
     tries: 1,
+    resume_at: null,
+    approval_id: null,
     budget: balance(500_000_000n, 42_318_000n),
     usage: usage(18_204, 1_932, 6_144),
     call_count: 7,

@@ -100,6 +100,7 @@ export function agentSpec(baseCommit: string, overrides: Partial<AgentSpec> = {}
       currency: "CAD",
       limit_nanos: "1000000000",
       available_nanos: "500000000",
+      percent_used: 50,
       deadline_at: "2030-01-01T00:00:00.000Z",
     },
     limits: LIMITS,

@@ -69,6 +69,7 @@ const FURTHER_PORTS: readonly string[] = [
   `${O}/api/services.ts`,
   `${O}/agents/installed.ts`,
   `${O}/projects/layout.ts`,
+  `${O}/trials/approvals.ts`,
   `${O}/trials/pairs.ts`,
   `${O}/trials/worker-sessions.ts`,
 ];

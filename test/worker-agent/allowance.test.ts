@@ -6,7 +6,8 @@ import { withAllowance } from "../../worker-agent/allowance.ts";
 const NOW_MS = Date.parse("2026-01-01T00:00:00.000Z");
 
 function told(available_nanos: string, deadline_at: string): string {
-  const allowance = { currency: "CAD", limit_nanos: "2000000000", available_nanos, deadline_at };
+  const limits = { currency: "CAD", limit_nanos: "2000000000", percent_used: 0 };
+  const allowance = { ...limits, available_nanos, deadline_at };
   return withAllowance("Fix it.\n\n", allowance, NOW_MS);
 }
 

@@ -48,6 +48,7 @@ export function workerRoutes({
       ["source", workerSessions.sourcePath],
       ["tests", workerSessions.testsPath],
       ["patch", workerSessions.patchPath],
+      ["session", workerSessions.sessionPath],
     ] as const) {
       api.get(
         `/${name}`,

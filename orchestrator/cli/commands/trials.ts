@@ -1,4 +1,5 @@
 /** The other commands of a trial: what it is, what it said, and its end. */
+import type { ApprovalList } from "../../contract/approvals.ts";
 import type { Artefact, ArtefactList } from "../../contract/artefacts.ts";
 import type { EventPage, TrialEvent } from "../../contract/events.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
@@ -7,6 +8,7 @@ import { EXIT } from "../failure.ts";
 import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
 import { safeTerminal } from "../safe-text.ts";
 import { LIST_COLUMNS, RESULT_COLUMNS } from "../tables.ts";
+import { showApproval } from "./approvals.ts";
 
 const TRIAL = { name: "trial", isRequired: true };
 
@@ -53,6 +55,11 @@ export const trialShow: Command = {
     if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
+    if (trial.approval_id !== null) {
+      const { approvals } = await client.get<ApprovalList>(`approvals?trial_id=${trial.id}`);
+      const open = approvals.find(({ id }) => id === trial.approval_id);
+      if (open !== undefined) showApproval(print, open);
+    }
     print.table<Artefact>(
       [
         { title: "artefact", value: ({ name }) => name, shrinks: true },
@@ -122,7 +129,7 @@ export const trialStop: Command = {
 
 export const trialResume: Command = {
   name: "trial resume",
-  summary: "Go on with a trial that paused for want of money, and follow it",
+  summary: "Go on with a paused trial, and follow it",
   positionals: [TRIAL],
   options: {
     detach: { type: "boolean", short: "d", help: "Do not wait for its end" },

@@ -33,7 +33,12 @@ import {
   Trial,
   TrialPage,
 } from "../../../orchestrator/contract/trials.ts";
-import { ALLOCATION_TOKEN, APPROVAL, type ApiFixture, openApiServices } from "../../support/api-services.ts";
+import {
+  ALLOCATION_TOKEN,
+  APPROVAL,
+  type ApiFixture,
+  openApiServices,
+} from "../../support/api-services.ts";
 
 const TRIAL = { project: "demo", agent: "aider", pair: "scripted", task: "fix-add" };
 
@@ -169,12 +174,12 @@ test("changing", async (t) => {
     assert.deepEqual((await call.get("/api/v1/approvals?state=granted")).json().approvals, []);
     assert.deepEqual((await call.get(path)).json(), APPROVAL);
     const other = { content_sha256: "0".repeat(64) };
-    assert.equal((await call.post(`${path}/approve`, other)).statusCode, 409);
-    const granted = (await call.post(`${path}/approve`, { content_sha256 })).json();
+    assert.equal((await call.post(`${path}/approve`, other, "a1")).statusCode, 409);
+    const granted = (await call.post(`${path}/approve`, { content_sha256 }, "a2")).json();
     assert.equal(granted.state, "granted");
     const why = { content_sha256, reason: "too dear" };
-    assert.equal((await call.post(`${path}/reject`, why)).json().reason, "too dear");
-    assert.equal((await call.post(`${path}/reject`, { content_sha256 })).statusCode, 400);
+    assert.equal((await call.post(`${path}/reject`, why, "r1")).json().reason, "too dear");
+    assert.equal((await call.post(`${path}/reject`, { content_sha256 }, "r2")).statusCode, 400);
     assert.deepEqual([fixture.effects["approve"], fixture.effects["reject"]], [1, 1]);
   });
 

@@ -116,6 +116,8 @@ function newTrial(fixture: ApiFixture): TrialId {
       verdict: null,
       flags: [],
       tries: 0,
+      resume_at: null,
+      approval_id: null,
       budget: null,
       usage: {
         input_tokens: 0,

@@ -16,5 +16,5 @@ test("a try after one that was lost with its money gone is not stopped before it
     await life.engine.advance();
   }
   const session = await life.sessions.authenticate(await life.enrol(id));
-  assert.deepEqual(await life.sessions.heartbeat(session, 0), { action: "continue" });
+  assert.equal((await life.sessions.heartbeat(session, 0)).action, "continue");
 });

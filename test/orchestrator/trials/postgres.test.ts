@@ -159,8 +159,8 @@ test("what cannot run is refused by the name of its field, and nothing is made",
     });
   }
   const wrongMatrices: readonly [string, Partial<NewExperiment>, RegExp, string?][] = [
-    ["agent", { agents: ["aider", "nobody"] }, /^agent: unknown agent "nobody"/],
-    ["pair", { pairs: ["scripted", "nothing"] }, /^pair: unknown pair "nothing"/],
+    ["agent", { agents: ["aider", "nobody"] }, /^agents: unknown agent "nobody"/],
+    ["pair", { pairs: ["scripted", "nothing"] }, /^pairs: unknown pair "nothing"/],
     ["unpriced pair", { project: "yen" }, /no price in JPY/, "unpriced_model"],
     ["task", { tasks: ["task", "nothing"] }, /^tasks: unknown task "nothing"; known: task/],
     ["size", { tasks: Array(1000).fill("task"), attempts: 11 }, /^attempts: 11000 trials/],
@@ -205,7 +205,7 @@ test("a resume is refused while its budget is short, and for what is not paused"
     code: "budget_exceeded",
     message: `The trial's budget is ${missing} CAD short of the next call; first: autocode budget topup ${id} <amount>`,
   });
-  await assert.rejects(trials.resume(id), short("0.0020"));
+  await assert.rejects(trials.resume(id), short("0.002"));
   await topUp(1_999_999n);
   await assert.rejects(trials.resume(id), short("0.000000001"));
   assert.equal((await trials.get(id)).state, "paused");

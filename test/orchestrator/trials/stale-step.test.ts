@@ -24,7 +24,7 @@ test("a step of an older allocation neither ends, pauses, requeues nor moves the
   const { end, pause, requeue, move } = createTransitions(life.db, life.world.clock, life.ids);
   const ending = { to: "failed", verdict: "failed", reward: 0, reason: "late", flags: [] } as const;
   assert.equal(await end(seen, ending), false);
-  assert.equal(await pause(seen, "late"), false);
+  assert.equal(await pause(seen, "late", null), false);
   assert.equal(await requeue(seen, "worker_lost", 0), false);
   assert.equal(await move(seen, "running", {}), false);
   assert.deepEqual(await findTrial(life.db.sql, id), before);

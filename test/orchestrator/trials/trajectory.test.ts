@@ -32,6 +32,8 @@ const TRIAL: Trial = {
   verdict: "passed",
   flags: [],
   tries: 1,
+  resume_at: null,
+  approval_id: null,
   budget: {
     currency: "CAD",
     funded_nanos: "1",

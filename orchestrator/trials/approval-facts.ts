@@ -1,0 +1,100 @@
+/** What a person must know to answer whether a trial may cost more, as it was when it paused. */
+import { sql } from "drizzle-orm";
+import type { ApprovalFacts } from "../contract/approvals.ts";
+import type { Sql } from "../db/database.ts";
+import { readNanos, rows } from "../db/rows.ts";
+import { minorUnitNanos, type Nanos, TOKEN_UNIT } from "../money.ts";
+import { type Forecast, forecastToFinish, suggestTopUp } from "./forecast.ts";
+import type { TrialRow } from "./rows.ts";
+import { lastShortage } from "./shortage.ts";
+
+/** Of how many finished trials at most; the newest say most of what models cost now. */
+const FINISHED_MAX = 100;
+
+/** Reads alone. Of a trial whose budget was never opened the amounts are 0. */
+export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<ApprovalFacts> {
+  const shortage = await lastShortage(db, trial.id);
+  const [money] = await rows<{ currency: string; funded: string | null; spent: string | null }>(
+    db,
+    sql`select project.currency,
+        account.credits_posted_nanos - account.reversed_nanos as funded,
+        account.debits_posted_nanos - account.reversed_nanos as spent
+      from project left join account on account.id = ${trial.account_id}
+      where project.id = ${trial.project_id}`,
+  );
+  if (money === undefined) throw new Error("a trial without its project");
+  const unit = shortage?.currency ?? money.currency;
+  const evidence = await gatherEvidence(db, trial, unit === TOKEN_UNIT);
+  const forecast = forecastToFinish(evidence);
+  const availableNanos = shortage?.availableNanos ?? 0n;
+  const requiredNanos = shortage?.requiredNanos ?? 0n;
+  const suggested = suggestTopUp(forecast, {
+    spentNanos: evidence.callCostsNanos.reduce((sum, cost) => sum + cost, 0n),
+    availableNanos,
+    missingNanos: requiredNanos > availableNanos ? requiredNanos - availableNanos : 0n,
+    stepNanos: unit === TOKEN_UNIT ? 1_000n : minorUnitNanos(unit),
+  });
+  const { agent_report: report } = trial;
+  return {
+    currency: money.currency,
+    limit_nanos: money.funded ?? "0",
+    spent_nanos: money.spent ?? "0",
+    shortage:
+      shortage === null
+        ? null
+        : {
+            level: shortage.level,
+            account_id: shortage.account,
+            unit,
+            required_nanos: String(requiredNanos),
+            available_nanos: String(availableNanos),
+          },
+    forecast: toFacts(forecast),
+    suggested_nanos: String(suggested),
+    checkpoint: {
+      files_changed: report?.diff.files_changed ?? 0,
+      lines_added: report?.diff.lines_added ?? 0,
+      lines_removed: report?.diff.lines_removed ?? 0,
+      completed_phases: report?.completed_phases ?? [],
+      has_session: report?.session !== undefined,
+    },
+  };
+}
+
+/** In money, or in tokens where those are what is short. */
+async function gatherEvidence(db: Sql, trial: TrialRow, isOfTokens: boolean) {
+  const cost = isOfTokens
+    ? sql`call.input_tokens + call.cache_read_tokens + call.cache_write_tokens
+        + call.long_cache_write_tokens + call.output_tokens`
+    : sql`call.cost_nanos`;
+  const calls = await rows<{ cost: string }>(
+    db,
+    sql`select ${cost} as cost from call where trial_id = ${trial.id} order by started_at, id`,
+  );
+  const finished = await rows<{ total: string }>(
+    db,
+    sql`with like_it as (
+        select id from trial
+        where task_id = ${trial.task_id} and agent = ${trial.agent} and pair = ${trial.pair}
+          and state in ('succeeded', 'failed') and id <> ${trial.id}
+        order by created_at desc limit ${FINISHED_MAX}
+      )
+      select sum(${cost})::bigint as total from like_it join call on call.trial_id = like_it.id
+      group by like_it.id`,
+  );
+  return {
+    callCostsNanos: calls.map((call): Nanos => readNanos(call.cost)),
+    finishedTotalsNanos: finished.map(({ total }): Nanos => readNanos(total)),
+  };
+}
+
+function toFacts(forecast: Forecast): ApprovalFacts["forecast"] {
+  if (forecast.outcome === "not_enough_evidence") return null;
+  return {
+    low_nanos: String(forecast.lowNanos),
+    high_nanos: String(forecast.highNanos),
+    confidence_percent: forecast.confidencePercent,
+    basis: forecast.basis,
+    evidence_count: forecast.evidenceCount,
+  };
+}
