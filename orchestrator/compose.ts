@@ -48,6 +48,7 @@ import { openLocalScheduler } from "./scheduler/local.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
+import { createApprovals } from "./trials/approvals-postgres.ts";
 import { createCatalogPairs } from "./trials/catalog-pairs.ts";
 import { createEngine, type Engine } from "./trials/engine.ts";
 import { createTrials } from "./trials/postgres.ts";
@@ -121,12 +122,12 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
 
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
-  const services: Services = {
   const doctor = createDoctor({
     ...{ db, config, scheduler, installer, pairs, gateway, journal, secrets },
     closedToAgents: () => closedToAgents(config, layout),
   });
   const budgetMetrics = createBudgetMetrics(db, clock);
+  const services: Services = {
     clock,
     log,
     access: createAccess(db, clock, { ids, random }),
@@ -144,6 +145,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
         return projects.get(name);
       },
     },
+    approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
     trials: createTrials({ ...shared, ids }),
     workerSessions: createWorkerSessions({
       ...shared,
