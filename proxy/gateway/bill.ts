@@ -7,7 +7,13 @@ import { NO_USAGE, type Usage } from "./usage.ts";
 import type { SeenUsage } from "./usage-scan.ts";
 
 /** How an exchange ended: `broken` by the server or the way to it, the rest by us. */
-export type Ending = "completed" | "broken" | "client_gone" | "deadline";
+export type Ending =
+  | "completed"
+  | "broken"
+  | "client_gone"
+  | "deadline"
+  /** What was reserved for its output is used up, and there is no more. */
+  | "cut_short";
 
 export interface ExchangeFacts {
   wire: Wire;

@@ -42,7 +42,7 @@ export function estimateAnswer(
       return;
     }
     error ??= errorOf(value);
-    outputTokens += writtenBytes(answerPart(wire, value, isStream), 0);
+    outputTokens += writtenIn(wire, value, isStream);
   };
   if (isStream) {
     const onEvent = (event: Buffer): void => {
@@ -59,6 +59,11 @@ export function estimateAnswer(
     return { outputTokens: 0, hasOutput: error === null && recorded.length > 0, error };
   }
   return { outputTokens, hasOutput: outputTokens > 0, error };
+}
+
+/** The bytes of text in an event, or in a whole answer, that the model wrote. */
+export function writtenIn(wire: Wire, value: unknown, isStream: boolean): number {
+  return writtenBytes(answerPart(wire, value, isStream), 0);
 }
 
 /** The part of an event or a body that holds what the model wrote, each piece of it once. */

@@ -9,14 +9,19 @@ import type { Socket } from "node:net";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { Ending } from "./bill.ts";
+import type { StreamEnding } from "./ending.ts";
+import { createFreePassage, createPaidPassage, type Way } from "./passage.ts";
+import type { Slices } from "./slices.ts";
 import type { Upstream, UpstreamRequest } from "./upstream.ts";
-import { createUsageScan, type SeenUsage, usageOfBody } from "./usage-scan.ts";
+import { type SeenUsage, usageOfBody } from "./usage-scan.ts";
 
 export interface ExchangeRequest {
   upstream: UpstreamRequest;
   wire: Wire;
   isStream: boolean;
   withoutUsageChunk: boolean;
+  /** What pays for a stream's output while it comes; null when all of it is reserved. */
+  slices: Slices | null;
   deadlineMs: number;
   /** The most of an answer in one piece; a longer one is a failure of the server. */
   bodyBytesMax: number;
@@ -41,6 +46,12 @@ export interface ExchangeResult {
   recorded: Buffer;
   beyondBytes: number;
   seen: SeenUsage;
+  /** The output that passed, where it was counted on its way. */
+  countedTokens: number | null;
+  /** Whether what passed of a stream ends where an event ends. */
+  isBetweenEvents: boolean;
+  /** What ends a stream that was cut short. */
+  closing: StreamEnding | null;
   firstByteAtMs: EpochMs | null;
 }
 
@@ -52,7 +63,16 @@ export function runExchange(
   socket: Socket,
 ): Promise<ExchangeResult> {
   const { wire, deadlineMs, bodyBytesMax, recordBytesMax } = request;
-  const scan = createUsageScan(wire, request.withoutUsageChunk);
+  const way: Way = {
+    pass,
+    pause: () => exchange.pause(),
+    resume: () => exchange.resume(),
+    stop: () => void finish("cut_short", "the budget does not cover more of the answer"),
+  };
+  const passage =
+    request.slices === null
+      ? createFreePassage(wire, request.withoutUsageChunk, way)
+      : createPaidPassage(wire, request.withoutUsageChunk, request.slices, way);
   const recorded: Buffer[] = [];
   let recordedBytes = 0;
   let beyondBytes = 0;
@@ -77,7 +97,7 @@ export function runExchange(
   const exchange = upstream.send(request.upstream, {
     onHead,
     onData,
-    onEnd: () => void finish("completed", null),
+    onEnd,
     onError: (error) => void finish("broken", error.message),
   });
   return promise;
@@ -104,7 +124,7 @@ export function runExchange(
     if (isOver) return;
     record(chunk);
     if (isStreamed) {
-      for (const part of scan.push(chunk)) pass(part);
+      passage.push(chunk);
       return;
     }
     bodyBytes += chunk.length;
@@ -113,6 +133,11 @@ export function runExchange(
       return;
     }
     body.push(chunk);
+  }
+
+  function onEnd(): void {
+    const passed = isStreamed ? passage.end() : Promise.resolve();
+    void passed.then(() => finish("completed", null));
   }
 
   function pass(part: Buffer): void {
@@ -141,7 +166,7 @@ export function runExchange(
     const isSent = exchange.isSent();
     if (ending !== "completed") exchange.abort();
     await headWritten;
-    if (isStreamed) for (const part of scan.end()) pass(part);
+    if (isStreamed && ending !== "completed" && ending !== "cut_short") await passage.end();
     const whole = isStreamed ? Buffer.alloc(0) : Buffer.concat(body);
     resolve({
       status,
@@ -153,7 +178,10 @@ export function runExchange(
       body: whole,
       recorded: Buffer.concat(recorded),
       beyondBytes,
-      seen: isStreamed ? scan.seen() : usageOfBody(wire, whole),
+      seen: isStreamed ? passage.seen() : usageOfBody(wire, whole),
+      countedTokens: isStreamed ? passage.countedTokens() : null,
+      isBetweenEvents: isStreamed && passage.isBetweenEvents(),
+      closing: ending === "cut_short" ? passage.ending : null,
       firstByteAtMs,
     });
   }

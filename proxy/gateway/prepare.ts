@@ -6,8 +6,16 @@ import type { AccountId, CallId, KeyId } from "../../orchestrator/runtime/ids.ts
 import type { PreparedCall } from "./call.ts";
 import { inputCeiling, outputThatFits } from "./ceiling.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
-import { holdCall } from "./hold.ts";
+import {
+  extendHold,
+  type HoldDeps,
+  type HoldPath,
+  type HoldRequest,
+  type HoldResult,
+  holdCall,
+} from "./hold.ts";
 import { ScanError } from "./json-scan.ts";
+import type { Exhaustion } from "./key-state.ts";
 import { BUDGET_BUSY, budgetGone, LEDGER_UNAVAILABLE, type Refusal } from "./refusal.ts";
 import { type CallRequest, checkHosted, RequestError, readRequest } from "./request.ts";
 import { resolveModel } from "./resolve-model.ts";
@@ -19,7 +27,10 @@ export type PrepareResult =
 /** What the gateway may add to a request: the ceiling, the usage wish, a longer model name. */
 const REWRITE_BYTES = 512;
 
-type Draft = Omit<PreparedCall, "reservations">;
+type Draft = Omit<
+  PreparedCall,
+  "reservations" | "availableNanos" | "paidTokens" | "extend" | "echoedTokens"
+>;
 
 export async function prepareCall(
   deps: GatewayDeps,
@@ -34,57 +45,93 @@ export async function prepareCall(
   const { keyId, grant, request } = draft;
   const { budgetStopStatus, currency, trialId } = grant;
   const known = state.keys.exhaustion(keyId);
-  if (known !== null) {
-    const { requiredNanos, availableNanos } = known;
-    return refused(budgetGone(budgetStopStatus, requiredNanos, availableNanos, currency));
-  }
-  await state.keys.settled(keyId);
+  if (known !== null) return refused(budgetGone(budgetStopStatus, known, currency));
   const held = await hold(deps, options, state, draft);
   switch (held.outcome) {
     case "held": {
-      const { reservations, outputTokens } = held;
-      return { outcome: "prepared", call: { ...draft, reservations, outputTokens } };
+      const { reservations, availableNanos, hold, outputTokens: paid } = held;
+      // A slice that was lowered is all there is: the server itself is to stop there.
+      const outputTokens = paid === hold.outputTokens ? draft.outputTokens : paid;
+      const paidTokens = paid * request.choices;
+      const { echoedTokens } = hold;
+      const extend = extendHold(holdDeps(deps, state), hold);
+      const call = {
+        ...draft,
+        reservations,
+        availableNanos,
+        outputTokens,
+        paidTokens,
+        extend,
+        echoedTokens,
+      };
+      return { outcome: "prepared", call };
     }
     case "busy":
       return refused(BUDGET_BUSY);
     case "unavailable":
       return refused(LEDGER_UNAVAILABLE);
     case "budget_gone": {
-      const { budget, requiredNanos, availableNanos } = held;
-      const facts = { budget, requiredNanos, availableNanos };
+      const { unit, budget, requiredNanos, availableNanos } = held;
+      const facts: Exhaustion = { unit, budget, requiredNanos, availableNanos };
       if (state.keys.exhaust(keyId, trialId, facts)) {
         deps.log.info({ trial_id: trialId, model: request.model }, "budget exhausted");
         state.tell("onBudgetExhausted", () => deps.hooks?.onBudgetExhausted?.(grant, facts));
       }
-      return refused(budgetGone(budgetStopStatus, requiredNanos, availableNanos, currency));
+      return refused(budgetGone(budgetStopStatus, facts, currency));
     }
   }
 }
 
 async function hold(
-  { ledger, ids, dayAccount, log }: GatewayDeps,
+  deps: GatewayDeps,
   options: GatewayOptions,
   state: GatewayState,
-  { grant, wire, rates, inputTokens, outputTokens, request }: Draft,
-) {
+  draft: Draft,
+): Promise<(HoldResult & { hold: HoldRequest }) | { outcome: "unavailable" }> {
+  const { grant, wire, rates, inputTokens, request } = draft;
   try {
-    const day: AccountId | null = grant.hasDailyAllowance ? await dayAccount(grant) : null;
-    const within = day === null ? grant.enclosing : [...grant.enclosing, day];
-    const { budget, spend } = grant;
     const { choices, isEchoed, inputs } = request;
     const echoedTokens = isEchoed ? inputTokens * (choices / inputs) : 0;
+    const outputTokens = firstSlice(draft, options);
     const outputTokensMin = Math.min(outputTokens, options.outputTokensMin);
     const timeoutMs = options.callTimeoutMs + options.settleGraceMs;
     const wish = { inputTokens, outputTokens, outputTokensMin, choices, echoedTokens, timeoutMs };
-    return await holdCall(
-      { ledger, ids },
-      { budget, within, spend, wire, rates: ratesUpTo(rates, inputTokens), ...wish },
-      (pendingId) => state.finisher.forget(pendingId),
-    );
+    const paths = await holdPaths(deps, grant);
+    const asked = { ...paths, wire, rates: ratesUpTo(rates, inputTokens), ...wish };
+    return { ...(await holdCall(holdDeps(deps, state), asked)), hold: asked };
   } catch (error) {
-    log.error({ err: error, trial_id: grant.trialId }, "ledger did not answer");
-    return { outcome: "unavailable" as const };
+    deps.log.error({ err: error, trial_id: grant.trialId }, "ledger did not answer");
+    return { outcome: "unavailable" };
   }
+}
+
+/** The budgets of the trial, with those of the day that now is. */
+async function holdPaths(
+  { dayAccount, tokenDayAccount }: GatewayDeps,
+  grant: Grant,
+): Promise<HoldPath & { tokens: HoldPath | null }> {
+  const { budget, spend, enclosing, tokens: rationed } = grant;
+  const day: AccountId | null = grant.hasDailyAllowance ? await dayAccount(grant) : null;
+  const within = day === null ? enclosing : [...enclosing, day];
+  if (rationed === undefined) return { budget, within, spend, tokens: null };
+  const tokenDay = rationed.isDaily ? ((await tokenDayAccount?.(grant)) ?? null) : null;
+  const tokens = {
+    budget: rationed.budget,
+    within: tokenDay === null ? rationed.within : [...rationed.within, tokenDay],
+    spend: rationed.spend,
+  };
+  return { budget, within, spend, tokens };
+}
+
+/** What holds and extensions are made with. */
+function holdDeps({ ledger, ids }: GatewayDeps, state: GatewayState): HoldDeps {
+  return { ledger, ids, onUncertain: (pendingId) => state.finisher.forget(pendingId) };
+}
+
+/** How much output is reserved before the call is forwarded: the rest follows while it streams. */
+function firstSlice({ request, provider, outputTokens }: Draft, options: GatewayOptions): number {
+  const isSliced = request.isStream && provider.hasContinuousUsage && !request.isEchoed;
+  return isSliced ? Math.min(outputTokens, options.sliceTokens) : outputTokens;
 }
 
 /** All that can be said without the ledger. */

@@ -1,5 +1,5 @@
 /** What the gateway answers when it does not forward, in the envelope of each dialect. Pure. */
-import type { Nanos } from "../../orchestrator/money.ts";
+import type { Exhaustion } from "./key-state.ts";
 
 export type RefusalCode =
   | "invalid_request"
@@ -66,26 +66,20 @@ export function refusalHeaders(refusal: Refusal, requestId: string): Record<stri
 /** The budget cannot cover the call: the status is the one that the key's agent stops at. */
 export function budgetGone(
   status: number,
-  requiredNanos: Nanos,
-  availableNanos: Nanos,
+  { unit, requiredNanos, availableNanos }: Omit<Exhaustion, "budget">,
   currency: string,
 ): Refusal {
+  const isMoney = unit === "money";
+  const [required, available] = [String(requiredNanos), String(availableNanos)];
   // The code is in the text too: most CLIs print nothing else of an error.
   const message =
     "budget_exceeded: The budget of this trial cannot cover this call: " +
-    `it needs ${requiredNanos} nanos ${currency} and ${availableNanos} are available. ` +
-    "Stop here; the trial is paused.";
-  return {
-    status,
-    code: "budget_exceeded",
-    message,
-    isFinal: true,
-    facts: {
-      required_nanos: String(requiredNanos),
-      available_nanos: String(availableNanos),
-      currency,
-    },
-  };
+    `it needs ${required} ${isMoney ? `nanos ${currency}` : "tokens"} ` +
+    `and ${available} are available. Stop here; the trial is paused.`;
+  const facts = isMoney
+    ? { unit: "nanos", required_nanos: required, available_nanos: available, currency }
+    : { unit: "tokens", required_tokens: required, available_tokens: available };
+  return { status, code: "budget_exceeded", message, isFinal: true, facts };
 }
 
 export const LEDGER_UNAVAILABLE: Refusal = {

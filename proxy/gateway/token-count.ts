@@ -46,6 +46,7 @@ export async function countTokens(
         },
         wire: "anthropic.messages",
         isStream: false,
+        slices: null,
         withoutUsageChunk: false,
         deadlineMs: TIMEOUT_MS,
         bodyBytesMax: ANSWER_BYTES_MAX,

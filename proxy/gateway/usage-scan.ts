@@ -16,21 +16,25 @@ export interface SeenUsage {
   isInvalid: boolean;
 }
 
+export const UNSEEN: SeenUsage = { usage: null, isComplete: false, isInvalid: false };
+
 export interface UsageScan {
   /** The bytes that may go to the client now. */
   push(chunk: Buffer): Buffer[];
   /** The bytes that were held back, once the stream is over. */
   end(): Buffer[];
   seen(): SeenUsage;
+  /** Whether what passed so far ends where an event ends. */
+  isBetweenEvents(): boolean;
 }
 
 /** A longer event is not looked into: it passes, and its usage counts as not sent. */
-const EVENT_BYTES_MAX = 8 * 1024 * 1024;
+export const EVENT_BYTES_MAX = 8 * 1024 * 1024;
 const MARK = '"usage"';
 
 /** @param withoutUsageChunk take the usage-only chunk out of a stream of chat or completions. */
 export function createUsageScan(wire: Wire, withoutUsageChunk: boolean): UsageScan {
-  let seen: SeenUsage = { usage: null, isComplete: false, isInvalid: false };
+  let seen = UNSEEN;
   let passing: Buffer[] = [];
   let isDropped = false;
   let isBlind = false;
@@ -43,7 +47,8 @@ export function createUsageScan(wire: Wire, withoutUsageChunk: boolean): UsageSc
       if (!isDropped) passing.push(tail);
     },
   );
-  return { push, end, seen: () => seen };
+  const isBetweenEvents = () => !isBlind && splitter.rest().length === 0;
+  return { push, end, seen: () => seen, isBetweenEvents };
 
   function push(chunk: Buffer): Buffer[] {
     if (isBlind) return [chunk];
@@ -74,16 +79,29 @@ export function createUsageScan(wire: Wire, withoutUsageChunk: boolean): UsageSc
     } catch {
       return false;
     }
-    const found = usageOf(wire, value);
-    if (found === null) return false;
-    const usage = readUsage(wire, found.usage, seen.usage ?? NO_USAGE);
-    if (usage === null || isLess(usage, seen.usage)) {
-      seen = { ...seen, isInvalid: true };
-    } else {
-      seen = { usage, isComplete: found.isTotal, isInvalid: seen.isInvalid };
-    }
-    return found.isAlone;
+    const found = readEventUsage(wire, value, seen);
+    seen = found?.seen ?? seen;
+    return found?.isAlone ?? false;
   }
+}
+
+/**
+ * What is known after an event; null when it says nothing of usage. `isAlone`: the event says
+ * nothing else.
+ */
+export function readEventUsage(
+  wire: Wire,
+  event: unknown,
+  before: SeenUsage,
+): { seen: SeenUsage; isAlone: boolean } | null {
+  const found = usageOf(wire, event);
+  if (found === null) return null;
+  const { isAlone, isTotal } = found;
+  const usage = readUsage(wire, found.usage, before.usage ?? NO_USAGE);
+  if (usage === null || isLess(usage, before.usage)) {
+    return { seen: { ...before, isInvalid: true }, isAlone };
+  }
+  return { seen: { usage, isComplete: isTotal, isInvalid: before.isInvalid }, isAlone };
 }
 
 /** The usage of an answer that came in one piece. */

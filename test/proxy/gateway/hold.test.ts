@@ -20,6 +20,7 @@ const WISH = {
   outputTokensMin: 10,
   choices: 1,
   echoedTokens: 0,
+  tokens: null,
   timeoutMs: 60_000,
 } as const;
 
@@ -28,9 +29,10 @@ async function open(fundedNanos: bigint) {
   const account = await fixture.openBudget(fundedNanos);
   const uncertain: TransferId[] = [];
   const hold = (more: Partial<HoldRequest> = {}, ledger = fixture.ledger) =>
-    holdCall({ ledger, ids: fixture.ids }, { ...WISH, ...account, ...more }, (id) => {
-      uncertain.push(id);
-    });
+    holdCall(
+      { ledger, ids: fixture.ids, onUncertain: (id) => void uncertain.push(id) },
+      { ...WISH, ...account, ...more },
+    );
   return {
     ...fixture,
     ...account,
@@ -62,6 +64,7 @@ test("not under the floor: gone when nobody holds it, busy when somebody does", 
   await using world = await open(119n);
   assert.deepEqual(await world.hold(), {
     outcome: "budget_gone",
+    unit: "money",
     budget: world.budget,
     requiredNanos: 120n,
     availableNanos: 119n,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { budgetGone, refusalBody, refusalHeaders } from "../../../proxy/gateway/refusal.ts";
 
-const GONE = budgetGone(403, 12n, 3n, "CAD");
+const GONE = budgetGone(403, { unit: "money", requiredNanos: 12n, availableNanos: 3n }, "CAD");
 
 test("in OpenAI's envelope", () => {
   const { error } = JSON.parse(refusalBody(GONE, "openai", "call_1"));
@@ -14,6 +14,7 @@ test("in OpenAI's envelope", () => {
       type: "permission_error",
       param: null,
       code: "budget_exceeded",
+      unit: "nanos",
       required_nanos: "12",
       available_nanos: "3",
       currency: "CAD",
