@@ -72,6 +72,8 @@ export function buildGateway(parts: GatewayParts): Gateway {
     }),
     providers: pairs.provider,
     dayAccount: async (grant: Grant) => days.dayAccount(dayOf(await projectOf(grant.projectId))),
+    tokenDayAccount: async (grant: Grant) =>
+      days.tokenDayAccount(dayOf(await projectOf(grant.projectId))),
     ids,
     clock,
     log,

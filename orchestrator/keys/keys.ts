@@ -62,10 +62,9 @@ export interface FallbackProvider {
 /** A token budget beside the money: its accounts are of the unit TOK, amounts are whole tokens. */
 export interface TokenGrant {
   budget: AccountId;
-  /** Enclosing budgets, outermost first; the day's (`isDaily`) is added at the call. */
+  /** Enclosing budgets, outermost first; the day's is added at the call. */
   within: readonly AccountId[];
   spend: AccountId;
-  isDaily: boolean;
 }
 
 /** What a key may do. */
@@ -80,7 +79,6 @@ export interface Grant {
   models: readonly GrantedModel[];
   /** The refusal status at which this key's agent stops (AgentFacts.budget_stop_status). */
   budgetStopStatus: number;
-  hasDailyAllowance: boolean;
   /** Absent where the project rations no tokens: then money alone limits a call. */
   tokens?: TokenGrant;
 }

@@ -56,8 +56,7 @@ export async function grantTokens(
     amountNanos: BigInt(tokens.per_trial),
     reason: "limit",
   });
-  const isDaily = tokens.daily !== undefined;
-  return { budget, within: [accounts.budget], spend: accounts.spend, isDaily };
+  return { budget, within: [accounts.budget], spend: accounts.spend };
 }
 
 function openTokens(

@@ -52,7 +52,6 @@ export async function agentSpec(
     spend: accounts.spend,
     models: pair.models,
     budgetStopStatus: facts.budget_stop_status,
-    hasDailyAllowance: project.daily_allowance_nanos !== null,
     ...(tokens === null ? {} : { tokens }),
   };
   const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS);

@@ -2,7 +2,7 @@
 import { ratesUpTo, readRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
-import type { AccountId, CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
+import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
 import { inputCeiling, outputThatFits } from "./ceiling.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
@@ -111,10 +111,11 @@ async function holdPaths(
   grant: Grant,
 ): Promise<HoldPath & { tokens: HoldPath | null }> {
   const { budget, spend, enclosing, tokens: rationed } = grant;
-  const day: AccountId | null = grant.hasDailyAllowance ? await dayAccount(grant) : null;
+  // Asked for every call: a project may set a daily allowance, or drop it, while keys are used.
+  const day = await dayAccount(grant);
   const within = day === null ? enclosing : [...enclosing, day];
   if (rationed === undefined) return { budget, within, spend, tokens: null };
-  const tokenDay = rationed.isDaily ? ((await tokenDayAccount?.(grant)) ?? null) : null;
+  const tokenDay = (await tokenDayAccount?.(grant)) ?? null;
   const tokens = {
     budget: rationed.budget,
     within: tokenDay === null ? rationed.within : [...rationed.within, tokenDay],

@@ -198,7 +198,6 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       spend,
       models: [model("normal"), model("thinking")],
       budgetStopStatus: 403,
-      hasDailyAllowance: false,
     };
     const issued = await keys.issue(grant, clock.now() + 3_600_000);
     return { grant, budget, spend, ...issued };

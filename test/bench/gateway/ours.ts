@@ -85,7 +85,6 @@ export async function issueKeys(database: EmbeddedDatabase, count: number): Prom
       spend,
       models: [model("normal"), model("thinking")],
       budgetStopStatus: 403,
-      hasDailyAllowance: true,
     };
     return (await keys.issue(grant, clock.now() + 3_600_000)).secret;
   }

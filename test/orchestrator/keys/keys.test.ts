@@ -51,7 +51,6 @@ async function openFixture() {
       spend: ids.next("account"),
       models: [],
       budgetStopStatus: 403,
-      hasDailyAllowance: true,
     };
   }
 }

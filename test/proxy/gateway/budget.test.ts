@@ -87,7 +87,7 @@ test("enclosing budgets and the day's bind as well", async () => {
   assert.equal((await world.chat({}, inProject.secret)).status, 403);
 
   const { grant } = await world.openTrial(1_000_000n);
-  const daily = await world.keys.issue({ ...grant, hasDailyAllowance: true }, Date.now() + 60_000);
+  const daily = await world.keys.issue(grant, Date.now() + 60_000);
   state.day = day.budget;
   assert.equal((await world.chat({}, daily.secret)).status, 403);
 });
