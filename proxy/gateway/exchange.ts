@@ -9,6 +9,7 @@ import type { Socket } from "node:net";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { Ending } from "./bill.ts";
+import { createDecoder, type Decoder, isPlain } from "./decode.ts";
 import type { StreamEnding } from "./ending.ts";
 import { createFreePassage, createPaidPassage, type Way } from "./passage.ts";
 import type { Slices } from "./slices.ts";
@@ -30,6 +31,9 @@ export interface ExchangeRequest {
   /** The head of a stream, from that of the server. */
   streamHead(headers: ResponseHeaders): Promise<Record<string, string>>;
 }
+
+/** More than any model writes into one stream. */
+const STREAM_BYTES_MAX = 256 * 1024 * 1024;
 
 export type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -77,7 +81,8 @@ export function runExchange(
   let recordedBytes = 0;
   let beyondBytes = 0;
   const body: Buffer[] = [];
-  let bodyBytes = 0;
+  let answerBytes = 0;
+  let decoder: Decoder | null = null;
   let status: number | null = null;
   let headers: ResponseHeaders = {};
   let firstByteAtMs: EpochMs | null = null;
@@ -96,9 +101,9 @@ export function runExchange(
   );
   const exchange = upstream.send(request.upstream, {
     onHead,
-    onData,
-    onEnd,
-    onError: (error) => void finish("broken", error.message),
+    onData: (chunk) => (decoder === null ? onData(chunk) : decoder.push(chunk)),
+    onEnd: () => (decoder === null ? onEnd() : decoder.end()),
+    onError,
   });
   return promise;
 
@@ -106,6 +111,14 @@ export function runExchange(
     status = upstreamStatus;
     headers = upstreamHeaders;
     firstByteAtMs = clock.now();
+    const encoding = headers["content-encoding"];
+    if (!isPlain(encoding)) {
+      decoder = createDecoder(encoding, STREAM_BYTES_MAX, { onData, onEnd, onError });
+      if (decoder === null) {
+        onError(new Error(`content-encoding: "${encoding}" is not read`));
+        return;
+      }
+    }
     const isEventStream = String(headers["content-type"]).startsWith("text/event-stream");
     isStreamed = request.isStream && status === 200 && isEventStream;
     if (!isStreamed) return;
@@ -120,19 +133,21 @@ export function runExchange(
     });
   }
 
+  function onError({ message }: Error): void {
+    void finish("broken", message);
+  }
+
   function onData(chunk: Buffer): void {
     if (isOver) return;
+    answerBytes += chunk.length;
+    const bytesMax = isStreamed ? STREAM_BYTES_MAX : bodyBytesMax;
+    if (answerBytes > bytesMax) {
+      onError(new Error(`the answer is over ${bytesMax} bytes`));
+      return;
+    }
     record(chunk);
-    if (isStreamed) {
-      passage.push(chunk);
-      return;
-    }
-    bodyBytes += chunk.length;
-    if (bodyBytes > bodyBytesMax) {
-      void finish("broken", `the answer is over ${bodyBytesMax} bytes`);
-      return;
-    }
-    body.push(chunk);
+    if (isStreamed) passage.push(chunk);
+    else body.push(chunk);
   }
 
   function onEnd(): void {
@@ -164,6 +179,7 @@ export function runExchange(
     clearTimeout(timer);
     socket.off("close", onGone);
     const isSent = exchange.isSent();
+    decoder?.stop();
     if (ending !== "completed") exchange.abort();
     await headWritten;
     if (isStreamed && ending !== "completed" && ending !== "cut_short") await passage.end();
