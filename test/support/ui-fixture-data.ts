@@ -301,7 +301,7 @@ export function calls(ids: Ids, trialId: string, startedMs: EpochMs): Call[] {
     model: "qwen3-coder-next",
     model_requested: "autocode-normal",
     provider: "openai",
-    price_version: "2026-11-01",
+    price_version: "qwen3-coder-next@2026-11-01",
     reserved_nanos: "50000000",
     cost_nanos: "0",
     usage: usage(0, 0),

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../../dashboards/web/vendor.ts";
 import { createApi } from "../../orchestrator/api/server.ts";
 import type { Services } from "../../orchestrator/api/services.ts";
-import type { StatementLine, TopUp } from "../../orchestrator/contract/budgets.ts";
+import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
 import type { Experiment, Trial } from "../../orchestrator/contract/trials.ts";
@@ -29,6 +29,17 @@ import {
   story,
   trial,
 } from "./ui-fixture-data.ts";
+import {
+  adherenceReport,
+  budgetEvents,
+  budgetReport,
+  costReport,
+  LEDGER_STATUS,
+  ledgerReport,
+  profitReport,
+  repricing,
+  statementLines,
+} from "./ui-fixture-money.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 export const SESSION = "fixture-session";
@@ -45,6 +56,7 @@ export interface UiFixture extends AsyncDisposable {
   ids: { passed: TrialId; running: TrialId; paused: TrialId; hostile: TrialId };
   topUps: { name: string; topUp: TopUp; key: string }[];
   stopped: TrialId[];
+  journal: { isIntact: boolean };
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
   record(line: string): Promise<void>;
@@ -194,7 +206,9 @@ async function fixtureState(dir: string) {
     ],
     topUps: [] as UiFixture["topUps"],
     stopped: [] as TrialId[],
-    lines: statementLines(nowMs),
+    lines: statementLines(nowMs, ids.passed),
+    /** Whether the journal agrees with the ledger. */
+    journal: { isIntact: true },
     change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void {
       const known = trials.find((each) => each.id === id);
       const shown = known ?? trial(id, systemClock.now(), {});
@@ -239,22 +253,6 @@ function project(
   };
 }
 
-function statementLines(nowMs: number): StatementLine[] {
-  return Array.from({ length: 75 }, (_, index) => {
-    const isTopUp = index === 74;
-    const kind = isTopUp ? "direct" : (["post", "pending", "void"][index % 3] ?? "post");
-    return {
-      transfer_id: `transfer_${String(75 - index).padStart(26, "0")}`,
-      kind,
-      reason: isTopUp ? "topup" : "call",
-      debit: isTopUp ? "funding" : "project/tidy-cli",
-      credit: isTopUp ? "project/tidy-cli" : "spend/tidy-cli",
-      amount_nanos: isTopUp ? "25000000000" : String(1_204_000 * (index + 1)),
-      at: rfc3339(nowMs - index * 61_000),
-    };
-  });
-}
-
 function services(state: State): Services {
   const refuse = async (): Promise<never> => {
     throw new Problem("conflict", "The fixture cannot do this");
@@ -275,7 +273,11 @@ function services(state: State): Services {
     agents: { list: async () => [], install: refuse },
     budgets: budgets(state),
     idempotency: { once: (_request, effect) => effect() },
-    journal: { status: refuse, open: refuse, verify: refuse },
+    journal: {
+      status: async () => LEDGER_STATUS,
+      open: refuse,
+      verify: async () => ledgerReport(state.journal.isIntact),
+    },
     projects: {
       apply: refuse,
       list: async () => state.projects,
@@ -297,8 +299,16 @@ function services(state: State): Services {
       appendArtefact: refuse,
       report: refuse,
     },
-    pairs: async () => [],
-    pricing: { list: async () => ({ prices: [] }), explain: refuse, reprice: refuse },
+    pairs: async () =>
+      ["qwen3-coder-next", "openai"].map((name) => ({
+        ...{ name, normal: `${name}-normal`, thinking: `${name}-thinking`, provider: "openai" },
+        ...{ is_scripted: false, is_available: true, detail: "ready" },
+      })),
+    pricing: {
+      list: async () => ({ prices: [] }),
+      explain: refuse,
+      reprice: async (id, { pair }) => repricing(id, pair),
+    },
     doctor: async () => findings(),
     readiness: async () => ({}),
     metrics: async () => "",
@@ -306,13 +316,26 @@ function services(state: State): Services {
 }
 
 function budgets(state: State): Services["budgets"] {
-  const get = async (name: string) => {
-    const { balance: total } = found(state.projects.find((each) => each.name === name));
-    return { owner: `project/${name}`, balance: total };
-  };
+  const projectOf = (name: string) => found(state.projects.find((each) => each.name === name));
+  const get = async (name: string) => ({
+    owner: `project/${name}`,
+    balance: projectOf(name).balance,
+  });
   return {
     list: async () => Promise.all(state.projects.map(({ name }) => get(name))),
-    get,
+    get: async (name) => budgetReport(projectOf(name), systemClock.now()),
+    recordIncome: async (name, { currency, amount_nanos }) => ({
+      owner: name,
+      currency,
+      income_nanos: amount_nanos,
+    }),
+    events: async (name, { limit }) => ({
+      events: budgetEvents(projectOf(name), systemClock.now()).slice(0, limit),
+      next_cursor: null,
+    }),
+    profit: async (name) => profitReport(projectOf(name).name),
+    costs: async (name, by) => costReport(projectOf(name).name, by),
+    adherence: async (name) => adherenceReport(projectOf(name), state.ids.passed),
     statement: async (name, { limit, before }) => {
       const { owner, balance: total } = await get(name);
       const from =

@@ -1,33 +1,35 @@
-/** `/budgets/<project>`: its balance, today's allowance, a top-up and what moved. */
-import { html, useCallback, useState } from "/vendor/htm-preact.js";
-import { getJson, query } from "./api.js";
-import { BalanceFigures } from "./balance-figures.js";
-import { asWords, formatCount } from "./format.js";
+/** `/budgets/<project>`: its balances, and in tabs what moved, what came of it, and the proof. */
+import { html } from "/vendor/htm-preact.js";
+import { getJson } from "./api.js";
+import { BudgetEvents } from "./budget-events.js";
+import { BudgetLevels } from "./budget-levels.js";
 import { useLive } from "./live.js";
 import { useBatched, useLoad } from "./loading.js";
-import { columnDecimals } from "./money.js";
-import { BalanceBar, Empty, Failure, Icon, Money, Skeleton, Time } from "./parts.js";
+import { Empty, Failure, Icon, Skeleton } from "./parts.js";
+import { ProofView } from "./proof-view.js";
+import { ResultsView } from "./results-view.js";
+import { useServerNow } from "./server-clock.js";
+import { StatementView } from "./statement-view.js";
 import { TopUpForm } from "./top-up-form.js";
 
 /** @typedef {import("../../../orchestrator/contract/projects.ts").Project} Project */
-/** @typedef {import("../../../orchestrator/contract/budgets.ts").Statement} Statement */
+/** @typedef {import("../../../orchestrator/contract/budgets.ts").BudgetReport} BudgetReport */
 
-const PAGE = 50;
-/** A transfer's kind in the words of the budget. */
-const KINDS = { direct: "moved", pending: "reserved", post: "settled", void: "released" };
+const TABS = [
+  { name: "overview", title: "Overview" },
+  { name: "statement", title: "Statement" },
+  { name: "results", title: "Results" },
+  { name: "proof", title: "Proof" },
+];
 
-/** @param {{ name: string }} props */
-export function BudgetPage({ name }) {
+/** @param {{ name: string, tab: string }} props */
+export function BudgetPage({ name, tab }) {
   const encoded = encodeURIComponent(name);
   const project = useLoad((signal) => getJson(`/projects/${encoded}`, signal), [name]);
-  const statement = useLoad(
-    (signal) => getJson(`/budgets/${encoded}/statement${query({ limit: PAGE })}`, signal),
-    [name],
-  );
+  const report = useLoad((signal) => getJson(`/budgets/${encoded}`, signal), [name]);
   const readAgain = useBatched(() => {
     void project.reload();
-    // A reader who went back in time keeps what is read; the newest lines come with a reload.
-    if ((statement.data?.lines.length ?? 0) <= PAGE) void statement.reload();
+    void report.reload();
   }, 1_000);
   useLive(
     (event) => {
@@ -36,131 +38,81 @@ export function BudgetPage({ name }) {
     readAgain,
     [name, readAgain],
   );
-  if (project.data === null) {
-    return html`<main class="page">
-      ${
-        project.error
-          ? html`<${Failure} error=${project.error}
-        onRetry=${project.reload} />`
-          : html`<${Skeleton} lines=${6} label="Loading the budget" />`
-      }
-    </main>`;
+  const error = report.error ?? project.error;
+  if (project.data === null || report.data === null) {
+    return html`<main class="page"><${NotShown} error=${error} onRetry=${readAgain} /></main>`;
   }
-  const onFunded = () => {
-    void project.reload();
-    void statement.reload();
-  };
   return html`<main class="page">
     <div class="page-head">
       <div>
         <p class="crumbs"><a href="/budgets">Budgets</a> <span aria-hidden="true">/</span></p>
         <h1>${name}</h1>
       </div>
-      <a class="button" href=${`/api/v1/budgets/${encoded}/export?format=csv`}
-        download=${`${name}-spend.csv`}><${Icon} name="download" />Export CSV</a>
+      <p class="downloads">
+        <${Download} href=${`/api/v1/budgets/${encoded}/export?format=csv`}
+          file=${`${name}-spend.csv`} title="Export CSV" />
+        <${Download} href=${`/api/v1/budgets/${encoded}/export?format=json`}
+          file=${`${name}-spend.json`} title="JSON" />
+      </p>
     </div>
-    ${project.error && html`<${Failure} error=${project.error} onRetry=${project.reload} />`}
-    <${Overview} project=${project.data} onFunded=${onFunded} />
-    <${StatementLines} name=${name} statement=${statement} />
+    ${error && html`<${Failure} error=${error} onRetry=${readAgain} />`}
+    <nav class="tabs" aria-label="Views of the budget">
+      ${TABS.map(
+        ({ name: view, title }) => html`<a
+          href=${`/budgets/${encoded}${view === "overview" ? "" : `/${view}`}`}
+          aria-current=${view === tab ? "page" : undefined}>${title}</a>`,
+      )}
+    </nav>
+    <${TabBody} tab=${tab} project=${project.data} report=${report.data} onFunded=${readAgain} />
   </main>`;
 }
 
-/** @param {{ project: Project, onFunded: () => void }} props */
-function Overview({ project, onFunded }) {
-  const { balance, today } = project;
+/** @param {{ error: Error | null, onRetry: () => void }} props */
+function NotShown({ error, onRetry }) {
+  if (error === null) return html`<${Skeleton} lines=${6} label="Loading the budget" />`;
+  if (!("status" in error) || error.status !== 404) {
+    return html`<${Failure} error=${error} onRetry=${onRetry} />`;
+  }
+  return html`<${Empty} title="There is no such budget">
+    <p>${error.message}</p>
+    <p><a href="/budgets">Show all budgets</a></p>
+  <//>`;
+}
+
+/** @param {{ href: string, file: string, title: string }} props */
+function Download({ href, file, title }) {
+  return html`<a class="button" href=${href} download=${file}><${Icon} name="download" />${title}</a>`;
+}
+
+/**
+ * @param {{ tab: string, project: Project, report: BudgetReport, onFunded: () => void }} props
+ */
+function TabBody({ tab, project, report, onFunded }) {
+  switch (tab) {
+    case "statement":
+      return html`<${StatementView} project=${project} />`;
+    case "results":
+      return html`<${ResultsView} name=${project.name} />`;
+    case "proof":
+      return html`<${ProofView} project=${project} />`;
+    default:
+      return html`<${Overview} project=${project} report=${report} onFunded=${onFunded} />`;
+  }
+}
+
+/** @param {{ project: Project, report: BudgetReport, onFunded: () => void }} props */
+function Overview({ project, report, onFunded }) {
+  const nowMs = useServerNow(true);
   return html`<div class="budget-grid">
-    <section class="card budget" aria-label="Balance">
-      <h2>Balance</h2>
-      <${BalanceBar} balance=${balance} label="Budget" />
-      <${BalanceFigures} balance=${balance} />
-      ${
-        today !== null &&
-        html`<div class="today">
-          <h2>Today’s allowance</h2>
-          <${BalanceBar} balance=${today} label="Today’s allowance" />
-          <${BalanceFigures} balance=${today} />
-          <p class="muted small">A new day begins at midnight in ${project.time_zone}.</p>
-        </div>`
-      }
-    </section>
-    <section class="card budget" aria-label="Top up">
-      <h2>Top up</h2>
-      <p class="muted small">Adds to what ${project.name} may spend in all.</p>
-      <${TopUpForm} name=${project.name} currency=${project.currency} onDone=${onFunded} />
-    </section>
+    <${BudgetLevels} report=${report} nowMs=${nowMs}
+      allowanceNanos=${project.daily_allowance_nanos} />
+    <div class="budget-side">
+      <section class="card budget" aria-label="Top up">
+        <h2>Top up</h2>
+        <p class="muted small">Adds to what ${project.name} may spend in all.</p>
+        <${TopUpForm} name=${project.name} currency=${project.currency} onDone=${onFunded} />
+      </section>
+      <${BudgetEvents} project=${project} />
+    </div>
   </div>`;
-}
-
-/** @param {{ name: string, statement: ReturnType<typeof useLoad<Statement>> }} props */
-function StatementLines({ name, statement }) {
-  const [isReading, setReading] = useState(false);
-  const [error, setError] = useState(/** @type {Error | null} */ (null));
-  const more = useCallback(async () => {
-    setReading(true);
-    setError(null);
-    try {
-      const after = query({ limit: PAGE, before: statement.data?.next_cursor });
-      const page = await getJson(`/budgets/${encodeURIComponent(name)}/statement${after}`);
-      statement.setData((data) => ({ ...page, lines: [...data.lines, ...page.lines] }));
-    } catch (caught) {
-      setError(/** @type {Error} */ (caught));
-    }
-    setReading(false);
-  }, [name, statement.data?.next_cursor]);
-  const { data } = statement;
-  return html`<section aria-label="Statement">
-    <h2 class="section-title">Statement</h2>
-    ${statement.error && html`<${Failure} error=${statement.error} onRetry=${statement.reload} />`}
-    ${
-      data === null &&
-      statement.error === null &&
-      html`<${Skeleton} lines=${6}
-      label="Loading the statement" />`
-    }
-    ${data?.lines.length === 0 && html`<${Empty} title="Nothing has moved yet" />`}
-    ${data !== null && data.lines.length > 0 && html`<${LineTable} statement=${data} />`}
-    ${error && html`<${Failure} error=${error} onRetry=${more} />`}
-    ${
-      data !== null &&
-      data.next_cursor !== null &&
-      html`<p class="more">
-        <button type="button" class="button" disabled=${isReading}
-          onClick=${more}>${isReading ? "Loading…" : "Show older lines"}</button>
-        <span class="muted">${formatCount(data.lines.length)} shown</span>
-      </p>`
-    }
-  </section>`;
-}
-
-/** @param {{ statement: Statement }} props */
-function LineTable({ statement }) {
-  const { currency } = statement.balance;
-  const decimals = columnDecimals(
-    statement.lines.map(({ amount_nanos }) => amount_nanos),
-    currency,
-  );
-  return html`<div class="card"><table class="statement" role="table">
-    <caption class="unseen">What moved, newest first, in ${currency}</caption>
-    <thead role="rowgroup"><tr role="row">
-      <th role="columnheader" scope="col" class="s-at">When</th>
-      <th role="columnheader" scope="col" class="s-reason">What for</th>
-      <th role="columnheader" scope="col" class="s-kind">Kind</th>
-      <th role="columnheader" scope="col" class="s-from">From → to</th>
-      <th role="columnheader" scope="col" class="s-amount num">Amount, ${currency}</th>
-    </tr></thead>
-    <tbody role="rowgroup">
-      ${statement.lines.map(
-        (line) => html`<tr role="row" key=${line.transfer_id}>
-          <td role="cell" class="s-at num"><${Time} at=${line.at} /></td>
-          <td role="cell" class="s-reason">${asWords(line.reason)}</td>
-          <td role="cell" class="s-kind"><span class="tag"
-            title=${line.kind}>${KINDS[line.kind] ?? asWords(line.kind)}</span></td>
-          <td role="cell" class="s-from mono"><span>${line.debit}</span> <span class="muted"
-            aria-label="to">→</span> <span>${line.credit}</span></td>
-          <td role="cell" class="s-amount num"><${Money} nanos=${line.amount_nanos}
-            currency=${currency} decimals=${decimals} isBare /></td>
-        </tr>`,
-      )}
-    </tbody>
-  </table></div>`;
 }

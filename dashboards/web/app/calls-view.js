@@ -1,11 +1,19 @@
 /** A trial's model calls, what each took and cost, and their sum. */
 import { html } from "/vendor/htm-preact.js";
 import { getJson } from "./api.js";
-import { asWords, formatCount, formatDuration, formatOffset, inputTokens } from "./format.js";
+import {
+  asWords,
+  formatCount,
+  formatDuration,
+  formatOffset,
+  inputTokens,
+  visible,
+} from "./format.js";
 import { useLive } from "./live.js";
 import { useBatched, useLoad } from "./loading.js";
 import { columnDecimals, percentOf, sumNanos } from "./money.js";
 import { Empty, Failure, Money, ScriptedLabel, Skeleton, Time } from "./parts.js";
+import { RepriceView } from "./reprice-view.js";
 import { isActive } from "./trial-facts.js";
 
 /** @typedef {import("../../../orchestrator/contract/calls.ts").Call} Call */
@@ -33,7 +41,8 @@ export function CallsView({ trial }) {
   if (calls.data.calls.length === 0) {
     return html`<${Empty} title=${isActive(trial) ? "No calls yet" : "The agent made no calls"} />`;
   }
-  return html`<${CallTable} calls=${calls.data.calls} trial=${trial} />`;
+  return html`<${CallTable} calls=${calls.data.calls} trial=${trial} />
+    <${RepriceView} trial=${trial} />`;
 }
 
 /** @param {{ calls: Call[], trial: Trial }} props */
@@ -103,6 +112,16 @@ function CallRow({ call, share, decimals, currency, startMs, isScripted }) {
         html` <span class="tag warn"
         title="The model server sent no usage: counted by autocode">estimated</span>`
       }
+      <p class="call-price" title="The price it was charged by">${priceText(call)}</p>
+      ${
+        call.attempts.length > 0 &&
+        html`<p class="call-price">asked first: ${call.attempts
+          .map(
+            ({ provider, status, error }) =>
+              `${visible(provider)} (${visible(error ?? String(status))})`,
+          )
+          .join(", ")}</p>`
+      }
       ${call.error !== null && html`<p class="call-error">${asWords(call.error)}</p>`}
     </td>
     <td role="cell" class="k-status"><span
@@ -119,6 +138,11 @@ function CallRow({ call, share, decimals, currency, startMs, isScripted }) {
       <span class="share" aria-hidden="true"><span style=${{ width: `${share}%` }}></span></span>
     </td>
   </tr>`;
+}
+
+/** @param {Call} call */
+function priceText({ price_version: version, gpu_ms: gpuMs }) {
+  return gpuMs === null ? version : `${version} · ${formatDuration(gpuMs)} of GPU time`;
 }
 
 /** @param {Call[]} calls @param {(call: Call) => number} count */

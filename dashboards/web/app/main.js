@@ -82,7 +82,7 @@ function Page({ path, search }) {
     return html`<${Lazy} load=${trialPage} id=${name} tab=${tab || "timeline"} />`;
   }
   if (section === "budgets" && name !== "") {
-    return html`<${Lazy} load=${budgetPage} name=${name} />`;
+    return html`<${Lazy} load=${budgetPage} name=${name} tab=${tab || "overview"} />`;
   }
   if (section === "budgets") return html`<${Lazy} load=${budgetsPage} />`;
   if (section === "doctor") return html`<${Lazy} load=${doctorPage} />`;

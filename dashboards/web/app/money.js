@@ -77,11 +77,16 @@ export function formatDigits(nanos, decimals) {
  */
 export function formatMoney(amount, currency) {
   const nanos = BigInt(amount);
-  if (currency === TOKEN_UNIT) {
+  if (isTokens(currency)) {
     const isOne = nanos === 1n || nanos === -1n;
     return `${nanos.toLocaleString("en")} ${isOne ? "token" : "tokens"}`;
   }
   return `${formatDigits(nanos, decimalsOf(nanos, currency))} ${currency}`;
+}
+
+/** Whether amounts of it are tokens, not nano-units. @param {string} currency */
+export function isTokens(currency) {
+  return currency === TOKEN_UNIT;
 }
 
 /**

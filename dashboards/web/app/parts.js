@@ -1,7 +1,7 @@
 /** The small parts every page is made of. What they are given is text, never markup. */
 import { html } from "/vendor/htm-preact.js";
 import { formatMoment } from "./format.js";
-import { decimalsOf, formatDigits, percentOf } from "./money.js";
+import { decimalsOf, formatDigits, formatMoney, isTokens, percentOf } from "./money.js";
 import { toneOf } from "./trial-facts.js";
 
 /** @typedef {import("../../../orchestrator/contract/money.ts").Balance} Balance */
@@ -54,6 +54,10 @@ export function ScriptedLabel() {
  */
 export function Money({ nanos, currency, decimals, isBare = false }) {
   const amount = BigInt(nanos);
+  if (isTokens(currency)) {
+    const text = isBare ? amount.toLocaleString("en") : formatMoney(amount, currency);
+    return html`<span class="money">${text}</span>`;
+  }
   const exact = `${formatDigits(amount, 9)} ${currency}`;
   return html`<span class="money" title=${exact}>
     ${formatDigits(amount, decimals ?? decimalsOf(amount, currency))}
@@ -68,11 +72,13 @@ export function Time({ at, text }) {
 }
 
 /**
- * A balance as a bar: spent, reserved, and what is left.
+ * A balance as a bar: spent, reserved, and what is left; `marks`: percents to tick on it.
  *
- * @param {{ balance: Balance, label: string, isThin?: boolean }} props
+ * @param {{
+ *   balance: Balance, label: string, isThin?: boolean, marks?: readonly number[],
+ * }} props
  */
-export function BalanceBar({ balance, label, isThin = false }) {
+export function BalanceBar({ balance, label, isThin = false, marks = [] }) {
   const funded = BigInt(balance.funded_nanos);
   const spent = percentOf(BigInt(balance.spent_nanos), funded);
   const reserved = Math.min(percentOf(BigInt(balance.reserved_nanos), funded), 100 - spent);
@@ -81,6 +87,9 @@ export function BalanceBar({ balance, label, isThin = false }) {
   return html`<div class=${`bar ${isThin ? "thin" : ""} ${tone}`} role="img" aria-label=${said}>
     <span class="spent" style=${{ width: `${spent}%` }}></span>
     <span class="reserved" style=${{ width: `${reserved}%` }}></span>
+    ${marks
+      .filter((percent) => percent < 100)
+      .map((percent) => html`<span class="tick" style=${{ left: `${percent}%` }}></span>`)}
   </div>`;
 }
 

@@ -10,12 +10,13 @@ import { Failure } from "./parts.js";
  */
 export function TopUpForm({ name, currency, onDone, onClose }) {
   const [text, setText] = useState("");
+  const [note, setNote] = useState("");
   const [fault, setFault] = useState("");
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [done, setDone] = useState("");
   const [isBusy, setBusy] = useState(false);
-  /** The key of the amount being sent: a repeat after a lost answer is the same request. */
-  const sent = useRef(/** @type {{ key: string, amount: string } | null} */ (null));
+  /** The key of what is being sent: a repeat after a lost answer is the same request. */
+  const sent = useRef(/** @type {{ key: string, said: string } | null} */ (null));
   const isSending = useRef(false);
 
   const submit = async (/** @type {Event} */ event) => {
@@ -26,17 +27,20 @@ export function TopUpForm({ name, currency, onDone, onClose }) {
       setFault("Write an amount such as 12.50: more than 0, at most nine decimals");
       return;
     }
-    const amount = String(nanos);
-    if (sent.current?.amount !== amount) sent.current = { key: newIdempotencyKey(), amount };
+    const why = note.trim();
+    const body = { amount_nanos: String(nanos), currency, ...(why === "" ? {} : { note: why }) };
+    const said = JSON.stringify(body);
+    if (sent.current?.said !== said) sent.current = { key: newIdempotencyKey(), said };
     isSending.current = true;
     setBusy(true);
     setError(null);
     setDone("");
     try {
       const path = `/budgets/${encodeURIComponent(name)}/topup`;
-      await postJson(path, { amount_nanos: amount, currency }, sent.current.key);
+      await postJson(path, body, sent.current.key);
       sent.current = null;
       setText("");
+      setNote("");
       setDone(`Added ${formatMoney(nanos, currency)}`);
       onDone();
       onClose?.();
@@ -59,6 +63,11 @@ export function TopUpForm({ name, currency, onDone, onClose }) {
           }} />
         <span class="currency">${currency}</span>
       </span>
+    </label>
+    <label class="field">
+      <span>Note (optional)</span>
+      <input name="note" autocomplete="off" maxlength="500" value=${note}
+        onInput=${(/** @type {{ target: HTMLInputElement }} */ { target }) => setNote(target.value)} />
     </label>
     <div class="dialog-actions">
       ${

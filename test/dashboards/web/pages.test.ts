@@ -9,9 +9,17 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import type { TSchema } from "typebox";
 import { Value } from "typebox/value";
-import { Statement } from "../../../orchestrator/contract/budgets.ts";
+import {
+  AdherenceReport,
+  BudgetEventList,
+  BudgetReport,
+  CostReport,
+  ProfitReport,
+  Statement,
+} from "../../../orchestrator/contract/budgets.ts";
 import { CallList } from "../../../orchestrator/contract/calls.ts";
 import { EventPage } from "../../../orchestrator/contract/events.ts";
+import { LedgerReport, LedgerStatus } from "../../../orchestrator/contract/ledger.ts";
 import { ProjectList } from "../../../orchestrator/contract/projects.ts";
 import { DoctorReport } from "../../../orchestrator/contract/system.ts";
 import { ExperimentList, TrialPage } from "../../../orchestrator/contract/trials.ts";
@@ -55,7 +63,14 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
       ["projects", ProjectList],
       [`trials/${passed}/calls`, CallList],
       [`trials/${passed}/events`, EventPage],
+      ["budgets/tidy-cli", BudgetReport],
       ["budgets/tidy-cli/statement", Statement],
+      ["budgets/tidy-cli/events", BudgetEventList],
+      ["budgets/tidy-cli/costs?by=phase", CostReport],
+      ["budgets/tidy-cli/profit", ProfitReport],
+      ["budgets/tidy-cli/adherence", AdherenceReport],
+      ["ledger", LedgerStatus],
+      ["ledger/verify", LedgerReport],
       ["doctor", DoctorReport],
     ];
     for (const [path, schema] of answers) {
@@ -252,10 +267,19 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
 
   test("the statement pages back to its first line; doctor tells the next step", async () => {
     await page.goto(`${fixture.url}/budgets/tidy-cli`);
+    await page.getByRole("link", { name: "Statement" }).click();
     await page.getByText("50 shown").waitFor();
+    const lines = page.locator(".statement tbody tr");
     await page.getByRole("button", { name: "Show older lines" }).click();
-    await page.locator(".statement tbody tr", { hasText: "25.0000" }).waitFor();
-    assert.equal(await page.locator(".statement tbody tr").count(), 75);
+    await lines.filter({ hasText: "25.0000" }).getByText("agreed with the team").waitFor();
+    assert.equal(await lines.count(), 75);
+    // A reversal names what it takes back, and leads there.
+    const reversal = lines.filter({ hasText: "takes back" });
+    assert.match((await reversal.textContent()) ?? "", /billed this call twice.*moved.*0\.00602/s);
+    await reversal.getByRole("link").first().click();
+    assert.equal(await page.locator("tr:target").count(), 1);
+    const trial = lines.first().getByRole("link", { name: /^trial …/ });
+    assert.equal(await trial.getAttribute("href"), `/trials/${fixture.ids.passed}`);
     const href = await page.getByRole("link", { name: "Export CSV" }).getAttribute("href");
     assert.equal(href, "/api/v1/budgets/tidy-cli/export?format=csv");
     await page.getByRole("link", { name: "Doctor" }).click();
@@ -267,11 +291,87 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
     assert.deepEqual(complaints, []);
   });
 
+  test("a budget's levels: bars, marks, tokens, how long they last, what comes next", async () => {
+    await page.goto(`${fixture.url}/budgets/tidy-cli`);
+    const level = (name: string) => page.getByRole("group", { name, exact: true });
+    await level("Project").getByText("21.22").waitFor();
+    assert.match((await level("Organisation").textContent()) ?? "", /no limit of its own/);
+    const day = level("Today");
+    await day.getByRole("img", { name: "Today: 85 % spent, 1 % reserved" }).waitFor();
+    assert.deepEqual(await day.getByRole("listitem").allTextContents(), [
+      "50 %, passed",
+      "80 %, passed",
+      "90 %, not reached",
+      "95 %, not reached",
+      "100 %, not reached",
+    ]);
+    assert.match(
+      (await day.textContent()) ?? "",
+      /0\.42 CAD in the last hour.*used up in 1 h 3\d m/s,
+    );
+    assert.match((await level("Project, tokens").textContent()) ?? "", /57,600 tokens/);
+    await page.getByText("Next top-up: 10.00 CAD on 2026-12-01 (every two weeks)").waitFor();
+    const lately = page.getByRole("region", { name: "Lately" });
+    await lately.getByText("80 % of the day is spent: 4.26 CAD of 5.00 CAD").waitFor();
+    await lately.getByText("What was left of the day lapsed: 1.90 CAD").waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  test("results: what a success costs, by what one asks, and profit and loss", async () => {
+    await page.goto(`${fixture.url}/budgets/tidy-cli`);
+    await page.getByRole("link", { name: "Results" }).click();
+    const costs = page.getByRole("region", { name: "Cost of a success" });
+    await costs
+      .getByRole("row", { name: /claude-code.*2 \/ 3.*921,310.*1\.687.*0\.843/ })
+      .waitFor();
+    await costs.getByRole("row", { name: /^aider.*0 \/ 3.*–/ }).waitFor();
+    await costs.getByLabel("by").selectOption("phase");
+    await costs.getByRole("row", { name: /^plan/ }).waitFor();
+    const profit = page.getByRole("region", { name: "Profit and loss" });
+    await profit.getByRole("row", { name: /claude-code.*-0\.687/ }).waitFor();
+    assert.match((await profit.locator("dl").textContent()) ?? "", /5\.00.*3\.21.*1\.78/s);
+    assert.deepEqual(complaints, []);
+  });
+
+  test("the proof: limits kept, the journal verified, or the change named", async () => {
+    await page.goto(`${fixture.url}/budgets/tidy-cli/proof`);
+    await page.getByText("4 budgets, none of them ever exceeded").waitFor();
+    await page.getByRole("row", { name: /tidy-cli, tokens.*1,942,400 tokens.*yes/ }).waitFor();
+    await page.getByText("SHA256:47DEQpj8").waitFor();
+    await page.getByText("318 of 321 transfers").waitFor();
+    await page.getByRole("button", { name: "Verify now" }).click();
+    await page.getByText("1,204 sealed transfers and 12 signatures agree").waitFor();
+    fixture.journal.isIntact = false;
+    await page.getByRole("button", { name: "Verify now" }).click();
+    await page.getByRole("alert").getByText("its amount is not the one that was sealed").waitFor();
+    const download = page.getByRole("link", { name: "Ledger export" });
+    assert.equal(await download.getAttribute("href"), "/api/v1/ledger/export");
+    assert.deepEqual(complaints, []);
+  });
+
+  test("a call says its price, and a trial what it would have cost at others", async () => {
+    await page.goto(`${fixture.url}/trials/${fixture.ids.passed}/calls`);
+    await page.locator(".calls tbody tr").first().waitFor();
+    assert.equal(await page.getByText("qwen3-coder-next@2026-11-01").count(), 4);
+    await page.getByText("What would it have cost").click();
+    await page.getByLabel("Pair").selectOption("openai");
+    await page.getByRole("button", { name: "Compute" }).click();
+    await page.getByText("qwen3-coder-next@2026-11-01 → o3@2026-11-01").first().waitFor();
+    const figures = page.locator(".reprice dl");
+    assert.match((await figures.textContent()) ?? "", /0\.0393.*0\.0273.*-0\.012/s);
+    await page.getByText("1 by our own count of tokens").waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
   test("a refusal is shown with its reason and the page goes on", async () => {
     await page.goto(`${fixture.url}/trials/${fixture.ids.paused}`);
     await page.getByRole("button", { name: "Resume" }).click();
     await page.getByRole("alert").getByText("Top up").waitFor();
     await page.goto(`${fixture.url}/trials/trial_01jzzzzzzzzzzzzzzzzzzzzzzz`);
+    await page.getByText("There is no such trial").waitFor();
+    await page.goto(`${fixture.url}/budgets/nothing`);
+    await page.getByText("There is no such budget").waitFor();
+    await page.goBack();
     await page.getByText("There is no such trial").waitFor();
     await context.clearCookies();
     await page.getByRole("link", { name: "Show all trials" }).click();
@@ -290,7 +390,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
       `/trials/${hostile}`,
       `/trials/${running}`,
       "/budgets",
-      "/budgets/tidy-cli",
+      ...["", "/statement", "/results", "/proof"].map((tab) => `/budgets/tidy-cli${tab}`),
       "/doctor",
     ];
     for (const path of paths) {
