@@ -64,7 +64,7 @@ export function buildGateway(parts: GatewayParts): Gateway {
   return createGateway({
     keys: { find },
     ledger,
-    calls: createPostgresCalls(db, (transaction) => createLedger(transaction, clock)),
+    calls: createPostgresCalls(db, ledger),
     upstream: createUndiciUpstream({
       connectTimeoutMs: 10_000,
       headTimeoutMs: 30 * 60_000,
@@ -78,15 +78,7 @@ export function buildGateway(parts: GatewayParts): Gateway {
     clock,
     log,
     hooks: {
-      onCall: (call) =>
-        events.settled(call.trialId, {
-          callId: call.id,
-          side: call.side,
-          model: call.model,
-          inputTokens: call.usage.inputTokens,
-          outputTokens: call.usage.outputTokens,
-          costNanos: call.costNanos,
-        }),
+      onCalls: events.settled,
       onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),
       onBudgetExhausted: (grant, facts) => events.exhausted(grant.trialId, facts),
       onThreshold: (grant, percent, balance) => events.threshold(grant.trialId, percent, balance),

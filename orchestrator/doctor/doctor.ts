@@ -15,7 +15,7 @@ export interface DoctorDependencies {
   scheduler: Scheduler;
   installer: AgentInstaller;
   pairs: Pairs;
-  gateway: { metrics(): string };
+  gateway: { metrics(): Promise<string> };
   journal: { status(): Promise<LedgerStatus> };
   secrets: { name: string };
   /** As root: the folder that the slots' users cannot pass through, null when they can. */
@@ -145,7 +145,7 @@ export function createDoctor(
       "# HELP autocode_trial_states Trials by state",
       "# TYPE autocode_trial_states gauge",
     ];
-    return `${[...head, ...lines].join("\n")}\n${gateway.metrics()}`;
+    return `${[...head, ...lines].join("\n")}\n${await gateway.metrics()}`;
   }
 }
 

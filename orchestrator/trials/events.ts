@@ -34,6 +34,39 @@ export async function appendEvent(
     select pg_notify(${EVENT_CHANNEL}, trial_id) from appended`);
 }
 
+export interface NewEvent {
+  trialId: TrialId;
+  type: EventType;
+  data: Record<string, unknown>;
+  at: string;
+}
+
+/** Events of any trials, in their order, in one statement. */
+export async function appendEvents(db: Sql, events: readonly NewEvent[]): Promise<void> {
+  const given = events.map(({ trialId, type, data, at }) => ({
+    trial_id: trialId,
+    type,
+    data,
+    at,
+  }));
+  await db.execute(sql`/* prepared: events.append */
+    with locked as materialized (select pg_advisory_xact_lock(${APPEND_LOCK})),
+    appended as (
+      insert into event (project_id, trial_id, type, data, at)
+      select trial.project_id, trial.id, given.type, given.data, given.at
+      from locked,
+        rows from (
+          jsonb_to_recordset(${jsonText(given)}::jsonb)
+            as (trial_id text, type text, data jsonb, at timestamptz)
+        ) with ordinality as given (trial_id, type, data, at, position)
+        join trial on trial.id = given.trial_id
+      order by given.position
+      returning trial_id
+    )
+    select pg_notify(${EVENT_CHANNEL}, trial_id)
+    from (select distinct trial_id from appended) as told`);
+}
+
 /** A worker's batch; what it already sent is skipped. The highest cursor that is durable. */
 export async function appendWorkerEvents(
   db: Sql,

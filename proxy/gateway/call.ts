@@ -4,23 +4,23 @@
  * this process dies, by its expiry.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
 import type { PriceRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
-import type { AccountBalance } from "../../orchestrator/ledger/ledger.ts";
+import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId } from "../../orchestrator/runtime/ids.ts";
 import { type Bill, billCall } from "./bill.ts";
+import { endCall } from "./call-end.ts";
 import type { FinishedCall } from "./calls.ts";
-import { estimateAnswer } from "./estimate.ts";
+import { type Estimate, estimateAnswer } from "./estimate.ts";
 import { type ExchangeResult, runExchange } from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import type { Refusal } from "./refusal.ts";
 import { type CallRequest, hasUsageChunk, rewriteRequest } from "./request.ts";
 import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
+import { createSlices, type ReserveOutput } from "./slices.ts";
 import { type Provider, UPSTREAM_PATHS } from "./upstream.ts";
 import type { Usage } from "./usage.ts";
 
@@ -36,12 +36,17 @@ export interface PreparedCall {
   startedAtMs: EpochMs;
   /** Made before it is forwarded. */
   reservations: readonly HeldReservation[];
+  /** What the trial's budget had left after them. */
+  availableNanos: Nanos;
+  /** The output that they pay for, of all answers together, and what pays for more of it. */
+  paidTokens: number;
+  extend: ReserveOutput;
+  /** Input that the answers repeat, and that may be counted as output. */
+  echoedTokens: number;
   inputTokens: number;
   /** Of each answer. */
   outputTokens: number;
 }
-
-const compress = promisify(gzip);
 
 /** Forwards a call that is reserved, and answers its client. Never rejects. */
 export async function forwardCall(
@@ -53,9 +58,13 @@ export async function forwardCall(
   response: ServerResponse,
   refuse: (refusal: Refusal) => void,
 ): Promise<void> {
-  const { ledger, clock, ids, log } = deps;
+  const { clock, ids } = deps;
   const { grant, request, wire, provider } = call;
-  const remaining = ledger.balance(grant.budget).catch(() => null);
+  const ceilingTokens = call.outputTokens * request.choices;
+  const slices =
+    call.paidTokens < ceilingTokens
+      ? createSlices(call.extend, call.reservations, call.paidTokens, ceilingTokens)
+      : null;
   const result = await runExchange(
     deps,
     {
@@ -70,6 +79,7 @@ export async function forwardCall(
         headers: upstreamHeaders(incoming.headers, call.id),
       },
       wire,
+      slices,
       isStream: request.isStream,
       withoutUsageChunk: request.isStream && hasUsageChunk(wire) && !request.wantsUsage,
       deadlineMs: options.callTimeoutMs,
@@ -78,24 +88,24 @@ export async function forwardCall(
       streamHead: async (headers) => ({
         ...clientHeaders(headers, call.id),
         "cache-control": "no-cache",
-        ...remainingHeader(await remaining),
+        "x-autocode-remaining-nanos": String(call.availableNanos),
       }),
     },
     response,
     incoming.socket,
   );
 
-  const held = call.reservations;
+  const endedAtMs = performance.now();
+  const held = (await slices?.close()) ?? call.reservations;
   const amountNanos = heldAmount(held, "money");
   const bill = billCall(
     { wire, ...result },
     {
       ...call,
       amountNanos,
-      outputTokens:
-        (call.outputTokens + (request.isEchoed ? call.inputTokens : 0)) * request.choices,
+      outputTokens: (slices?.paidTokens() ?? ceilingTokens) + call.echoedTokens,
     },
-    () => estimateAnswer(wire, result.recorded, result.isStreamed, result.beyondBytes),
+    () => countAnswer(wire, result),
   );
   const isSettled = bill.resolution === "settle";
   const tokens = isSettled ? chargedTokens(bill.usage, heldAmount(held, "tokens")) : null;
@@ -121,28 +131,20 @@ export async function forwardCall(
     endedAtMs: clock.now(),
     ...bill,
   };
-  const settlement = settle(finished);
-  state.keys.settling(call.keyId, settlement);
-  const balance = await settlement;
-  answer(balance);
-  record(finished);
+  endCall(deps, options, state, finished, grant, { ...result, request: request.bytes });
+  const remainingNanos = remainingAfter(call, bill);
+  answer();
+  state.metrics.addedAfter(performance.now() - endedAtMs);
 
-  /** The balance after it; null when the ledger could not be written or read yet. */
-  async function settle(ended: FinishedCall): Promise<AccountBalance | null> {
-    const done = await state.finisher.finish(ended);
-    if (done === null) return null;
-    if (done.outcome === "expired") log.warn({ call_id: ended.id }, "reservation had expired");
-    return ledger.balance(grant.budget).catch((error: unknown) => {
-      log.warn({ err: error, call_id: ended.id }, "balance not read");
-      return null;
-    });
-  }
-
-  function answer(balance: AccountBalance | null): void {
+  function answer(): void {
     if (result.ending === "client_gone") return;
     if (result.isStreamed) {
-      if (result.ending === "completed") response.end();
-      else response.destroy();
+      if (result.ending === "completed" || result.closing !== null) {
+        response.write(result.closing?.text(bill.usage, request.wantsUsage) ?? "");
+        response.end(result.isBetweenEvents ? costComment(bill, remainingNanos) : "");
+      } else {
+        response.destroy();
+      }
       return;
     }
     if (refusal !== null) {
@@ -153,46 +155,9 @@ export async function forwardCall(
       ...clientHeaders(result.headers, call.id),
       "content-length": result.body.length,
       "x-autocode-cost-nanos": String(bill.costNanos),
-      ...remainingHeader(balance),
+      "x-autocode-remaining-nanos": String(remainingNanos),
     });
     response.end(result.body);
-  }
-
-  function record(ended: FinishedCall): void {
-    log.info(
-      {
-        call_id: ended.id,
-        trial_id: ended.trialId,
-        model: ended.model,
-        status: ended.status,
-        cost_nanos: String(ended.costNanos),
-        is_estimated: ended.isEstimated,
-        ...(ended.error === null ? {} : { error: ended.error }),
-      },
-      "call ended",
-    );
-    countCall(state, grant, ended, bill);
-    state.tell("onCall", () => deps.hooks?.onCall?.(ended, grant));
-    const kept = keepBodies(request.bytes, result);
-    state.background(
-      kept.then(([requestGzip, responseGzip]) =>
-        deps.calls.attach(ended.id, { requestGzip, responseGzip }),
-      ),
-    );
-    void settlement.then((balance) => {
-      if (balance === null) return;
-      for (const percent of state.thresholds.passed(balance, ended.costNanos)) {
-        state.tell("onThreshold", () => deps.hooks?.onThreshold?.(grant, percent, balance));
-      }
-    });
-  }
-
-  async function keepBodies(sent: Buffer, { recorded, beyondBytes }: ExchangeResult) {
-    const isKept = sent.length <= options.recordBytesMax;
-    return Promise.all([
-      isKept ? compress(sent) : null,
-      beyondBytes === 0 ? compress(recorded) : null,
-    ]);
   }
 }
 
@@ -211,9 +176,28 @@ function refusalOf({ status, ending, isStreamed }: ExchangeResult): Refusal | nu
   return null;
 }
 
-function remainingHeader(balance: AccountBalance | null): Record<string, string> {
-  if (balance === null) return {};
-  return { "x-autocode-remaining-nanos": String(balance.availableNanos) };
+/**
+ * What the trial's budget has left of what it had when this call was reserved: less what calls that
+ * were reserved since hold.
+ */
+function remainingAfter(
+  { availableNanos, reservations }: PreparedCall,
+  { costNanos }: Bill,
+): Nanos {
+  const remaining = availableNanos + heldAmount(reservations, "money") - costNanos;
+  return remaining < 0n ? 0n : remaining;
+}
+
+/** What passed, by our own count. */
+function countAnswer(wire: Wire, result: ExchangeResult): Estimate {
+  const { recorded, isStreamed, beyondBytes, countedTokens } = result;
+  const estimate = estimateAnswer(wire, recorded, isStreamed, beyondBytes);
+  return countedTokens === null ? estimate : { ...estimate, outputTokens: countedTokens };
+}
+
+/** Streams have no headers left to say it in; parsers of event streams pass comments over. */
+function costComment({ costNanos }: Bill, remainingNanos: Nanos): string {
+  return `: autocode cost_nanos=${costNanos} remaining_nanos=${remainingNanos}\n\n`;
 }
 
 function firstOf({ reservations }: PreparedCall, unit: Unit): TransferId | null {
@@ -225,29 +209,4 @@ function chargedTokens(usage: Usage, reserved: bigint): bigint {
   const { inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens } = usage;
   const total = BigInt(inputTokens + cacheReadTokens + cacheWriteTokens + outputTokens);
   return total < reserved ? total : reserved;
-}
-
-function countCall(state: GatewayState, grant: Grant, ended: FinishedCall, bill: Bill): void {
-  const { metrics } = state;
-  const { wire, side, usage } = ended;
-  const status = String(ended.status);
-  metrics.count("autocode_gateway_calls_total", {
-    wire,
-    side,
-    status,
-    resolution: ended.resolution,
-    is_estimated: String(bill.isEstimated),
-  });
-  const kinds = {
-    input: usage.inputTokens,
-    cache_read: usage.cacheReadTokens,
-    cache_write: usage.cacheWriteTokens,
-    output: usage.outputTokens,
-  };
-  for (const [kind, tokens] of Object.entries(kinds)) {
-    metrics.count("autocode_gateway_tokens_total", { kind, side }, tokens);
-  }
-  const { currency } = grant;
-  metrics.count("autocode_gateway_cost_nanos_total", { currency }, ended.costNanos);
-  metrics.count("autocode_gateway_call_ms_total", { wire }, ended.endedAtMs - ended.startedAtMs);
 }

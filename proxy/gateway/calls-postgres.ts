@@ -1,88 +1,157 @@
-/** The calls port over PostgreSQL: one transaction for a call's row and its money. */
+/**
+ * The calls port over PostgreSQL. Calls that end together are one insert, in the transaction of the
+ * ledger's flush that moves their money: an array in JSON is one parameter, however many they are.
+ */
 import { sql } from "drizzle-orm";
 import type { Database, Sql } from "../../orchestrator/db/database.ts";
-import { rows } from "../../orchestrator/db/rows.ts";
-import type { Ledger } from "../../orchestrator/ledger/ledger.ts";
+import type {
+  BudgetBalance,
+  Ledger,
+  Resolution,
+  ResolveResult,
+} from "../../orchestrator/ledger/ledger.ts";
 import { rfc3339 } from "../../orchestrator/runtime/clock.ts";
-import type { CallId } from "../../orchestrator/runtime/ids.ts";
 import type { CallBodies, Calls, FinishedCall, FinishResult } from "./calls.ts";
 
-/** @param ledgerIn the ledger inside a transaction. */
+const ERROR_LENGTH_MAX = 2_000;
+
 export function createPostgresCalls(
   db: Pick<Database, "sql">,
-  ledgerIn: (transaction: { sql: Sql }) => Pick<Ledger, "settle" | "release">,
+  ledger: Pick<Ledger, "resolveTogether">,
 ): Calls {
   return { finish, attach };
 
   async function finish(call: FinishedCall): Promise<FinishResult> {
-    return db.sql.transaction(async (transaction) => {
-      // The row first: from the ledger's statement on, the project's accounts are locked.
-      if (!(await insert(transaction, call))) return { outcome: "already_finished" };
-      const ledger = ledgerIn({ sql: transaction });
-      let hasExpired = false;
-      for (const { resolutionId: id, pendingId, settledAmount } of call.reservations) {
-        const result =
-          settledAmount === null
-            ? await ledger.release({ id, pendingId })
-            : await ledger.settle({ id, pendingId, amountNanos: settledAmount });
-        switch (result.outcome) {
-          case "settled":
-          case "released":
-          case "corrected":
-            break;
-          case "already_resolved":
-            hasExpired = true;
-            break;
-          case "exceeds_reservation":
-          case "reservation_not_found":
-            throw new Error(`finish: ${result.outcome}, of a reservation just made`);
-        }
-      }
-      if (!hasExpired) return { outcome: "finished" };
-      await rows(
-        transaction,
-        sql`update call set cost_nanos = reserved_nanos, is_estimated = true,
-          error = 'the reservation expired before the call ended: posted in full'
-        where id = ${call.id}`,
-      );
-      return { outcome: "expired" };
-    });
+    const alongside = { write: insertCalls, item: call };
+    const results = await ledger.resolveTogether(call.reservations.map(toResolution), alongside);
+    try {
+      return readResults(call, results);
+    } catch (error) {
+      // A defect, of a reservation that is not this call's: no row without its money.
+      await db.sql.execute(sql`delete from call where id = ${call.id}`);
+      throw error;
+    }
   }
 
-  async function attach(callId: CallId, { requestGzip, responseGzip }: CallBodies): Promise<void> {
-    await rows(
-      db.sql,
-      sql`update call set request_gzip = ${requestGzip}, response_gzip = ${responseGzip}
-      where id = ${callId}`,
-    );
+  /** The bodies travel as one value, cut up by the server: of a list, each would travel as text. */
+  async function attach(bodies: readonly CallBodies[]): Promise<void> {
+    const parts: Buffer[] = [];
+    let at = 1;
+    const cut = (body: Buffer | null) => {
+      if (body === null) return { at: null, length: null };
+      const span = { at, length: body.length };
+      parts.push(body);
+      at += body.length;
+      return span;
+    };
+    const requests = bodies.map(({ requestGzip }) => cut(requestGzip));
+    const responses = bodies.map(({ responseGzip }) => cut(responseGzip));
+    // Nobody waits for it and no money depends on it: the disk need not be waited for either.
+    await db.sql.execute(sql`/* prepared: gateway.bodies */
+      with relaxed as materialized (select set_config('synchronous_commit', 'off', true)),
+      given as (select ${Buffer.concat(parts)}::bytea as bytes from relaxed)
+      update call set
+        request_gzip = substring(given.bytes from part.request_at for part.request_length),
+        response_gzip = substring(given.bytes from part.response_at for part.response_length)
+      from given, unnest(
+        ${sql.param(bodies.map(({ callId }) => callId))}::text[],
+        ${sql.param(requests.map((span) => span.at))}::int[],
+        ${sql.param(requests.map((span) => span.length))}::int[],
+        ${sql.param(responses.map((span) => span.at))}::int[],
+        ${sql.param(responses.map((span) => span.length))}::int[]
+      ) as part (id, request_at, request_length, response_at, response_length)
+      where call.id = part.id`);
   }
 }
 
-/** Whether the row is new. */
-async function insert(transaction: Sql, call: FinishedCall): Promise<boolean> {
-  const { usage } = call;
-  // A server's own words: NUL is no text to PostgreSQL, and the money must not wait for it.
-  const error = call.error?.slice(0, 2_000).replaceAll("\0", "\ufffd") ?? null;
-  const firstByteAt = call.firstByteAtMs === null ? null : rfc3339(call.firstByteAtMs);
-  const inserted = await rows(
-    transaction,
-    sql`insert into call (
-      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested, provider,
-      price_version, reserved_nanos, cost_nanos,
-      input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-      is_estimated, status, error, started_at, first_byte_at, ended_at
-    ) values (
-      ${call.id}, ${call.trialId}, ${call.keyId}, ${call.transferId},
-      ${call.tokenTransferId}, ${call.wire}, ${call.side},
-      ${call.model}, ${call.modelRequested}, ${call.provider},
-      ${call.priceVersion}, ${call.reservedNanos}, ${call.costNanos},
-      ${usage.inputTokens}, ${usage.cacheReadTokens}, ${usage.cacheWriteTokens},
-      ${usage.outputTokens}, ${usage.reasoningTokens},
-      ${call.isEstimated}, ${call.status}, ${error},
-      ${rfc3339(call.startedAtMs)}, ${firstByteAt}, ${rfc3339(call.endedAtMs)}
+function toResolution({
+  resolutionId: id,
+  pendingId,
+  settledAmount,
+}: FinishedCall["reservations"][number]): Resolution {
+  if (settledAmount === null) return { op: "release", id, pendingId };
+  return { op: "settle", id, pendingId, amountNanos: settledAmount };
+}
+
+function readResults(call: FinishedCall, results: readonly ResolveResult[]): FinishResult {
+  let balance: BudgetBalance | null = null;
+  let isCorrected = false;
+  for (const [index, result] of results.entries()) {
+    switch (result.outcome) {
+      case "settled":
+      case "released":
+      case "corrected":
+        isCorrected ||= result.outcome === "corrected";
+        if (call.reservations[index]?.unit === "money") balance = result.balance;
+        break;
+      case "already_resolved":
+        break;
+      case "exceeds_reservation":
+      case "reservation_not_found":
+        throw new Error(`finish: ${result.outcome}, of a reservation just made`);
+    }
+  }
+  if (balance === null) return { outcome: "already_finished" };
+  return { outcome: isCorrected ? "corrected" : "finished", balance };
+}
+
+/** Of a repeat, the rows are there. */
+async function insertCalls(transaction: Sql, calls: readonly FinishedCall[]): Promise<void> {
+  await transaction.execute(sql`/* prepared: gateway.calls */
+    insert into call (
+      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
+      provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
+      cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
+      status, error, started_at, first_byte_at, ended_at
     )
-    on conflict (id) do nothing
-    returning id`,
-  );
-  return inserted.length === 1;
+    select
+      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
+      provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
+      cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
+      status, error, started_at, first_byte_at, ended_at
+    from json_to_recordset(${JSON.stringify(calls.map(toRow))}::json) as new (
+      id text, trial_id text, key_id text, transfer_id text, token_transfer_id text, wire text,
+      side text, model text, model_requested text, provider text, price_version text,
+      reserved_nanos bigint, cost_nanos bigint, input_tokens bigint, cache_read_tokens bigint,
+      cache_write_tokens bigint, long_cache_write_tokens bigint, output_tokens bigint,
+      reasoning_tokens bigint, is_estimated boolean, status integer, error text,
+      started_at timestamptz, first_byte_at timestamptz, ended_at timestamptz
+    )
+    on conflict (id) do nothing`);
+}
+
+function toRow(call: FinishedCall) {
+  const { usage } = call;
+  return {
+    id: call.id,
+    trial_id: call.trialId,
+    key_id: call.keyId,
+    transfer_id: call.transferId,
+    token_transfer_id: call.tokenTransferId,
+    wire: call.wire,
+    side: call.side,
+    model: call.model,
+    model_requested: asText(call.modelRequested),
+    provider: call.provider,
+    price_version: call.priceVersion,
+    reserved_nanos: String(call.reservedNanos),
+    cost_nanos: String(call.costNanos),
+    input_tokens: usage.inputTokens,
+    cache_read_tokens: usage.cacheReadTokens,
+    cache_write_tokens: usage.cacheWriteTokens,
+    long_cache_write_tokens: usage.longCacheWriteTokens,
+    output_tokens: usage.outputTokens,
+    reasoning_tokens: usage.reasoningTokens,
+    is_estimated: call.isEstimated,
+    status: call.status,
+    error: call.error === null ? null : asText(call.error.slice(0, ERROR_LENGTH_MAX)),
+    started_at: rfc3339(call.startedAtMs),
+    first_byte_at: call.firstByteAtMs === null ? null : rfc3339(call.firstByteAtMs),
+    ended_at: rfc3339(call.endedAtMs),
+  };
+}
+
+/** NUL and half a surrogate pair are no text to PostgreSQL, and the money must not wait for it. */
+function asText(text: string): string {
+  return text.toWellFormed().replaceAll("\0", "\ufffd");
 }

@@ -3,6 +3,7 @@
  * its reservation are one transaction, so that the sum of the rows is what was spent.
  */
 import type { Side, Wire } from "../../orchestrator/contract/agents.ts";
+import type { BudgetBalance } from "../../orchestrator/ledger/ledger.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId, TrialId } from "../../orchestrator/runtime/ids.ts";
@@ -38,21 +39,28 @@ export interface FinishedCall {
   endedAtMs: EpochMs;
 }
 
-/** What passed, gzip; null when it was larger than what is kept. */
+/** What passed in a call, gzip; null when it was larger than what is kept. */
 export interface CallBodies {
+  callId: CallId;
   requestGzip: Buffer | null;
   responseGzip: Buffer | null;
 }
 
+/** `balance`: of the trial's budget, after it. */
 export type FinishResult =
-  | { outcome: "finished" }
+  | { outcome: "finished"; balance: BudgetBalance }
   /** A repeat: nothing was written. */
   | { outcome: "already_finished" }
-  /** The reservation had expired, in full: the row says so. */
-  | { outcome: "expired" };
+  /** The reservation had expired, in full: what was too much is given back. */
+  | { outcome: "corrected"; balance: BudgetBalance };
 
 export interface Calls {
-  /** Ends the reservation and writes the row. Idempotent by the call's id. */
+  /**
+   * Ends the reservations and writes the row, in one transaction with those of other calls that
+   * end at the same time. Idempotent by the call's id. A reservation that is made after this was
+   * called sees what it gives back.
+   */
   finish(call: FinishedCall): Promise<FinishResult>;
-  attach(callId: CallId, bodies: CallBodies): Promise<void>;
+  /** For the record alone: what a crash of the database loses of it, it loses. */
+  attach(bodies: readonly CallBodies[]): Promise<void>;
 }

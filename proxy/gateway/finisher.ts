@@ -4,12 +4,12 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Ledger } from "../../orchestrator/ledger/ledger.ts";
-import type { Ids, TransferId } from "../../orchestrator/runtime/ids.ts";
+import type { CallId, Ids, TransferId } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { Calls, FinishedCall, FinishResult } from "./calls.ts";
 
 export interface Finisher {
-  /** Resolves after the first try: null when that failed and the rest goes on in the background. */
+  /** Resolves when it is written, however often that is tried; null when it was given up. */
   finish(call: FinishedCall): Promise<FinishResult | null>;
   /** Releases what may have been reserved by a statement whose answer never came. */
   forget(pendingId: TransferId): void;
@@ -29,7 +29,7 @@ export function createFinisher({
   log,
 }: {
   calls: Calls;
-  ledger: Ledger;
+  ledger: Pick<Ledger, "release">;
   ids: Ids;
   log: Log;
 }): Finisher {
@@ -37,40 +37,46 @@ export function createFinisher({
   const stopped = new AbortController();
   return { finish, forget, pending: () => running.size, drain };
 
-  async function finish(call: FinishedCall): Promise<FinishResult | null> {
-    try {
-      return await calls.finish(call);
-    } catch (error) {
-      log.warn({ err: error, call_id: call.id }, "call not settled yet");
-      keepTrying(() => calls.finish(call), call.id);
-      return null;
-    }
+  function finish(call: FinishedCall): Promise<FinishResult | null> {
+    return keepTrying(() => calls.finish(call), call.id);
   }
 
   function forget(pendingId: TransferId): void {
     const id = ids.next("transfer");
-    keepTrying(() => ledger.release({ id, pendingId }), pendingId);
+    // Not at once: the statement that was lost may still be on its way to its commit.
+    void keepTrying(() => ledger.release({ id, pendingId }), pendingId, RETRY_MIN_MS);
   }
 
-  function keepTrying(attempt: () => Promise<unknown>, id: string): void {
-    const trying = (async () => {
-      for (let waitMs = RETRY_MIN_MS; ; waitMs = Math.min(2 * waitMs, RETRY_MAX_MS)) {
-        try {
-          await sleep(waitMs, undefined, { signal: stopped.signal });
-        } catch {
-          log.error({ transfer_id: id }, "gave up on a reservation; it will expire in full");
-          return;
-        }
-        try {
-          await attempt();
-          return;
-        } catch (error) {
-          log.warn({ err: error, transfer_id: id }, "reservation not ended yet");
-        }
-      }
-    })();
+  /** Never rejects. */
+  function keepTrying<Result>(
+    attempt: () => Promise<Result>,
+    id: CallId | TransferId,
+    delayMs = 0,
+  ): Promise<Result | null> {
+    const trying = tryOn(attempt, id, delayMs);
     running.add(trying);
-    void trying.finally(() => running.delete(trying));
+    void trying.then(() => running.delete(trying));
+    return trying;
+  }
+
+  async function tryOn<Result>(
+    attempt: () => Promise<Result>,
+    id: CallId | TransferId,
+    delayMs: number,
+  ): Promise<Result | null> {
+    for (let waitMs = delayMs; ; waitMs = nextWait(waitMs)) {
+      try {
+        if (waitMs > 0) await sleep(waitMs, undefined, { signal: stopped.signal });
+      } catch {
+        log.error({ of: id }, "gave up on a reservation; it will expire in full");
+        return null;
+      }
+      try {
+        return await attempt();
+      } catch (error) {
+        log.warn({ err: error, of: id }, "reservation not ended yet");
+      }
+    }
   }
 
   async function drain(graceMs: number): Promise<void> {
@@ -78,4 +84,8 @@ export function createFinisher({
     await Promise.all(running);
     clearTimeout(timer);
   }
+}
+
+function nextWait(waitMs: number): number {
+  return Math.min(Math.max(2 * waitMs, RETRY_MIN_MS), RETRY_MAX_MS);
 }

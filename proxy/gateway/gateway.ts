@@ -1,6 +1,6 @@
 /** What the gateway is made of: the ports it needs, what it may be told, what it tells. */
 import type { Grant, Keys } from "../../orchestrator/keys/keys.ts";
-import type { AccountBalance, Ledger } from "../../orchestrator/ledger/ledger.ts";
+import type { BudgetBalance, Ledger } from "../../orchestrator/ledger/ledger.ts";
 import type { Clock } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId, Ids, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
@@ -8,20 +8,21 @@ import type { Calls, FinishedCall } from "./calls.ts";
 import type { Finisher } from "./finisher.ts";
 import type { Exhaustion, KeyStates } from "./key-state.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Recorder } from "./recorder.ts";
 import type { Refusal } from "./refusal.ts";
 import type { Thresholds } from "./thresholds.ts";
 import type { Provider, Upstream } from "./upstream.ts";
 
 /** Told after the fact; what they throw is logged and changes nothing. */
 export interface GatewayHooks {
-  /** A call was forwarded and has ended. */
-  onCall?(call: FinishedCall, grant: Grant): void | Promise<void>;
+  /** Calls were forwarded, have ended and are settled. */
+  onCalls?(ended: readonly FinishedCall[]): void | Promise<void>;
   /** A request with a good key was not forwarded. */
   onRefusal?(refusal: Refusal, grant: Grant, keyId: KeyId): void | Promise<void>;
   /** Once a key: its budget cannot cover a call, and nothing more is forwarded for it. */
   onBudgetExhausted?(grant: Grant, facts: Exhaustion): void | Promise<void>;
   /** The trial's spending passed this percentage of its limit. */
-  onThreshold?(grant: Grant, percent: number, balance: AccountBalance): void | Promise<void>;
+  onThreshold?(grant: Grant, percent: number, balance: BudgetBalance): void | Promise<void>;
 }
 
 export interface GatewayDeps {
@@ -33,6 +34,8 @@ export interface GatewayDeps {
   providers: (name: string) => Provider | null;
   /** The budget of the day that now is for the grant's project; asked where it has an allowance. */
   dayAccount: (grant: Grant) => Promise<AccountId | null>;
+  /** The token budget of the day; asked where the grant's tokens are rationed by the day. */
+  tokenDayAccount?: (grant: Grant) => Promise<AccountId | null>;
   ids: Ids;
   clock: Clock;
   log: Log;
@@ -53,6 +56,8 @@ export interface GatewayOptions {
   /** The ceiling of a call whose client names none, and the least that is worth a call. */
   outputTokensDefault: number;
   outputTokensMin: number;
+  /** Of an own model's stream: how much output is reserved before it is forwarded. */
+  sliceTokens: number;
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
@@ -64,12 +69,14 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   callsPerKeyMax: 32,
   outputTokensDefault: 8_192,
   outputTokensMin: 256,
+  sliceTokens: 1_024,
 };
 
 /** What the parts of one running gateway share. */
 export interface GatewayState {
   keys: KeyStates;
   finisher: Finisher;
+  recorder: Recorder;
   thresholds: Thresholds;
   metrics: Metrics;
   /** Runs a hook; its failure is logged. */

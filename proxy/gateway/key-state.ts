@@ -1,11 +1,14 @@
 /**
- * What the gateway remembers of keys while it runs, none of it money: calls that run, settlements
- * that are being written, and keys whose budget is gone, for which nothing is forwarded any more.
+ * What the gateway remembers of keys while it runs, none of it money: calls that run, and keys
+ * whose budget is gone, for which nothing is forwarded any more.
  */
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { AccountId, KeyId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { Unit } from "./reservations.ts";
 
+/** `unit`: what the amounts are, nano-units or tokens. */
 export interface Exhaustion {
+  unit: Unit;
   budget: AccountId;
   requiredNanos: Nanos;
   availableNanos: Nanos;
@@ -16,9 +19,6 @@ export interface KeyStates {
   enter(keyId: KeyId): boolean;
   leave(keyId: KeyId): void;
   inFlight(): number;
-  /** Notes a settlement that is being written; the next call of the key waits for it. */
-  settling(keyId: KeyId, settlement: Promise<unknown>): void;
-  settled(keyId: KeyId): Promise<void>;
   /** True the first time. */
   exhaust(keyId: KeyId, trialId: TrialId, facts: Exhaustion): boolean;
   exhaustion(keyId: KeyId): Exhaustion | null;
@@ -30,15 +30,12 @@ const EXHAUSTED_MAX = 10_000;
 
 export function createKeyStates(callsPerKeyMax: number): KeyStates {
   const running = new Map<KeyId, number>();
-  const settlements = new Map<KeyId, Set<Promise<unknown>>>();
   const exhausted = new Map<KeyId, Exhaustion & { trialId: TrialId }>();
   let total = 0;
   return {
     enter,
     leave,
     inFlight: () => total,
-    settling,
-    settled,
     exhaust,
     exhaustion: (keyId) => exhausted.get(keyId) ?? null,
     resume,
@@ -57,22 +54,6 @@ export function createKeyStates(callsPerKeyMax: number): KeyStates {
     if (count <= 1) running.delete(keyId);
     else running.set(keyId, count - 1);
     total--;
-  }
-
-  function settling(keyId: KeyId, settlement: Promise<unknown>): void {
-    const pending = settlements.get(keyId) ?? new Set();
-    settlements.set(keyId, pending);
-    pending.add(settlement);
-    const done = () => {
-      pending.delete(settlement);
-      if (pending.size === 0) settlements.delete(keyId);
-    };
-    settlement.then(done, done);
-  }
-
-  async function settled(keyId: KeyId): Promise<void> {
-    const pending = settlements.get(keyId);
-    if (pending !== undefined) await Promise.allSettled(pending);
   }
 
   function exhaust(keyId: KeyId, trialId: TrialId, facts: Exhaustion): boolean {

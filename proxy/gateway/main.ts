@@ -41,7 +41,7 @@ async function main(): Promise<number> {
     const { gateway, isReady } = opened;
     await using admin = await openAdminServer(
       {
-        metrics: async () => gateway.metrics(),
+        metrics: gateway.metrics,
         isReady: async () => !isStopping && (await isReady()),
       },
       config.gatewayMetricsPort,

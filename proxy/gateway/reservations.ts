@@ -16,6 +16,7 @@ export interface HeldReservation {
 /** What ends a reservation: settled at so much, or released when null. */
 export interface EndedReservation {
   pendingId: TransferId;
+  unit: Unit;
   resolutionId: TransferId;
   settledAmount: bigint | null;
 }
@@ -44,11 +45,11 @@ export function endReservations(
     begun.add(unit);
     // A call that cost nothing is settled all the same, once: it was forwarded.
     if (open === null || (open === 0n && !isFirst)) {
-      return { pendingId, resolutionId, settledAmount: null };
+      return { pendingId, unit, resolutionId, settledAmount: null };
     }
     const isEnough = open <= amount;
     left[unit] = isEnough ? 0n : open - amount;
-    return { pendingId, resolutionId, settledAmount: isEnough ? open : amount };
+    return { pendingId, unit, resolutionId, settledAmount: isEnough ? open : amount };
   });
   for (const unit of begun) {
     if ((left[unit] ?? 0n) > 0n) throw new RangeError(`endReservations: ${left[unit]} too much`);

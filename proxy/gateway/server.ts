@@ -19,6 +19,7 @@ import {
 import { createKeyStates } from "./key-state.ts";
 import { createMetrics } from "./metrics.ts";
 import { prepareCall } from "./prepare.ts";
+import { createRecorder } from "./recorder.ts";
 import {
   type Envelope,
   LEDGER_UNAVAILABLE,
@@ -52,7 +53,7 @@ export interface Gateway {
   /** The trial's budget was topped up: its keys are served again. */
   resume(trialId: TrialId): void;
   /** Prometheus text. */
-  metrics(): string;
+  metrics(): Promise<string>;
 }
 
 interface Exchange {
@@ -67,21 +68,28 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   const { keys, ledger, calls, ids, log } = deps;
   const options: GatewayOptions = { ...GATEWAY_DEFAULTS, ...given };
   const work = new Set<Promise<unknown>>();
+  const keyStates = createKeyStates(options.callsPerKeyMax);
+  const finisher = createFinisher({ calls, ledger, ids, log });
+  const recorder = createRecorder({ calls, log }, (ended) => deps.hooks?.onCalls?.(ended));
+  const metrics = createMetrics({
+    callsInFlight: keyStates.inFlight,
+    settlementsPending: finisher.pending,
+    bodiesDropped: recorder.dropped,
+  });
   const state: GatewayState = {
-    keys: createKeyStates(options.callsPerKeyMax),
-    finisher: createFinisher({ calls, ledger, ids, log }),
+    keys: keyStates,
+    finisher,
     thresholds: createThresholds(),
-    metrics: createMetrics(),
+    metrics,
+    recorder,
     tell,
     background,
   };
-  state.metrics.gauge("autocode_gateway_calls_in_flight", () => state.keys.inFlight());
-  state.metrics.gauge("autocode_gateway_settlements_pending", () => state.finisher.pending());
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS, noDelay: true },
     (incoming, response) => background(serve(incoming, response)),
   );
-  return { listen, close, resume: state.keys.resume, metrics: state.metrics.text };
+  return { listen, close, resume: keyStates.resume, metrics: metrics.text };
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path = "/"] = (incoming.url ?? "/").split("?");
@@ -158,12 +166,14 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     const body = await readBody(incoming, options.bodyBytesMax);
     if (body.outcome === "gone") return;
     if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
+    const readAtMs = performance.now();
     const prepared = await prepareCall(deps, options, state, { id, wire, ...caller }, body.bytes);
     if (prepared.outcome === "refused") return refuse(exchange, prepared.refusal, caller);
     if (response.destroyed || incoming.socket.destroyed) {
       // Its client left between the reservation and here: nothing is forwarded.
       return release(prepared.call.reservations);
     }
+    state.metrics.addedBefore(performance.now() - readAtMs);
     await forwardCall(deps, options, state, prepared.call, incoming, response, (refusal) =>
       refuse(exchange, refusal),
     );
@@ -218,7 +228,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     caller?: { keyId: KeyId; grant: Grant },
   ): void {
     const { incoming, response, envelope, id } = exchange;
-    state.metrics.count("autocode_gateway_refusals_total", { code: refusal.code });
+    state.metrics.countRefusal(refusal.code);
     if (caller !== undefined) {
       log.info({ call_id: id, trial_id: caller.grant.trialId, code: refusal.code }, "call refused");
       state.tell("onRefusal", () => deps.hooks?.onRefusal?.(refusal, caller.grant, caller.keyId));
@@ -282,7 +292,8 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     await closed;
     clearTimeout(timer);
     while (work.size > 0) await Promise.all(work);
-    await state.finisher.drain(graceMs);
+    await finisher.drain(graceMs);
+    await recorder.drain();
     await deps.upstream.close();
   }
 }

@@ -1,22 +1,23 @@
 /** When a budget's spending passes a mark: each mark once, until a top-up brings it back below. */
-import type { AccountBalance } from "../../orchestrator/ledger/ledger.ts";
+import { ALERT_PERCENTS } from "../../orchestrator/contract/budgets.ts";
+import type { BudgetBalance } from "../../orchestrator/ledger/ledger.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
+import type { AccountId } from "../../orchestrator/runtime/ids.ts";
 
-export const THRESHOLD_PERCENTS = [80, 90, 95] as const;
 const BUDGETS_MAX = 10_000;
 
 export interface Thresholds {
   /** The marks passed since the last look at this budget, lowest first. */
-  passed(balance: AccountBalance, costNanos: Nanos): number[];
+  passed(accountId: AccountId, balance: BudgetBalance, costNanos: Nanos): number[];
 }
 
 export function createThresholds(): Thresholds {
   /** By account, the highest percentage since it was last funded. */
-  const last = new Map<string, { fundedNanos: Nanos; percent: number }>();
+  const last = new Map<AccountId, { fundedNanos: Nanos; percent: number }>();
   return { passed };
 
-  function passed(balance: AccountBalance, costNanos: Nanos): number[] {
-    const { accountId, fundedNanos, spentNanos } = balance;
+  function passed(accountId: AccountId, balance: BudgetBalance, costNanos: Nanos): number[] {
+    const { fundedNanos, spentNanos } = balance;
     const now = percent(spentNanos, fundedNanos);
     const known = last.get(accountId);
     const isSame = known !== undefined && known.fundedNanos === fundedNanos;
@@ -28,7 +29,7 @@ export function createThresholds(): Thresholds {
     last.set(accountId, { fundedNanos, percent: isSame ? Math.max(before, now) : now });
     const [oldest] = last.keys();
     if (last.size > BUDGETS_MAX && oldest !== undefined) last.delete(oldest);
-    return THRESHOLD_PERCENTS.filter((mark) => before < mark && mark <= now);
+    return ALERT_PERCENTS.filter((mark) => before < mark && mark <= now);
   }
 }
 

@@ -121,7 +121,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     ...given.provider,
   };
   const log = createLog("silent");
-  const calls = createPostgresCalls(database, (transaction) => createLedger(transaction, clock));
+  const calls = createPostgresCalls(database, ledger);
   const gateway = createGateway(
     {
       keys,
@@ -236,7 +236,12 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     while ((await createLedger(database, later).expire(100)) > 0);
   }
 
-  function readCalls(): Promise<CallRecord[]> {
+  /** The records of the calls that have been answered: they are written behind the answers. */
+  async function readCalls(): Promise<CallRecord[]> {
+    for (const started = Date.now(); ; await sleep(5)) {
+      if (/settlements_pending 0/.test(await gateway.metrics())) break;
+      assert.ok(Date.now() - started < 10_000, "calls that are not settled");
+    }
     return rows<CallRecord>(database.sql, sql`select * from call order by started_at, id`);
   }
 

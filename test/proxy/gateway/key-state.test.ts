@@ -3,7 +3,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { createKeyStates } from "../../../proxy/gateway/key-state.ts";
 
-const FACTS = { budget: "account_1", requiredNanos: 2n, availableNanos: 1n } as const;
+const FACTS = {
+  unit: "money",
+  budget: "account_1",
+  requiredNanos: 2n,
+  availableNanos: 1n,
+} as const;
 
 test("calls of a key are limited, each key for itself", () => {
   const states = createKeyStates(2);
@@ -28,19 +33,4 @@ test("exhaustion is first once, and ends with its trial's resumption", () => {
   assert.notEqual(states.exhaustion("key_a"), null);
   states.resume("trial_1");
   assert.equal(states.exhaustion("key_a"), null);
-});
-
-test("a settlement is waited for, even one that fails", async () => {
-  const states = createKeyStates(1);
-  const written = Promise.withResolvers<void>();
-  states.settling("key_a", written.promise);
-  let isSettled = false;
-  const waiting = states.settled("key_a").then(() => {
-    isSettled = true;
-  });
-  await states.settled("key_b");
-  assert.equal(isSettled, false);
-  written.reject(new Error("down"));
-  await waiting;
-  assert.equal(isSettled, true);
 });

@@ -1,27 +1,74 @@
-/** Goal: the text is Prometheus' format, whatever the labels hold. */
+/** Goal: what is counted comes out as Prometheus' text, and nothing else of a call does. */
 import assert from "node:assert/strict";
 import test from "node:test";
+import type { FinishedCall } from "../../../proxy/gateway/calls.ts";
 import { createMetrics } from "../../../proxy/gateway/metrics.ts";
+import { NO_USAGE } from "../../../proxy/gateway/usage.ts";
 
-test("counters and gauges", () => {
-  const metrics = createMetrics();
-  metrics.count("autocode_gateway_cost_nanos_total", { currency: "CAD" }, 2n ** 60n);
-  metrics.count("autocode_gateway_cost_nanos_total", { currency: "CAD" }, 1);
-  metrics.count("other_total", { a: 'x"\n\\y' });
-  metrics.gauge("autocode_gateway_calls_in_flight", () => 3);
-  assert.equal(
-    metrics.text(),
-    [
-      "# HELP autocode_gateway_cost_nanos_total Nano-units settled",
-      "# TYPE autocode_gateway_cost_nanos_total counter",
-      'autocode_gateway_cost_nanos_total{currency="CAD"} 1152921504606846977',
-      "# HELP other_total other_total",
-      "# TYPE other_total counter",
-      'other_total{a="x___y"} 1',
-      "# HELP autocode_gateway_calls_in_flight Calls running now",
-      "# TYPE autocode_gateway_calls_in_flight gauge",
-      "autocode_gateway_calls_in_flight 3",
-      "",
-    ].join("\n"),
-  );
+const CALL: Partial<FinishedCall> = {
+  id: "call_1",
+  wire: "openai.chat",
+  side: "normal",
+  resolution: "settle",
+  status: 200,
+  usage: { ...NO_USAGE, inputTokens: 7, outputTokens: 3 },
+  costNanos: 120n,
+  isEstimated: false,
+  startedAtMs: 1_000,
+  firstByteAtMs: 1_020,
+  endedAtMs: 1_200,
+};
+
+function open() {
+  const sources = { callsInFlight: 3, settlementsPending: 2, bodiesDropped: 1 };
+  return createMetrics({
+    callsInFlight: () => sources.callsInFlight,
+    settlementsPending: () => sources.settlementsPending,
+    bodiesDropped: () => sources.bodiesDropped,
+  });
+}
+
+/** The samples that are not 0, without the help. */
+async function samples(metrics: ReturnType<typeof open>): Promise<string[]> {
+  const lines = (await metrics.text()).split("\n");
+  return lines.filter((line) => line !== "" && !line.startsWith("#") && !line.endsWith(" 0"));
+}
+
+test("a call, an estimate, a refusal, and what is read when asked", async () => {
+  const metrics = open();
+  metrics.countCall(CALL as FinishedCall, "CAD");
+  metrics.countCall({ ...CALL, isEstimated: true, usage: NO_USAGE } as FinishedCall, "CAD");
+  metrics.countRefusal("unpriced_model");
+  const plain = (await samples(metrics)).filter((line) => !line.includes("_seconds"));
+  assert.deepEqual(plain, [
+    'autocode_gateway_calls_total{wire="openai.chat",side="normal",status="200",resolution="settle"} 2',
+    'autocode_gateway_refusals_total{code="unpriced_model"} 1',
+    'autocode_gateway_estimated_calls_total{side="normal"} 1',
+    'autocode_gateway_tokens_total{kind="input",side="normal"} 7',
+    'autocode_gateway_tokens_total{kind="output",side="normal"} 3',
+    'autocode_gateway_cost_nanos_total{currency="CAD"} 240',
+    "autocode_gateway_calls_in_flight 3",
+    "autocode_gateway_settlements_pending 2",
+    "autocode_gateway_bodies_dropped 1",
+  ]);
+});
+
+test("times, in seconds, of calls and of what we add to them", async () => {
+  const metrics = open();
+  metrics.countCall(CALL as FinishedCall, "CAD");
+  // A clock that was set back.
+  metrics.countCall({ ...CALL, endedAtMs: 0, firstByteAtMs: null } as FinishedCall, "CAD");
+  metrics.addedBefore(1.5);
+  metrics.addedAfter(0.05);
+  const found = (await samples(metrics)).filter((line) => /_(sum|count)/.test(line));
+  assert.deepEqual(found, [
+    "autocode_gateway_added_before_seconds_sum 0.0015",
+    "autocode_gateway_added_before_seconds_count 1",
+    "autocode_gateway_added_after_seconds_sum 0.00005",
+    "autocode_gateway_added_after_seconds_count 1",
+    "autocode_gateway_first_byte_seconds_sum 0.02",
+    "autocode_gateway_first_byte_seconds_count 1",
+    "autocode_gateway_call_seconds_sum 0.2",
+    "autocode_gateway_call_seconds_count 2",
+  ]);
 });

@@ -32,7 +32,7 @@ test("oldest first; what was not needed is released; each unit for itself", () =
   assert.deepEqual(settled(null, null), [null, null, null]);
   assert.throws(() => settled(201n, 0n), /RangeError: endReservations: 1 too much/);
   assert.deepEqual(end(HELD.slice(0, 1), 5n, null), [
-    { pendingId: id("a"), resolutionId: id("end0"), settledAmount: 5n },
+    { pendingId: id("a"), unit: "money", resolutionId: id("end0"), settledAmount: 5n },
   ]);
 });
 

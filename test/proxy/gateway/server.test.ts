@@ -164,7 +164,7 @@ test("metrics name what passed, without ids", async () => {
   await using world = await openTestGateway({ behave: answerChat });
   await (await world.chat()).json();
   await world.chat({ model: "nope" });
-  const text = world.gateway.metrics();
+  const text = await world.gateway.metrics();
   assert.match(text, /autocode_gateway_calls_total\{wire="openai.chat",side="normal",status="200"/);
   assert.match(text, /autocode_gateway_refusals_total\{code="model_not_found"\} 1/);
   assert.match(text, /autocode_gateway_cost_nanos_total\{currency="CAD"\} 120/);

@@ -1,0 +1,70 @@
+/**
+ * What follows an exchange, behind its answer: the settlement, what is counted and told of it, and
+ * the record.
+ *
+ * The answer does not wait for the settlement. Its reservation is durable, so that a crash in
+ * between makes no call free (it expires, posted in full), and what it cost is known; the next
+ * reservation of this process is flushed behind the settlement, so that it sees what was given back.
+ */
+import type { Grant } from "../../orchestrator/keys/keys.ts";
+import type { FinishedCall, FinishResult } from "./calls.ts";
+import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
+
+/** What passed; `beyondBytes` more came than were kept. */
+export interface Passed {
+  request: Buffer;
+  recorded: Buffer;
+  beyondBytes: number;
+}
+
+export function endCall(
+  deps: GatewayDeps,
+  options: Pick<GatewayOptions, "recordBytesMax">,
+  state: GatewayState,
+  ended: FinishedCall,
+  grant: Grant,
+  passed: Passed,
+): void {
+  const { log } = deps;
+  const settlement = state.finisher.finish(ended);
+  state.metrics.countCall(ended, grant.currency);
+  note();
+  void settlement.then((result) => {
+    if (result !== null) onSettled(result);
+  });
+
+  /** A call that went as it should is in the ledger and in the metrics: a line of it is for debug. */
+  function note(): void {
+    const isPlain = ended.error === null && !ended.isEstimated;
+    const level = isPlain ? "debug" : "info";
+    if (!log.isLevelEnabled(level)) return;
+    log[level](
+      {
+        call_id: ended.id,
+        trial_id: ended.trialId,
+        model: ended.model,
+        status: ended.status,
+        cost_nanos: String(ended.costNanos),
+        is_estimated: ended.isEstimated,
+        error: ended.error ?? undefined,
+      },
+      "call ended",
+    );
+  }
+
+  function onSettled(result: FinishResult): void {
+    state.recorder.record({
+      call: ended,
+      request: passed.request.length <= options.recordBytesMax ? passed.request : null,
+      response: passed.beyondBytes === 0 ? passed.recorded : null,
+    });
+    if (result.outcome === "already_finished") return;
+    if (result.outcome === "corrected") {
+      log.warn({ call_id: ended.id }, "reservation had expired, and was corrected");
+    }
+    const { balance } = result;
+    for (const percent of state.thresholds.passed(grant.budget, balance, ended.costNanos)) {
+      state.tell("onThreshold", () => deps.hooks?.onThreshold?.(grant, percent, balance));
+    }
+  }
+}
