@@ -53,14 +53,17 @@ function toneOf({ kind, percent }) {
 }
 
 /** @param {BudgetEvent} event */
-function textOf({ kind, scope, percent, currency, funded_nanos: funded, spent_nanos: spent }) {
+function textOf({ kind, scope, percent, currency, funded_nanos, spent_nanos }) {
   const of = SCOPES[scope] ?? "a trial";
+  const funded = formatMoney(funded_nanos, currency);
+  const spent = formatMoney(spent_nanos, currency);
+  const left = formatMoney(BigInt(funded_nanos) - BigInt(spent_nanos), currency);
   switch (kind) {
     case "threshold":
-      return `${percent} % of ${of} is spent: ${formatMoney(spent, currency)} of ${formatMoney(funded, currency)}`;
+      return `${percent} % of ${of} is spent: ${spent} of ${funded}`;
     case "replenished":
-      return `${formatMoney(funded, currency)} for ${of}`;
+      return `${funded} for ${of}`;
     case "lapsed":
-      return `What was left of ${of} lapsed: ${formatMoney(BigInt(funded) - BigInt(spent), currency)}`;
+      return `What was left of ${of} lapsed: ${left}`;
   }
 }

@@ -1,4 +1,4 @@
-/** A budget with all that enclose it: how full each is, which marks it passed, how long it lasts. */
+/** A budget and all that enclose it: how full each is, which marks it passed, how long it lasts. */
 import { html } from "/vendor/htm-preact.js";
 import { BalanceFigures } from "./balance-figures.js";
 import { formatDuration, formatMoment } from "./format.js";

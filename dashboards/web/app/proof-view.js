@@ -8,7 +8,7 @@ import { ownerText } from "./owner-text.js";
 import { Empty, Failure, Icon, Skeleton, Time } from "./parts.js";
 
 /** @typedef {import("../../../orchestrator/contract/projects.ts").Project} Project */
-/** @typedef {import("../../../orchestrator/contract/budgets.ts").AdherenceReport} AdherenceReport */
+/** @typedef {import("../../../orchestrator/contract/budgets.ts").AdherenceReport} Adherence */
 /** @typedef {import("../../../orchestrator/contract/ledger.ts").LedgerReport} LedgerReport */
 /** @typedef {import("../../../orchestrator/contract/ledger.ts").LedgerStatus} LedgerStatus */
 
@@ -41,13 +41,13 @@ export function ProofView({ project }) {
       ${
         data !== null &&
         data.rows.length > 0 &&
-        html`<${Adherence} report=${data} project=${project} onMore=${more} />`
+        html`<${LimitTable} report=${data} project=${project} onMore=${more} />`
       }
     </section>
   </div>`;
 }
 
-/** @param {{ seal: AdherenceReport["journal"] }} props */
+/** @param {{ seal: Adherence["journal"] }} props */
 function Journal({ seal }) {
   const status = useLoad((signal) => getJson("/ledger", signal), []);
   const [check, setCheck] = useState(
@@ -84,13 +84,11 @@ function Journal({ seal }) {
   </div>`;
 }
 
-/** @param {{ status: LedgerStatus, seal: AdherenceReport["journal"] }} props */
+/** @param {{ status: LedgerStatus, seal: Adherence["journal"] }} props */
 function Sealed({ status, seal }) {
+  const waiting = status.unsealed > 0 ? `, ${formatCount(status.unsealed)} about to be` : "";
   const facts = [
-    [
-      "Transfers sealed",
-      `${formatCount(status.sealed)}${status.unsealed > 0 ? `, ${formatCount(status.unsealed)} about to be` : ""}`,
-    ],
+    ["Transfers sealed", `${formatCount(status.sealed)}${waiting}`],
     ["Signed checkpoints", formatCount(status.checkpoints)],
     ["Signing key", html`<span class="mono">${status.key.fingerprint}</span>`],
     [
@@ -121,8 +119,8 @@ function Checked({ report }) {
     ${` ${fault.detail}`}</p></div>`;
 }
 
-/** @param {{ report: AdherenceReport, project: Project, onMore: () => Promise<void> }} props */
-function Adherence({ report, project, onMore }) {
+/** @param {{ report: Adherence, project: Project, onMore: () => Promise<void> }} props */
+function LimitTable({ report, project, onMore }) {
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const more = () => {
     setError(null);

@@ -116,8 +116,8 @@ function Line({ line, project, currency, decimals, balanceDecimals, known }) {
       <span>${asWords(line.reason)}</span>
       ${
         reversed !== null &&
-        html` <span class="tag warn">takes back${" "}
-          ${known.has(reversed) ? html`<a href=${`#${reversed}`}>${shortId(reversed)}</a>` : shortId(reversed)}</span>`
+        html` <span class="tag warn">takes back <${TakenBack} id=${reversed}
+          isHere=${known.has(reversed)} /></span>`
       }
       ${note !== null && html`<p class="s-note muted">${asWords(note)}</p>`}
     </td>
@@ -133,6 +133,15 @@ function Line({ line, project, currency, decimals, balanceDecimals, known }) {
       html`<${Money} nanos=${left} currency=${currency} decimals=${balanceDecimals} isBare />`
     }</td>
   </tr>`;
+}
+
+/**
+ * The line that is taken back: a link where it is shown.
+ *
+ * @param {{ id: string, isHere: boolean }} props
+ */
+function TakenBack({ id, isHere }) {
+  return isHere ? html`<a href=${`#${id}`}>${shortId(id)}</a>` : shortId(id);
 }
 
 /** @param {{ owner: string, project: Project }} props */
