@@ -1,6 +1,6 @@
 /** How a price comes about, a step at a time, for a person to check with a calculator. Pure. */
 import type { ModelPrice, PriceReport, PriceStep } from "../orchestrator/contract/prices.ts";
-import type { Nanos } from "../orchestrator/money.ts";
+import { NANOS_PER_UNIT, type Nanos } from "../orchestrator/money.ts";
 import { decimalText } from "./decimal.ts";
 import type { Speed } from "./own-price.ts";
 import {
@@ -139,13 +139,12 @@ function gpuSteps(
 
 function fxSteps(entry: PriceEntry, fx: FxRate): PriceStep[] {
   const rate = decimalText(fx.rateNanos, 2);
-  const each = (what: string, nanos: Nanos): PriceStep => ({
-    what,
-    calculation:
-      `${amount(nanos, fx.from)} x ${rate} = ${amount(convert(nanos, fx), fx.to)}` +
-      " a million tokens, rounded up",
-    source: null,
-  });
+  const each = (what: string, nanos: Nanos): PriceStep => {
+    const isExact = (nanos * fx.rateNanos) % NANOS_PER_UNIT === 0n;
+    const product = `${amount(nanos, fx.from)} x ${rate} = ${amount(convert(nanos, fx), fx.to)}`;
+    const calculation = `${product} a million tokens${isExact ? "" : ", rounded up"}`;
+    return { what, calculation, source: null };
+  };
   const kinds = (of: EntryRates, suffix: string) =>
     KINDS.map(([kind, key]) => each(`${kind}${suffix}`, of[key]));
   return [
