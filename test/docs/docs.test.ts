@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { EXPORT_FORMAT, ExportRecord } from "../../orchestrator/contract/ledger.ts";
 import { ProjectFile, UnitsText } from "../../orchestrator/contract/projects.ts";
 import { listFiles } from "../tidy/sources.ts";
 
@@ -26,6 +27,17 @@ test("the published schema of autocode.yaml is the one that is checked", (t) => 
     ...JSON.parse(JSON.stringify(ProjectFile), asInYaml),
   };
   t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/autocode.schema.json"), {
+    serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
+  });
+});
+
+test("the published schema of the ledger's export is the one that is checked", (t) => {
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: EXPORT_FORMAT,
+    ...JSON.parse(JSON.stringify(ExportRecord)),
+  };
+  t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/ledger-export.schema.json"), {
     serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
   });
 });
