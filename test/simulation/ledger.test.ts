@@ -37,7 +37,7 @@ import {
 import { seedsOf } from "./seeds.ts";
 import { createTurnstile } from "./turnstile.ts";
 
-const SEEDS = seedsOf(140);
+const SEEDS = seedsOf(130);
 const CRASH_POINTS_MIN = 10_000;
 const STEPS = 50;
 const PROCESSES = 3;
