@@ -4,36 +4,30 @@
  * this process dies, by its expiry.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { PriceRates } from "../../models/rates.ts";
+import { gpuMs } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
-import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
-import type { CallId, KeyId, TransferId } from "../../orchestrator/runtime/ids.ts";
+import type { TransferId } from "../../orchestrator/runtime/ids.ts";
+import { systemRandom } from "../../orchestrator/runtime/random.ts";
+import { attemptCall, type Candidate } from "./attempts.ts";
 import { type Bill, billCall } from "./bill.ts";
 import { endCall } from "./call-end.ts";
 import type { FinishedCall } from "./calls.ts";
+import type { Draft } from "./draft.ts";
 import { type Estimate, estimateAnswer } from "./estimate.ts";
-import { type ExchangeResult, runExchange } from "./exchange.ts";
+import { type ExchangeRequest, type ExchangeResult, runExchange } from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
-import type { Refusal } from "./refusal.ts";
-import { type CallRequest, hasUsageChunk, rewriteRequest } from "./request.ts";
+import { QUOTA_WAIT_MS } from "./provider-health.ts";
+import { quotaUsedUp, type Refusal } from "./refusal.ts";
+import { hasUsageChunk, rewriteRequest } from "./request.ts";
 import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
 import { createSlices, type ReserveOutput } from "./slices.ts";
-import { type Provider, UPSTREAM_PATHS } from "./upstream.ts";
+import { UPSTREAM_PATHS } from "./upstream.ts";
 import type { Usage } from "./usage.ts";
 
-export interface PreparedCall {
-  id: CallId;
-  keyId: KeyId;
-  grant: Grant;
-  wire: Wire;
-  model: GrantedModel;
-  provider: Provider;
-  rates: PriceRates;
-  request: CallRequest;
-  startedAtMs: EpochMs;
+export interface PreparedCall extends Draft {
   /** Made before it is forwarded. */
   reservations: readonly HeldReservation[];
   /** What the trial's budget had left after them. */
@@ -43,9 +37,6 @@ export interface PreparedCall {
   extend: ReserveOutput;
   /** Input that the answers repeat, and that may be counted as output. */
   echoedTokens: number;
-  inputTokens: number;
-  /** Of each answer. */
-  outputTokens: number;
 }
 
 /** Forwards a call that is reserved, and answers its client. Never rejects. */
@@ -59,40 +50,24 @@ export async function forwardCall(
   refuse: (refusal: Refusal) => void,
 ): Promise<void> {
   const { clock, ids } = deps;
-  const { grant, request, wire, provider } = call;
+  const { grant, request, wire } = call;
   const ceilingTokens = call.outputTokens * request.choices;
   const slices =
     call.paidTokens < ceilingTokens
       ? createSlices(call.extend, call.reservations, call.paidTokens, ceilingTokens)
       : null;
-  const result = await runExchange(
-    deps,
+  const { socket } = incoming;
+  const { result, candidate, attempts, limitedUntilMs } = await attemptCall(
+    { health: state.health, clock, random: deps.random ?? systemRandom },
+    call.candidates,
     {
-      upstream: {
-        provider,
-        path: UPSTREAM_PATHS[wire],
-        body: rewriteRequest(request, {
-          upstreamName: call.model.upstreamName,
-          outputTokens: call.outputTokens,
-          provider,
-        }),
-        headers: upstreamHeaders(incoming.headers, call.id),
-      },
-      wire,
-      slices,
-      isStream: request.isStream,
-      withoutUsageChunk: request.isStream && hasUsageChunk(wire) && !request.wantsUsage,
-      deadlineMs: options.callTimeoutMs,
-      bodyBytesMax: options.answerBytesMax,
-      recordBytesMax: options.recordBytesMax,
-      streamHead: async (headers) => ({
-        ...clientHeaders(headers, call.id),
-        "cache-control": "no-cache",
-        "x-autocode-remaining-nanos": String(call.availableNanos),
-      }),
+      timeoutMs: options.callTimeoutMs,
+      backoffMs: options.backoffMs,
+      isGone: () => socket.destroyed,
     },
-    response,
-    incoming.socket,
+    (asked, deadlineMs) => {
+      return runExchange(deps, exchangeWith(asked, deadlineMs), response, socket);
+    },
   );
 
   const endedAtMs = performance.now();
@@ -101,7 +76,8 @@ export async function forwardCall(
   const bill = billCall(
     { wire, ...result },
     {
-      ...call,
+      rates: candidate.rates,
+      inputTokens: call.inputTokens,
       amountNanos,
       outputTokens: (slices?.paidTokens() ?? ceilingTokens) + call.echoedTokens,
     },
@@ -110,7 +86,7 @@ export async function forwardCall(
   const isSettled = bill.resolution === "settle";
   const tokens = isSettled ? chargedTokens(bill.usage, heldAmount(held, "tokens")) : null;
   const used = { money: isSettled ? bill.costNanos : null, tokens };
-  const refusal = refusalOf(result);
+  const refusal = limitRefusal(limitedUntilMs) ?? refusalOf(result);
   const finished: FinishedCall = {
     id: call.id,
     trialId: grant.trialId,
@@ -122,19 +98,59 @@ export async function forwardCall(
     side: call.model.side,
     model: call.model.name,
     modelRequested: request.model.slice(0, 200),
-    provider: provider.name,
-    priceVersion: call.model.price.version,
+    provider: candidate.provider.name,
+    priceVersion: candidate.price.version,
     reservedNanos: amountNanos,
     status: refusal?.status ?? result.status ?? 499,
     startedAtMs: call.startedAtMs,
     firstByteAtMs: result.firstByteAtMs,
     endedAtMs: clock.now(),
+    gpuMs: gpuMs(bill.usage, candidate.price),
+    attempts,
     ...bill,
   };
   endCall(deps, options, state, finished, grant, { ...result, request: request.bytes });
   const remainingNanos = remainingAfter(call, bill);
   answer();
   state.metrics.addedAfter(performance.now() - endedAtMs);
+
+  function exchangeWith(
+    { provider, upstreamName }: Candidate,
+    deadlineMs: number,
+  ): ExchangeRequest {
+    const { outputTokens } = call;
+    return {
+      upstream: {
+        provider,
+        path: UPSTREAM_PATHS[wire],
+        body: rewriteRequest(request, { upstreamName, outputTokens, provider }),
+        headers: upstreamHeaders(incoming.headers, call.id),
+      },
+      wire,
+      slices,
+      isStream: request.isStream,
+      withoutUsageChunk: request.isStream && hasUsageChunk(wire) && !request.wantsUsage,
+      deadlineMs,
+      bodyBytesMax: options.answerBytesMax,
+      recordBytesMax: options.recordBytesMax,
+      streamHead: async (headers) => ({
+        ...clientHeaders(headers, call.id),
+        "cache-control": "no-cache",
+        "x-autocode-remaining-nanos": String(call.availableNanos),
+      }),
+    };
+  }
+
+  /** A wait that is long is told at once to who pauses the trial, and ends the CLI's own tries. */
+  function limitRefusal(untilMs: EpochMs | null): Refusal | null {
+    const nowMs = clock.now();
+    if (untilMs === null || untilMs - nowMs < QUOTA_WAIT_MS) return null;
+    const { name } = candidate.provider;
+    state.tell("onQuotaExhausted", () => {
+      return deps.hooks?.onQuotaExhausted?.(grant, { provider: name, untilMs });
+    });
+    return quotaUsedUp(name, untilMs, nowMs);
+  }
 
   function answer(): void {
     if (result.ending === "client_gone") return;

@@ -102,19 +102,20 @@ async function insertCalls(transaction: Sql, calls: readonly FinishedCall[]): Pr
       id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
       provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
       cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
-      status, error, started_at, first_byte_at, ended_at
+      gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
     )
     select
       id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
       provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
       cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
-      status, error, started_at, first_byte_at, ended_at
+      gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
     from json_to_recordset(${JSON.stringify(calls.map(toRow))}::json) as new (
       id text, trial_id text, key_id text, transfer_id text, token_transfer_id text, wire text,
       side text, model text, model_requested text, provider text, price_version text,
       reserved_nanos bigint, cost_nanos bigint, input_tokens bigint, cache_read_tokens bigint,
       cache_write_tokens bigint, long_cache_write_tokens bigint, output_tokens bigint,
-      reasoning_tokens bigint, is_estimated boolean, status integer, error text,
+      reasoning_tokens bigint, is_estimated boolean, gpu_ms bigint, attempts jsonb,
+      status integer, error text,
       started_at timestamptz, first_byte_at timestamptz, ended_at timestamptz
     )
     on conflict (id) do nothing`);
@@ -143,6 +144,8 @@ function toRow(call: FinishedCall) {
     output_tokens: usage.outputTokens,
     reasoning_tokens: usage.reasoningTokens,
     is_estimated: call.isEstimated,
+    gpu_ms: call.gpuMs,
+    attempts: call.attempts.map((one) => ({ ...one, error: asText(one.error ?? "") || null })),
     status: call.status,
     error: call.error === null ? null : asText(call.error.slice(0, ERROR_LENGTH_MAX)),
     started_at: rfc3339(call.startedAtMs),

@@ -7,6 +7,7 @@ import type { BudgetBalance } from "../../orchestrator/ledger/ledger.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId, TransferId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { Attempt } from "./attempts.ts";
 import type { EndedReservation } from "./reservations.ts";
 import type { Usage } from "./usage.ts";
 
@@ -31,6 +32,10 @@ export interface FinishedCall {
   costNanos: Nanos;
   usage: Usage;
   isEstimated: boolean;
+  /** GPU time of an own model, times GPUs, as its price counts it; null where it does not. */
+  gpuMs: number | null;
+  /** Providers that were asked before the one that answered. */
+  attempts: readonly Attempt[];
   /** What the agent got. */
   status: number;
   error: string | null;

@@ -1,13 +1,15 @@
 /** What the gateway is made of: the ports it needs, what it may be told, what it tells. */
 import type { Grant, Keys } from "../../orchestrator/keys/keys.ts";
 import type { BudgetBalance, Ledger } from "../../orchestrator/ledger/ledger.ts";
-import type { Clock } from "../../orchestrator/runtime/clock.ts";
+import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId, Ids, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
+import type { Random } from "../../orchestrator/runtime/random.ts";
 import type { Calls, FinishedCall } from "./calls.ts";
 import type { Finisher } from "./finisher.ts";
 import type { Exhaustion, KeyStates } from "./key-state.ts";
 import type { Metrics } from "./metrics.ts";
+import type { ProviderHealth } from "./provider-health.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Refusal } from "./refusal.ts";
 import type { Thresholds } from "./thresholds.ts";
@@ -21,6 +23,14 @@ export interface GatewayHooks {
   onRefusal?(refusal: Refusal, grant: Grant, keyId: KeyId): void | Promise<void>;
   /** Once a key: its budget cannot cover a call, and nothing more is forwarded for it. */
   onBudgetExhausted?(grant: Grant, facts: Exhaustion): void | Promise<void>;
+  /**
+   * The provider of a model serves nothing until then, and nobody else serves it. Told for every
+   * call that is refused for it.
+   */
+  onQuotaExhausted?(
+    grant: Grant,
+    quota: { provider: string; untilMs: EpochMs },
+  ): void | Promise<void>;
   /** The trial's spending passed this percentage of its limit. */
   onThreshold?(grant: Grant, percent: number, balance: BudgetBalance): void | Promise<void>;
 }
@@ -38,6 +48,8 @@ export interface GatewayDeps {
   tokenDayAccount?: (grant: Grant) => Promise<AccountId | null>;
   ids: Ids;
   clock: Clock;
+  /** The jitter of repeated tries. */
+  random?: Pick<Random, "below">;
   log: Log;
   hooks?: GatewayHooks;
 }
@@ -58,6 +70,8 @@ export interface GatewayOptions {
   outputTokensMin: number;
   /** Of an own model's stream: how much output is reserved before it is forwarded. */
   sliceTokens: number;
+  /** How long to wait before the providers of a model are asked a second time; with jitter. */
+  backoffMs: number;
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
@@ -70,6 +84,7 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   outputTokensDefault: 8_192,
   outputTokensMin: 256,
   sliceTokens: 1_024,
+  backoffMs: 500,
 };
 
 /** What the parts of one running gateway share. */
@@ -77,6 +92,7 @@ export interface GatewayState {
   keys: KeyStates;
   finisher: Finisher;
   recorder: Recorder;
+  health: ProviderHealth;
   thresholds: Thresholds;
   metrics: Metrics;
   /** Runs a hook; its failure is logged. */

@@ -1,10 +1,10 @@
 /** From a request's bytes to a reserved call, or to the refusal that says why not. */
-import { ratesUpTo, readRates } from "../../models/rates.ts";
+import { dearest, ratesUpTo } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
-import { inputCeiling, outputThatFits } from "./ceiling.ts";
+import { type Draft, draftCall } from "./draft.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import {
   extendHold,
@@ -14,23 +14,12 @@ import {
   type HoldResult,
   holdCall,
 } from "./hold.ts";
-import { ScanError } from "./json-scan.ts";
 import type { Exhaustion } from "./key-state.ts";
 import { BUDGET_BUSY, budgetGone, LEDGER_UNAVAILABLE, type Refusal } from "./refusal.ts";
-import { type CallRequest, checkHosted, RequestError, readRequest } from "./request.ts";
-import { resolveModel } from "./resolve-model.ts";
 
 export type PrepareResult =
   | { outcome: "prepared"; call: PreparedCall }
   | { outcome: "refused"; refusal: Refusal };
-
-/** What the gateway may add to a request: the ceiling, the usage wish, a longer model name. */
-const REWRITE_BYTES = 512;
-
-type Draft = Omit<
-  PreparedCall,
-  "reservations" | "availableNanos" | "paidTokens" | "extend" | "echoedTokens"
->;
 
 export async function prepareCall(
   deps: GatewayDeps,
@@ -39,7 +28,7 @@ export async function prepareCall(
   caller: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
   bytes: Buffer,
 ): Promise<PrepareResult> {
-  const draft = draftCall(deps, options, caller, bytes);
+  const draft = draftCall(deps, options, state, caller, bytes);
   if ("status" in draft) return refused(draft);
 
   const { keyId, grant, request } = draft;
@@ -88,7 +77,7 @@ async function hold(
   state: GatewayState,
   draft: Draft,
 ): Promise<(HoldResult & { hold: HoldRequest }) | { outcome: "unavailable" }> {
-  const { grant, wire, rates, inputTokens, request } = draft;
+  const { grant, wire, candidates, inputTokens, request } = draft;
   try {
     const { choices, isEchoed, inputs } = request;
     const echoedTokens = isEchoed ? inputTokens * (choices / inputs) : 0;
@@ -97,7 +86,9 @@ async function hold(
     const timeoutMs = options.callTimeoutMs + options.settleGraceMs;
     const wish = { inputTokens, outputTokens, outputTokensMin, choices, echoedTokens, timeoutMs };
     const paths = await holdPaths(deps, grant);
-    const asked = { ...paths, wire, rates: ratesUpTo(rates, inputTokens), ...wish };
+    // Whoever answers is covered.
+    const rates = dearest(candidates.map((one) => ratesUpTo(one.rates, inputTokens)));
+    const asked = { ...paths, wire, rates, ...wish };
     return { ...(await holdCall(holdDeps(deps, state), asked)), hold: asked };
   } catch (error) {
     deps.log.error({ err: error, trial_id: grant.trialId }, "ledger did not answer");
@@ -130,67 +121,10 @@ function holdDeps({ ledger, ids }: GatewayDeps, state: GatewayState): HoldDeps {
 }
 
 /** How much output is reserved before the call is forwarded: the rest follows while it streams. */
-function firstSlice({ request, provider, outputTokens }: Draft, options: GatewayOptions): number {
-  const isSliced = request.isStream && provider.hasContinuousUsage && !request.isEchoed;
+function firstSlice({ request, candidates, outputTokens }: Draft, options: GatewayOptions): number {
+  const areOwn = candidates.every(({ provider }) => provider.hasContinuousUsage);
+  const isSliced = areOwn && request.isStream && !request.isEchoed;
   return isSliced ? Math.min(outputTokens, options.sliceTokens) : outputTokens;
-}
-
-/** All that can be said without the ledger. */
-function draftCall(
-  { providers, clock }: GatewayDeps,
-  options: GatewayOptions,
-  { id, keyId, grant, wire }: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
-  bytes: Buffer,
-): Draft | Refusal {
-  let request: CallRequest;
-  try {
-    request = readRequest(wire, bytes);
-  } catch (error) {
-    return invalid(error);
-  }
-  const model = resolveModel(grant, request.model);
-  if (model === null) {
-    const names = grant.models.map(({ name }) => name).join(", ");
-    const asked = request.model.slice(0, 100);
-    const message = `The model "${asked}" is not of this key; use normal, thinking, ${names}`;
-    return { status: 404, code: "model_not_found", message };
-  }
-  if (!model.wires.includes(wire)) {
-    const served = model.wires.join(", ");
-    const message = `"${model.name}" is not served over ${wire}, only over ${served}`;
-    return { status: 400, code: "invalid_request", message };
-  }
-  const rates = readRates(model.price, grant.currency);
-  if (rates === null) {
-    const message = `"${model.name}" has no price in ${grant.currency}, so it cannot be used`;
-    return { status: 400, code: "unpriced_model", message };
-  }
-  const provider = providers(model.provider);
-  if (provider === null) {
-    const message = `The provider "${model.provider}" is not configured on this installation`;
-    return { status: 503, code: "unavailable", message, isFinal: true };
-  }
-  if (provider.isHosted) {
-    try {
-      checkHosted(request);
-    } catch (error) {
-      return invalid(error);
-    }
-  }
-  const byteCount = bytes.length + REWRITE_BYTES + model.upstreamName.length;
-  const contextTokens = model.contextTokens * request.inputs;
-  const inputTokens = inputCeiling(byteCount, request.hasOutsideInput, contextTokens);
-  const fitting = outputThatFits(bytes.length, model, options.outputTokensMin);
-  const wished = request.outputTokens ?? options.outputTokensDefault;
-  const outputTokens = wire === "openai.embeddings" ? 0 : Math.min(wished, fitting);
-  const startedAtMs = clock.now();
-  const shape = { id, keyId, grant, wire, model, provider, rates, request };
-  return { ...shape, startedAtMs, inputTokens, outputTokens };
-}
-
-function invalid(error: unknown): Refusal {
-  if (!(error instanceof ScanError) && !(error instanceof RequestError)) throw error;
-  return { status: 400, code: "invalid_request", message: error.message };
 }
 
 function refused(refusal: Refusal): PrepareResult {

@@ -1,4 +1,5 @@
 /** What the gateway answers when it does not forward, in the envelope of each dialect. Pure. */
+import { type EpochMs, rfc3339 } from "../../orchestrator/runtime/clock.ts";
 import type { Exhaustion } from "./key-state.ts";
 
 export type RefusalCode =
@@ -12,6 +13,8 @@ export type RefusalCode =
   | "unsupported_encoding"
   | "too_many_calls"
   | "budget_busy"
+  | "quota_exceeded"
+  | "rate_limited"
   | "internal"
   | "upstream_failed"
   | "unavailable";
@@ -95,6 +98,27 @@ export const BUDGET_BUSY: Refusal = {
   message: "Other calls hold what is left of the budget. Try again when one has ended.",
   retryAfterS: 1,
 };
+
+/** The provider's own quota is used up, until a time that it names. */
+export function quotaUsedUp(provider: string, untilMs: EpochMs, nowMs: EpochMs): Refusal {
+  const message =
+    `quota_exceeded: The provider "${provider}" serves nothing until ${rfc3339(untilMs)}. ` +
+    "Stop here; the trial goes on then.";
+  const facts = { provider, until: rfc3339(untilMs) };
+  const retryAfterS = secondsUntil(untilMs, nowMs);
+  return { status: 429, code: "quota_exceeded", message, retryAfterS, isFinal: true, facts };
+}
+
+/** The model server has failed several times in a row, and is left alone for a while. */
+export function serverFailing(untilMs: EpochMs, nowMs: EpochMs): Refusal {
+  const message = "The model server fails, and is tried again in a while. Try again then.";
+  const retryAfterS = secondsUntil(untilMs, nowMs);
+  return { status: 503, code: "upstream_failed", message, retryAfterS };
+}
+
+function secondsUntil(untilMs: EpochMs, nowMs: EpochMs): number {
+  return Math.max(1, Math.ceil((untilMs - nowMs) / 1_000));
+}
 
 function fallbackType(status: number): string {
   return status >= 500 ? "api_error" : "invalid_request_error";

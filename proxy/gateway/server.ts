@@ -19,6 +19,7 @@ import {
 import { createKeyStates } from "./key-state.ts";
 import { createMetrics } from "./metrics.ts";
 import { prepareCall } from "./prepare.ts";
+import { createProviderHealth } from "./provider-health.ts";
 import { createRecorder } from "./recorder.ts";
 import {
   type Envelope,
@@ -79,6 +80,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   const state: GatewayState = {
     keys: keyStates,
     finisher,
+    health: createProviderHealth(),
     thresholds: createThresholds(),
     metrics,
     recorder,

@@ -39,6 +39,8 @@ async function open() {
     costNanos: 40n,
     usage: { ...NO_USAGE, outputTokens: 20 },
     isEstimated: false,
+    gpuMs: 7,
+    attempts: [{ provider: "other", status: 503, error: "cut \u0000" }],
     status: 200,
     error: "x".repeat(5_000),
     startedAtMs: 0,

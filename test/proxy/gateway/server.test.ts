@@ -50,14 +50,20 @@ test("a call in one piece is held, forwarded, settled and recorded", async () =>
   assert.match(gunzipSync(call?.response_gzip ?? Buffer.alloc(0)).toString(), /"hello"/);
 });
 
+/** The comment behind a stream. */
+function costs(costNanos: number, remainingNanos: number): string {
+  return `: autocode cost_nanos=${costNanos} remaining_nanos=${remainingNanos}\n\n`;
+}
+
 test("a stream passes unchanged, its usage asked for and taken out again", async () => {
   await using world = await openTestGateway();
   const plain = await world.chat({ stream: true });
   assert.equal(plain.headers.get("content-type"), "text/event-stream");
   assert.equal(plain.headers.get("x-autocode-remaining-nanos") !== null, true);
-  assert.equal(await plain.text(), chatEvents("hello there").join(""));
+  assert.equal(await plain.text(), chatEvents("hello there").join("") + costs(120, 999_880));
   const asking = await world.chat({ stream: true, stream_options: { include_usage: true } });
-  assert.equal(await asking.text(), chatEvents("hello there", USAGE).join(""));
+  const whole = chatEvents("hello there", USAGE).join("");
+  assert.equal(await asking.text(), whole + costs(120, 999_760));
   assert.equal((await world.quiet(world.budget)).spentNanos, 240n);
   for (const { text } of world.models.requests) {
     assert.deepEqual(JSON.parse(text).stream_options, { include_usage: true });
@@ -98,7 +104,7 @@ test("an Anthropic stream is billed from its first and last event", async () => 
   const headers = { "x-api-key": world.secret, authorization: "", "anthropic-version": "x" };
   const body = { model: "claude-haiku-4-5", max_tokens: 20, stream: true, messages: [] };
   const response = await world.post("/v1/messages?beta=true", body, headers);
-  assert.equal(await response.text(), events.join(""));
+  assert.equal(await response.text(), events.join("") + costs(100, 999_900));
   assert.equal((await world.quiet(world.budget)).spentNanos, 100n);
   assert.equal(world.models.requests[0]?.url, "/v1/messages");
   assert.equal(world.models.requests[0]?.headers["x-api-key"], undefined);
@@ -119,7 +125,7 @@ test("a Responses stream is billed from its last event", async () => {
     response.end(events.join(""));
   };
   const response = await world.post("/v1/responses", { model: "o4-mini", stream: true, input: "" });
-  assert.equal(await response.text(), events.join(""));
+  assert.equal(await response.text(), events.join("") + costs(40, 999_960));
   assert.equal((await world.quiet(world.budget)).spentNanos, 40n);
 });
 

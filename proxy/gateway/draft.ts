@@ -1,0 +1,131 @@
+/** From a request's bytes to a call that may be reserved: all that can be said without the ledger. */
+import { readRates } from "../../models/rates.ts";
+import type { Wire } from "../../orchestrator/contract/agents.ts";
+import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";
+import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
+import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
+import type { Candidate } from "./attempts.ts";
+import { inputCeiling, outputThatFits } from "./ceiling.ts";
+import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
+import { ScanError } from "./json-scan.ts";
+import { quotaUsedUp, type Refusal, serverFailing } from "./refusal.ts";
+import { type CallRequest, checkHosted, RequestError, readRequest } from "./request.ts";
+import { resolveModel } from "./resolve-model.ts";
+
+export interface Draft {
+  id: CallId;
+  keyId: KeyId;
+  grant: Grant;
+  wire: Wire;
+  model: GrantedModel;
+  /** Who serves it, in the order in which they are asked; at least one. */
+  candidates: readonly Candidate[];
+  request: CallRequest;
+  startedAtMs: EpochMs;
+  inputTokens: number;
+  /** Of each answer. */
+  outputTokens: number;
+}
+
+/** What the gateway may add to a request: the ceiling, the usage wish, a longer model name. */
+const REWRITE_BYTES = 512;
+
+export function draftCall(
+  deps: GatewayDeps,
+  options: GatewayOptions,
+  state: GatewayState,
+  { id, keyId, grant, wire }: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
+  bytes: Buffer,
+): Draft | Refusal {
+  let request: CallRequest;
+  try {
+    request = readRequest(wire, bytes);
+  } catch (error) {
+    return invalid(error);
+  }
+  const model = resolveModel(grant, request.model);
+  if (model === null) {
+    const names = grant.models.map(({ name }) => name).join(", ");
+    const asked = request.model.slice(0, 100);
+    const message = `The model "${asked}" is not of this key; use normal, thinking, ${names}`;
+    return { status: 404, code: "model_not_found", message };
+  }
+  if (!model.wires.includes(wire)) {
+    const served = model.wires.join(", ");
+    const message = `"${model.name}" is not served over ${wire}, only over ${served}`;
+    return { status: 400, code: "invalid_request", message };
+  }
+  const candidates = candidatesOf(deps, grant, model);
+  if ("status" in candidates) return candidates;
+  if (candidates.some(({ provider }) => provider.isHosted)) {
+    try {
+      checkHosted(request);
+    } catch (error) {
+      return invalid(error);
+    }
+  }
+  const startedAtMs = deps.clock.now();
+  const shut = allShut(deps, state, grant, candidates, startedAtMs);
+  if (shut !== null) return shut;
+
+  const nameBytes = Math.max(...candidates.map(({ upstreamName }) => upstreamName.length));
+  const byteCount = bytes.length + REWRITE_BYTES + nameBytes;
+  const contextTokens = model.contextTokens * request.inputs;
+  const inputTokens = inputCeiling(byteCount, request.hasOutsideInput, contextTokens);
+  const fitting = outputThatFits(bytes.length, model, options.outputTokensMin);
+  const wished = request.outputTokens ?? options.outputTokensDefault;
+  const outputTokens = wire === "openai.embeddings" ? 0 : Math.min(wished, fitting);
+  const shape = { id, keyId, grant, wire, model, candidates, request };
+  return { ...shape, startedAtMs, inputTokens, outputTokens };
+}
+
+/** The providers of the model that this installation has, at prices in the budget's currency. */
+function candidatesOf(
+  { providers }: Pick<GatewayDeps, "providers">,
+  { currency }: Grant,
+  model: GrantedModel,
+): readonly Candidate[] | Refusal {
+  const rates = readRates(model.price, currency);
+  if (rates === null) {
+    const message = `"${model.name}" has no price in ${currency}, so it cannot be used`;
+    return { status: 400, code: "unpriced_model", message };
+  }
+  const usable = [model, ...(model.fallbacks ?? [])].flatMap((one): Candidate[] => {
+    const provider = providers(one.provider);
+    const oneRates = readRates(one.price, currency);
+    if (provider === null || oneRates === null) return [];
+    return [{ provider, upstreamName: one.upstreamName, price: one.price, rates: oneRates }];
+  });
+  if (usable.length > 0) return usable;
+  const message = `The provider "${model.provider}" is not configured on this installation`;
+  return { status: 503, code: "unavailable", message, isFinal: true };
+}
+
+/** The refusal when none of them may be asked now; the one that may first says until when. */
+function allShut(
+  deps: GatewayDeps,
+  state: GatewayState,
+  grant: Grant,
+  candidates: readonly Candidate[],
+  nowMs: EpochMs,
+): Refusal | null {
+  const shuts = candidates.map((candidate) => {
+    const shut = state.health.shut(candidate, nowMs);
+    return shut === null ? null : { ...shut, provider: candidate.provider.name };
+  });
+  const [first] = shuts
+    .filter((shut) => shut !== null)
+    .toSorted((one, other) => one.untilMs - other.untilMs);
+  if (first === undefined || shuts.includes(null)) return null;
+  const { provider, untilMs } = first;
+  if (first.why === "failing") return serverFailing(untilMs, nowMs);
+  state.tell("onQuotaExhausted", () => {
+    return deps.hooks?.onQuotaExhausted?.(grant, { provider, untilMs });
+  });
+  return quotaUsedUp(provider, untilMs, nowMs);
+}
+
+function invalid(error: unknown): Refusal {
+  if (!(error instanceof ScanError) && !(error instanceof RequestError)) throw error;
+  return { status: 400, code: "invalid_request", message: error.message };
+}
