@@ -1,4 +1,5 @@
 /** What the UI's fixture says of money: levels, a statement with its reversals, results, proof. */
+import type { Approval } from "../../orchestrator/contract/approvals.ts";
 import type {
   AdherenceReport,
   BudgetEvent,
@@ -9,6 +10,7 @@ import type {
   StatementLine,
 } from "../../orchestrator/contract/budgets.ts";
 import type { LedgerReport, LedgerStatus } from "../../orchestrator/contract/ledger.ts";
+import type { Balance } from "../../orchestrator/contract/money.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
 import type { Repricing } from "../../orchestrator/contract/repricing.ts";
 import { type EpochMs, rfc3339 } from "../../orchestrator/runtime/clock.ts";
@@ -17,7 +19,12 @@ import { balance } from "./ui-fixture-data.ts";
 const ALERTS = [50, 80, 90, 95, 100];
 const HOUR_MS = 3_600_000;
 
-export function budgetReport(project: Project, nowMs: EpochMs): BudgetReport {
+/** Of the project, or of one trial of it. */
+export function budgetReport(
+  project: Project,
+  nowMs: EpochMs,
+  trial: { id: string; balance: Balance } | null,
+): BudgetReport {
   const { name, id, time_zone } = project;
   const owner = `project/${id}`;
   const burn = {
@@ -64,11 +71,15 @@ export function budgetReport(project: Project, nowMs: EpochMs): BudgetReport {
       passed: [50, 80, 90, 95],
     });
   }
+  if (trial !== null) {
+    const own = { owner: `trial/${trial.id}`, balance: trial.balance };
+    levels.push({ ...level, scope: "trial", ...own, burn: idle });
+  }
   return {
-    name,
+    name: trial?.id ?? name,
     project: name,
-    owner,
-    balance: project.balance,
+    owner: trial === null ? owner : `trial/${trial.id}`,
+    balance: trial?.balance ?? project.balance,
     at: rfc3339(nowMs),
     time_zone,
     levels,
@@ -246,5 +257,31 @@ export function repricing(trialId: string, pair: string | undefined): Repricing 
     ...{ repriced_nanos: "27318000", difference_nanos: "-12000000" },
     ...{ estimated_count: 1, reservation_count: 0 },
     calls: [call(1, "8041200", "2041200"), call(2, "31276800", "25276800")],
+  };
+}
+
+/** What the paused trial asks: money, with a forecast. */
+export function openApproval(id: string, trialId: string): Approval {
+  return {
+    ...{ id, trial_id: trialId, project: "tidy-cli", kind: "budget", state: "open" },
+    facts: {
+      ...{ currency: "CAD", limit_nanos: "100000000", spent_nanos: "88000000" },
+      shortage: {
+        ...{ level: "trial", account_id: "account_01kah27zs8e4rsk0ncyqjpys5f", unit: "CAD" },
+        ...{ required_nanos: "31000000", available_nanos: "12000000" },
+      },
+      forecast: {
+        ...{ low_nanos: "42000000", high_nanos: "160000000", confidence_percent: 50 },
+        ...{ basis: "own_calls", evidence_count: 14 },
+      },
+      suggested_nanos: "150000000",
+      checkpoint: {
+        ...{ files_changed: 2, lines_added: 34, lines_removed: 5, has_session: true },
+        completed_phases: ["plan"],
+      },
+    },
+    content_sha256: "5f".repeat(32),
+    ...{ reason: null, topped_up_nanos: null, resolved_at: null },
+    created_at: rfc3339(0),
   };
 }

@@ -12,7 +12,7 @@ import type { Services } from "../../orchestrator/api/services.ts";
 import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
-import type { Experiment, Trial } from "../../orchestrator/contract/trials.ts";
+import type { Experiment, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
 import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
@@ -36,6 +36,7 @@ import {
   costReport,
   LEDGER_STATUS,
   ledgerReport,
+  openApproval,
   profitReport,
   repricing,
   statementLines,
@@ -56,6 +57,8 @@ export interface UiFixture extends AsyncDisposable {
   ids: { passed: TrialId; running: TrialId; paused: TrialId; hostile: TrialId };
   topUps: { name: string; topUp: TopUp; key: string }[];
   stopped: TrialId[];
+  /** What was said to the approval. */
+  answers: object[];
   journal: { isIntact: boolean };
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
@@ -100,6 +103,7 @@ async function fixtureState(dir: string) {
     paused: idsOf.next("trial"),
     hostile: idsOf.next("trial"),
   };
+  const approvalId = idsOf.next("approval");
   const older = trial(idsOf.next("trial"), nowMs - 90_000_000, {
     task: "add-retry-header",
     project: "shop-api",
@@ -127,6 +131,7 @@ async function fixtureState(dir: string) {
       reason: "The allowance cannot cover the next call: 0.031 CAD needed, 0.012 CAD left",
       budget: balance(100_000_000n, 88_000_000n),
       ended_at: null,
+      approval_id: approvalId,
     }),
     trial(ids.hostile, nowMs - 1_200_000, {
       task: `x${MARKUP}`,
@@ -206,6 +211,8 @@ async function fixtureState(dir: string) {
     ],
     topUps: [] as UiFixture["topUps"],
     stopped: [] as TrialId[],
+    approvalId,
+    answers: [] as object[],
     lines: statementLines(nowMs, ids.passed),
     /** Whether the journal agrees with the ledger. */
     journal: { isIntact: true },
@@ -286,7 +293,7 @@ function services(state: State): Services {
       importTask: refuse,
     },
     trials: trials(state),
-    approvals: { list: async () => [], get: refuse, approve: refuse, reject: refuse },
+    approvals: approvals(state),
     workerSessions: {
       enrol: refuse,
       authenticate: refuse,
@@ -315,6 +322,26 @@ function services(state: State): Services {
   };
 }
 
+function approvals(state: State): Services["approvals"] {
+  const open = () => openApproval(state.approvalId, state.ids.paused);
+  const answer = (to: TrialState, given: object) => {
+    state.answers.push(given);
+    const { paused } = state.ids;
+    state.change(
+      paused,
+      { state: to, approval_id: null, ended_at: null },
+      { type: "trial.state", data: { from: "paused", to } },
+    );
+    return { ...open(), state: to === "queued" ? ("granted" as const) : ("rejected" as const) };
+  };
+  return {
+    list: async () => [open()],
+    get: async () => open(),
+    approve: async (_id, given) => answer("queued", given),
+    reject: async (_id, given) => answer("cancelled", given),
+  };
+}
+
 function budgets(state: State): Services["budgets"] {
   const projectOf = (name: string) => found(state.projects.find((each) => each.name === name));
   const get = async (name: string) => ({
@@ -323,21 +350,28 @@ function budgets(state: State): Services["budgets"] {
   });
   return {
     list: async () => Promise.all(state.projects.map(({ name }) => get(name))),
-    get: async (name) => budgetReport(projectOf(name), systemClock.now()),
+    get: async (name) => {
+      const nowMs = systemClock.now();
+      const { project, budget } = state.trials.find((each) => each.id === name) ?? {};
+      if (project === undefined || budget == null)
+        return budgetReport(projectOf(name), nowMs, null);
+      return budgetReport(projectOf(project), nowMs, { id: name, balance: budget });
+    },
     recordIncome: async (name, { currency, amount_nanos }) => ({
       owner: name,
       currency,
       income_nanos: amount_nanos,
     }),
-    events: async (name, { limit }) => ({
-      events: budgetEvents(projectOf(name), systemClock.now()).slice(0, limit),
+    events: async (_name, { limit }) => ({
+      events: budgetEvents(projectOf("tidy-cli"), systemClock.now()).slice(0, limit),
       next_cursor: null,
     }),
     profit: async (name) => profitReport(projectOf(name).name),
     costs: async (name, by) => costReport(projectOf(name).name, by),
     adherence: async (name) => adherenceReport(projectOf(name), state.ids.passed),
     statement: async (name, { limit, before }) => {
-      const { owner, balance: total } = await get(name);
+      const isTrial = state.trials.some((each) => each.id === name);
+      const { owner, balance: total } = await get(isTrial ? "tidy-cli" : name);
       const from =
         before === undefined ? 0 : state.lines.findIndex((line) => line.transfer_id === before) + 1;
       const lines = state.lines.slice(from, from + limit);

@@ -11,8 +11,8 @@ import { Failure, Skeleton, Time } from "./parts.js";
 const SHOWN = 8;
 const SCOPES = { organisation: "the organisation", project: "the project", day: "the day" };
 
-/** @param {{ project: import("../../../orchestrator/contract/projects.ts").Project }} props */
-export function BudgetEvents({ project: { name } }) {
+/** @param {{ name: string }} props */
+export function BudgetEvents({ name }) {
   const path = `/budgets/${encodeURIComponent(name)}/events${query({ limit: SHOWN })}`;
   const events = useLoad((signal) => getJson(path, signal), [path]);
   const readAgain = useBatched(() => void events.reload(), 1_000);

@@ -1,10 +1,11 @@
-/** `/budgets/<project>`: its balances, and in tabs what moved, what came of it, and the proof. */
+/** `/budgets/<project or trial>`: its balances, and in tabs what moved, what came of it, and the proof. */
 import { html } from "/vendor/htm-preact.js";
 import { getJson } from "./api.js";
 import { BudgetEvents } from "./budget-events.js";
 import { BudgetLevels } from "./budget-levels.js";
 import { useLive } from "./live.js";
 import { useBatched, useLoad } from "./loading.js";
+import { shortId } from "./owner-text.js";
 import { Empty, Failure, Icon, Skeleton } from "./parts.js";
 import { ProofView } from "./proof-view.js";
 import { ResultsView } from "./results-view.js";
@@ -16,17 +17,22 @@ import { TopUpForm } from "./top-up-form.js";
 /** @typedef {import("../../../orchestrator/contract/budgets.ts").BudgetReport} BudgetReport */
 
 const TABS = [
-  { name: "overview", title: "Overview" },
-  { name: "statement", title: "Statement" },
-  { name: "results", title: "Results" },
-  { name: "proof", title: "Proof" },
+  { name: "overview", title: "Overview", isOfTrials: true },
+  { name: "statement", title: "Statement", isOfTrials: true },
+  { name: "results", title: "Results", isOfTrials: false },
+  { name: "proof", title: "Proof", isOfTrials: false },
 ];
 
-/** @param {{ name: string, tab: string }} props */
+/** @param {{ name: string, tab: string }} props `name`: a project's name, or a trial's id */
 export function BudgetPage({ name, tab }) {
   const encoded = encodeURIComponent(name);
-  const project = useLoad((signal) => getJson(`/projects/${encoded}`, signal), [name]);
   const report = useLoad((signal) => getJson(`/budgets/${encoded}`, signal), [name]);
+  const owner = report.data?.project ?? null;
+  const project = useLoad(
+    async (signal) =>
+      owner === null ? null : await getJson(`/projects/${encodeURIComponent(owner)}`, signal),
+    [owner],
+  );
   const readAgain = useBatched(() => {
     void project.reload();
     void report.reload();
@@ -42,22 +48,13 @@ export function BudgetPage({ name, tab }) {
   if (project.data === null || report.data === null) {
     return html`<main class="page"><${NotShown} error=${error} onRetry=${readAgain} /></main>`;
   }
+  const isTrial = name !== project.data.name;
+  const tabs = TABS.filter(({ isOfTrials }) => isOfTrials || !isTrial);
   return html`<main class="page">
-    <div class="page-head">
-      <div>
-        <p class="crumbs"><a href="/budgets">Budgets</a> <span aria-hidden="true">/</span></p>
-        <h1>${name}</h1>
-      </div>
-      <p class="downloads">
-        <${Download} href=${`/api/v1/budgets/${encoded}/export?format=csv`}
-          file=${`${name}-spend.csv`} title="Export CSV" />
-        <${Download} href=${`/api/v1/budgets/${encoded}/export?format=json`}
-          file=${`${name}-spend.json`} title="JSON" />
-      </p>
-    </div>
+    <${Head} name=${name} project=${project.data} isTrial=${isTrial} />
     ${error && html`<${Failure} error=${error} onRetry=${readAgain} />`}
     <nav class="tabs" aria-label="Views of the budget">
-      ${TABS.map(
+      ${tabs.map(
         ({ name: view, title }) => html`<a
           href=${`/budgets/${encoded}${view === "overview" ? "" : `/${view}`}`}
           aria-current=${view === tab ? "page" : undefined}>${title}</a>`,
@@ -65,6 +62,30 @@ export function BudgetPage({ name, tab }) {
     </nav>
     <${TabBody} tab=${tab} project=${project.data} report=${report.data} onFunded=${readAgain} />
   </main>`;
+}
+
+/** @param {{ name: string, project: Project, isTrial: boolean }} props */
+function Head({ name, project, isTrial }) {
+  const exported = `/api/v1/budgets/${encodeURIComponent(project.name)}/export`;
+  return html`<div class="page-head">
+    <div>
+      <p class="crumbs"><a href="/budgets">Budgets</a> <span aria-hidden="true">/</span>${
+        isTrial &&
+        html` <a href=${`/budgets/${encodeURIComponent(project.name)}`}>${project.name}</a>${" "}
+          <span aria-hidden="true">/</span>`
+      }</p>
+      <h1>${isTrial ? `trial …${shortId(name)}` : name}</h1>
+    </div>
+    ${
+      isTrial
+        ? html`<a class="button" href=${`/trials/${encodeURIComponent(name)}`}>To the trial</a>`
+        : html`<p class="downloads">
+        <${Download} href=${`${exported}?format=csv`} file=${`${name}-spend.csv`}
+          title="Export CSV" />
+        <${Download} href=${`${exported}?format=json`} file=${`${name}-spend.json`} title="JSON" />
+      </p>`
+    }
+  </div>`;
 }
 
 /** @param {{ error: Error | null, onRetry: () => void }} props */
@@ -90,7 +111,7 @@ function Download({ href, file, title }) {
 function TabBody({ tab, project, report, onFunded }) {
   switch (tab) {
     case "statement":
-      return html`<${StatementView} project=${project} />`;
+      return html`<${StatementView} name=${report.name} project=${project} />`;
     case "results":
       return html`<${ResultsView} name=${project.name} />`;
     case "proof":
@@ -109,10 +130,14 @@ function Overview({ project, report, onFunded }) {
     <div class="budget-side">
       <section class="card budget" aria-label="Top up">
         <h2>Top up</h2>
-        <p class="muted small">Adds to what ${project.name} may spend in all.</p>
-        <${TopUpForm} name=${project.name} currency=${project.currency} onDone=${onFunded} />
+        <p class="muted small">${
+          report.name === project.name
+            ? `Adds to what ${project.name} may spend in all.`
+            : "Raises what this trial may spend."
+        }</p>
+        <${TopUpForm} name=${report.name} currency=${project.currency} onDone=${onFunded} />
       </section>
-      <${BudgetEvents} project=${project} />
+      <${BudgetEvents} name=${report.name} />
     </div>
   </div>`;
 }

@@ -16,9 +16,9 @@ const PAGE = 50;
 /** A transfer's kind in the words of the budget. */
 const KINDS = { direct: "moved", pending: "reserved", post: "settled", void: "released" };
 
-/** @param {{ project: Project }} props */
-export function StatementView({ project }) {
-  const path = `/budgets/${encodeURIComponent(project.name)}/statement`;
+/** @param {{ name: string, project: Project }} props `name`: the budget's; `project`: it is of */
+export function StatementView({ name, project }) {
+  const path = `/budgets/${encodeURIComponent(name)}/statement`;
   const statement = useLoad(
     (signal) => getJson(`${path}${query({ limit: PAGE })}`, signal),
     [path],

@@ -33,7 +33,8 @@ export function TrialActions({ trial, onChanged }) {
   return html`<div class="actions">
     ${
       trial.state === "paused" &&
-      html`<button type="button" class="button primary" disabled=${isBusy}
+      html`<button type="button" disabled=${isBusy}
+        class=${`button ${trial.approval_id === null ? "primary" : ""}`}
         onClick=${() => act("resume")}><${Icon} name="resume" />Resume</button>`
     }
     ${

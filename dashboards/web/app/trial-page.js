@@ -1,6 +1,7 @@
 /** One trial: its outcome and cost on top, and its records in tabs below. */
 import { html, useEffect } from "/vendor/htm-preact.js";
 import { getJson } from "./api.js";
+import { ApprovalCard } from "./approval-card.js";
 import { ArtefactsView } from "./artefacts-view.js";
 import { CallsView } from "./calls-view.js";
 import { DiffView } from "./diff-view.js";
@@ -54,6 +55,11 @@ export function TrialPage({ id, tab }) {
   return html`<main class="page">
     ${trial.error && html`<${Failure} error=${trial.error} onRetry=${trial.reload} />`}
     <${TrialHead} trial=${trial.data} onChanged=${trial.reload} />
+    ${
+      trial.data.state === "paused" &&
+      trial.data.approval_id !== null &&
+      html`<${ApprovalCard} id=${trial.data.approval_id} onAnswered=${trial.reload} />`
+    }
     <nav class="tabs" aria-label="Records of the trial">
       ${TABS.map(
         ({ name, title }) => html`<a href=${`/trials/${id}${name === "timeline" ? "" : `/${name}`}`}
@@ -131,6 +137,11 @@ function TrialHead({ trial, onChanged }) {
       html`<${Notice} tone=${toneOf(trial) === "warn" ? "warn" : "info"}>
       <p>${trial.reason}</p><//>`
     }
+    ${
+      trial.resume_at !== null &&
+      html`<${Notice} tone="info">
+      <p>It goes on by itself at <${Time} at=${trial.resume_at} />.</p><//>`
+    }
     <${TrialFigures} trial=${trial} />
   </header>`;
 }
@@ -144,7 +155,7 @@ function TrialFigures({ trial }) {
   const ago = formatAgo(trial.started_at ?? trial.created_at, nowMs);
   const began = `${trial.started_at === null ? "queued" : "started"} ${ago}`;
   return html`<dl class="figures trial-figures">
-    ${budget !== null && html`<${Allowance} budget=${budget} />`}
+    ${budget !== null && html`<${Allowance} budget=${budget} id=${trial.id} />`}
     <div>
       <dt>Tokens in / out</dt>
       <dd>${formatCount(inputTokens(usage))}<span
@@ -166,8 +177,8 @@ function TrialFigures({ trial }) {
   </dl>`;
 }
 
-/** @param {{ budget: NonNullable<Trial["budget"]> }} props */
-function Allowance({ budget }) {
+/** @param {{ budget: NonNullable<Trial["budget"]>, id: string }} props */
+function Allowance({ budget, id }) {
   const { currency } = budget;
   const isReserving = BigInt(budget.reserved_nanos) > 0n;
   return html`<div class="allowance">
@@ -179,7 +190,8 @@ function Allowance({ budget }) {
     <dd><${BalanceBar} balance=${budget} label="Allowance" /></dd>
     <dd class="note">
       ${isReserving && `${formatMoney(budget.reserved_nanos, currency)} reserved · `}
-      ${`${formatMoney(budget.available_nanos, currency)} left`}
+      ${`${formatMoney(budget.available_nanos, currency)} left · `}<a
+        href=${`/budgets/${encodeURIComponent(id)}/statement`}>statement</a>
     </dd>
   </div>`;
 }

@@ -317,6 +317,53 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
     assert.deepEqual(complaints, []);
   });
 
+  test("a paused trial says what it asks, and is answered once", async () => {
+    const { paused } = fixture.ids;
+    await page.goto(`${fixture.url}/trials/${paused}`);
+    const asked = page.getByRole("region", { name: "It waits for your answer" });
+    const facts = asked.getByRole("listitem");
+    await facts.first().waitFor();
+    assert.deepEqual(await facts.allTextContents(), [
+      "The next call may cost 0.031 CAD; 0.012 CAD is left of the trial’s budget",
+      "To finish, 0.042 CAD to 0.16 CAD more, in 50 % of cases: from 14 of its own calls",
+      "Kept: 2 files changed (+34 −5), plan done, its conversation goes on",
+    ]);
+    const amount = asked.getByLabel("Add");
+    assert.equal(await amount.inputValue(), "0.15");
+    await amount.fill("nothing");
+    await asked.getByRole("button", { name: "Top up and resume" }).click();
+    await asked.getByText("Write an amount above 0").waitFor();
+    await amount.fill("0.2");
+    await asked.getByRole("button", { name: "Top up and resume" }).dblclick();
+    await asked.waitFor({ state: "detached" });
+    const content_sha256 = "5f".repeat(32);
+    assert.deepEqual(fixture.answers, [{ content_sha256, amount_nanos: "200000000" }]);
+    assert.deepEqual(complaints, []);
+  });
+
+  test("what a paused trial asks is rejected with a reason", async () => {
+    await page.goto(`${fixture.url}/trials/${fixture.ids.paused}`);
+    await page.getByRole("button", { name: "Reject…" }).click();
+    await page.getByLabel("Reason").fill("not worth it");
+    await page.getByRole("button", { name: "Reject", exact: true }).click();
+    await page.locator(".outcome", { hasText: "cancelled" }).waitFor();
+    const content_sha256 = "5f".repeat(32);
+    assert.deepEqual(fixture.answers, [{ content_sha256, reason: "not worth it" }]);
+  });
+
+  test("a trial's budget is a page too, from its cost", async () => {
+    await page.goto(`${fixture.url}/trials/${fixture.ids.passed}`);
+    await page.getByRole("link", { name: "statement" }).click();
+    await page.getByText("50 shown").waitFor();
+    await page.getByRole("link", { name: "Overview" }).click();
+    const own = page.getByRole("group", { name: "Trial", exact: true });
+    await own.getByRole("img", { name: /^Trial: / }).waitFor();
+    assert.equal(await page.getByRole("link", { name: "Results" }).count(), 0);
+    await page.getByRole("link", { name: "To the trial" }).click();
+    await page.locator("h1", { hasText: "fix-date-parser" }).waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
   test("results: what a success costs, by what one asks, and profit and loss", async () => {
     await page.goto(`${fixture.url}/budgets/tidy-cli`);
     await page.getByRole("link", { name: "Results" }).click();
@@ -365,7 +412,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
 
   test("a refusal is shown with its reason and the page goes on", async () => {
     await page.goto(`${fixture.url}/trials/${fixture.ids.paused}`);
-    await page.getByRole("button", { name: "Resume" }).click();
+    await page.getByRole("button", { name: "Resume", exact: true }).click();
     await page.getByRole("alert").getByText("Top up").waitFor();
     await page.goto(`${fixture.url}/trials/trial_01jzzzzzzzzzzzzzzzzzzzzzzz`);
     await page.getByText("There is no such trial").waitFor();
@@ -380,7 +427,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
 
   test("a phone shows every page without scrolling sideways", async () => {
     await page.setViewportSize(PHONE);
-    const { passed, hostile, running } = fixture.ids;
+    const { passed, hostile, running, paused } = fixture.ids;
     const trials = ["", "/terminal", "/diff", "/calls", "/artefacts"].map(
       (tab) => `/trials/${passed}${tab}`,
     );
@@ -389,6 +436,8 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
       ...trials,
       `/trials/${hostile}`,
       `/trials/${running}`,
+      `/trials/${paused}`,
+      `/budgets/${passed}`,
       "/budgets",
       ...["", "/statement", "/results", "/proof"].map((tab) => `/budgets/tidy-cli${tab}`),
       "/doctor",
