@@ -17,7 +17,7 @@ interface Cached {
   keyId: KeyId;
   grant: Grant;
   expiresAtMs: EpochMs;
-  untilMs: EpochMs;
+  readAtMs: EpochMs;
 }
 
 export function createKeys(
@@ -56,7 +56,8 @@ export function createKeys(
     const sha256 = hash("sha256", secret, "hex");
     const now = clock.now();
     const kept = cached.get(sha256);
-    if (kept !== undefined && now < kept.untilMs) {
+    // A clock that was set back must not keep a key from being looked up again.
+    if (kept !== undefined && now >= kept.readAtMs && now < kept.readAtMs + CACHED_MS) {
       if (now >= kept.expiresAtMs) return { outcome: "expired" };
       return { outcome: "granted", keyId: kept.keyId, grant: kept.grant };
     }
@@ -80,7 +81,7 @@ export function createKeys(
     if (revocations === revocationsBefore) {
       if (cached.size >= CACHED_MAX) cached.clear();
       const { id: keyId, grant } = row;
-      cached.set(sha256, { keyId, grant, expiresAtMs, untilMs: now + CACHED_MS });
+      cached.set(sha256, { keyId, grant, expiresAtMs, readAtMs: now });
     }
     return { outcome: "granted", keyId: row.id, grant: row.grant };
   }
