@@ -2,8 +2,19 @@
 import { mkdir, realpath, rm, writeFile } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative } from "node:path";
 import type { AgentReport, AgentSpec } from "../orchestrator/contract/worker.ts";
-import { type Agent, type Phase, type PlanInput, withPlanText } from "./agents/agent.ts";
-import { withAllowance } from "./allowance.ts";
+import {
+  type Agent,
+  type Phase,
+  type PhaseName,
+  type PlanInput,
+  withPlanText,
+} from "./agents/agent.ts";
+import {
+  ALLOWANCE_VARIABLE,
+  type AllowancePlaces,
+  allowanceLines,
+  withAllowance,
+} from "./allowance.ts";
 import type { Artefact } from "./artefacts.ts";
 import { childEnvironment } from "./child-env.ts";
 import { WorkspaceFault } from "./faults.ts";
@@ -15,6 +26,7 @@ import type { Terminal } from "./terminal.ts";
 import { createTranscript } from "./transcript.ts";
 
 const ARGUMENT_SHOWN_MAX = 2_000;
+const SIGNS_OF_LIFE = new Set(["agent.message", "agent.reasoning", "agent.tool_call"]);
 
 export interface Ending {
   readonly outcome: AgentReport["outcome"];
@@ -26,6 +38,9 @@ export interface PhaseProgress {
   planText: string | null;
   readonly completedPhases: string[];
   survivorsKilled: number;
+  /** The phase that began last, and the session it was in, where the CLI said so. */
+  phase: PhaseName | null;
+  sessionId: string | null;
 }
 
 export interface PhaseDeps {
@@ -34,34 +49,67 @@ export interface PhaseDeps {
   readonly terminal: Terminal;
   readonly log: Artefact;
   readonly progress: PhaseProgress;
+  readonly allowance: AllowancePlaces;
+  /** Whether the CLI's session of the specification is in HOME. */
+  readonly hasSession: boolean;
 }
 
 /** Runs the agent's plan up to its end or to the first phase that did not finish. */
 export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<Ending> {
   const { spec, clock, outbox } = job;
-  const { agent, installDir, progress } = deps;
+  const { agent, progress } = deps;
   await using proxy =
     spec.egress === "open"
       ? null
       : await openRefusingProxy((asked) => outbox.emit("egress.refused", { ...asked }));
   const proxyEnv = proxy === null ? {} : proxyVariables(proxy.url, spec.gateway_url);
   const startedMs = clock.now();
-  let ended: Ending = { outcome: "finished", detail: "" };
-  for (const planned of agent.plan(planInput(job, installDir))) {
-    const phase = withPlanText(planned, progress.planText ?? "");
-    const leftMs = startedMs + spec.limits.wall_ms - clock.now();
-    ended = await runPhase(job, deps, phase, { proxyEnv, wallMs: leftMs });
-    if (ended.outcome !== "finished") break;
-    progress.completedPhases.push(phase.name);
+  const input = planInput(job, deps);
+  const { resume } = input;
+  const ended = await runAll(input);
+  if (resume?.session === undefined || !isLost(ended)) return ended.ending;
+  const message = `${spec.agent} could not go on in its session (${ended.ending.detail}); it begins a new one`;
+  outbox.emit("trial.note", { level: "warn", message });
+  const { session: _lost, ...kept } = resume;
+  return (await runAll({ ...input, resume: kept })).ending;
+
+  async function runAll(given: PlanInput): Promise<PhaseEnding> {
+    let last: PhaseEnding = { ending: { outcome: "finished", detail: "" }, isSilent: true };
+    for (const planned of agent.plan(given)) {
+      const phase = withPlanText(planned, progress.planText ?? "");
+      const leftMs = startedMs + spec.limits.wall_ms - clock.now();
+      const { ending, isSilent } = await runPhase(job, deps, phase, { proxyEnv, wallMs: leftMs });
+      last = { ending, isSilent: last.isSilent && isSilent };
+      if (ending.outcome !== "finished") break;
+      progress.completedPhases.push(phase.name);
+    }
+    return last;
   }
-  return ended;
 }
 
-function planInput(job: Job<AgentSpec>, installDir: string): PlanInput {
+interface PhaseEnding {
+  readonly ending: Ending;
+  /** Whether the model was never heard of. */
+  readonly isSilent: boolean;
+}
+
+/** A session that the CLI did not find, or could not read: it failed before it did anything. */
+function isLost({ ending, isSilent }: PhaseEnding): boolean {
+  return isSilent && (ending.outcome === "crash" || ending.outcome === "model_error");
+}
+
+function planInput(
+  job: Job<AgentSpec>,
+  { agent, installDir, allowance, hasSession }: PhaseDeps,
+): PlanInput {
   const { spec, rooms, clock, runAs } = job;
   const { resume, test_command: testCommand } = spec;
+  const where = { file: allowance.file, hasTool: agent.hasMcp };
+  const session = hasSession ? resume?.session : undefined;
   return {
-    instruction: withAllowance(spec.instruction, spec.allowance, clock.now()),
+    instruction: withAllowance(spec.instruction, spec.allowance, clock.now(), where),
+    allowance,
+    allowanceText: allowanceLines(spec.allowance, clock.now(), where).join("\n"),
     gatewayUrl: spec.gateway_url.replace(/\/+$/, ""),
     virtualKey: spec.virtual_key,
     models: spec.models,
@@ -79,6 +127,7 @@ function planInput(job: Job<AgentSpec>, installDir: string): PlanInput {
       resume: {
         completedPhases: resume.completed_phases,
         ...(resume.plan_text !== undefined && { planText: resume.plan_text }),
+        ...(session !== undefined && { session }),
       },
     }),
   };
@@ -86,24 +135,34 @@ function planInput(job: Job<AgentSpec>, installDir: string): PlanInput {
 
 async function runPhase(
   job: Job<AgentSpec>,
-  { agent, terminal, log, progress }: PhaseDeps,
+  { agent, terminal, log, progress, allowance }: PhaseDeps,
   phase: Phase,
   { proxyEnv, wallMs }: { proxyEnv: Readonly<Record<string, string>>; wallMs: number },
-): Promise<Ending> {
+): Promise<PhaseEnding> {
   const { spec, rooms, outbox } = job;
   await writePhaseFiles(phase, job);
   const parser = agent.parser(phase);
-  const { emit } = outbox;
+  let isSilent = true;
+  const emit: typeof outbox.emit = (type, data) => {
+    if (SIGNS_OF_LIFE.has(type)) isSilent = false;
+    outbox.emit(type, data);
+  };
   const transcript = createTranscript({ parser, emit, terminal, log, secret: spec.virtual_key });
   const argv = [phase.file, ...phase.args].map((arg) => arg.slice(0, ARGUMENT_SHOWN_MAX));
   const { name } = phase;
+  progress.phase = name;
   emit("phase.started", { phase: name, side: phase.sides.join("+"), agent: spec.agent, argv });
   const end = await runProcess(
     job.clock,
     {
       file: phase.file,
       args: phase.args,
-      env: { ...childEnvironment(job.path, rooms), ...phase.env, ...proxyEnv },
+      env: {
+        ...childEnvironment(job.path, rooms),
+        ...phase.env,
+        ...proxyEnv,
+        [ALLOWANCE_VARIABLE]: allowance.file,
+      },
       cwd: rooms.workspace,
       terminal: phase.terminal,
       runAs: job.runAs,
@@ -119,6 +178,7 @@ async function runPhase(
   transcript.end();
   progress.survivorsKilled += end.survivorsKilled;
   const output = parser.summary();
+  progress.sessionId = output.sessionId ?? progress.sessionId;
   const { exitCode, signal } = end;
   const ended = endingOf(end, agent.outcome({ phase: name, exitCode, signal, output }));
   if (name === "plan" && output.finalText !== "") progress.planText = output.finalText;
@@ -129,7 +189,7 @@ async function runPhase(
     duration_ms: end.durationMs,
     outcome: ended.outcome,
   });
-  return ended;
+  return { ending: ended, isSilent };
 }
 
 function endingOf(end: ProcessEnd, said: Ending): Ending {

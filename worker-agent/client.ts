@@ -37,6 +37,7 @@ export interface Client {
   source(file: string): Promise<boolean>;
   tests(file: string): Promise<boolean>;
   patch(file: string): Promise<boolean>;
+  session(file: string): Promise<boolean>;
   /** The highest cursor that is durable. */
   events(events: readonly WorkerEvent[]): Promise<number>;
   heartbeat(waitMs: number, signal: AbortSignal): Promise<Directive>;
@@ -64,6 +65,7 @@ export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions):
     source: (file) => download("source", file),
     tests: (file) => download("tests", file),
     patch: (file) => download("patch", file),
+    session: (file) => download("session", file),
     events,
     heartbeat,
     putArtefact,

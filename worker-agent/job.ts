@@ -1,6 +1,7 @@
 /** What an allocation's work is given, whichever its purpose. */
 import type { InstallProgress } from "../orchestrator/contract/agents.ts";
 import type { Agent } from "./agents/agent.ts";
+import type { AllowanceKeeper } from "./allowance-keeper.ts";
 import type { Client } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import type { RunAs } from "./config.ts";
@@ -21,6 +22,7 @@ export interface Job<Spec> {
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly stop: Stop;
+  readonly allowanceKeeper: AllowanceKeeper;
   /** The user that runs what is not ours; null: our own. */
   readonly runAs: RunAs | null;
   /** The user of `runAs`, when nobody else's processes run as it. */

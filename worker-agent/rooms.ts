@@ -1,6 +1,6 @@
 /**
  * The folders of one allocation, and who owns them: `workspace`, `home` and `tmp` belong to the
- * user that runs the agent, `private` to us alone.
+ * user that runs the agent, `private` to us alone, `side` to us for the agent to read.
  */
 import { chmod, lchown, lstat, mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -12,6 +12,8 @@ export interface Rooms {
   readonly tmp: string;
   /** Bundles, hidden tests in transit, the comparing repository: never the agent's. */
   readonly private: string;
+  /** Beside the work tree, and never part of its diff: the allowance and small programs of ours. */
+  readonly side: string;
   /** Verifier only: the hidden tests and what they write. */
   readonly tests: string;
   readonly logs: string;
@@ -27,6 +29,7 @@ export async function makeRooms(dir: string, runAs: RunAs | null): Promise<Rooms
     home: join(dir, "home"),
     tmp: join(dir, "tmp"),
     private: join(dir, "private"),
+    side: join(dir, "side"),
     tests: join(dir, "tests"),
     logs: join(dir, "logs"),
   };
@@ -35,6 +38,8 @@ export async function makeRooms(dir: string, runAs: RunAs | null): Promise<Rooms
     await mkdir(room);
     await chmod(room, 0o700);
   }
+  await mkdir(rooms.side);
+  await chmod(rooms.side, 0o755);
   for (const room of [rooms.home, rooms.tmp, rooms.logs]) await handOver(room, runAs);
   return rooms;
 }

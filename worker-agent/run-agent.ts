@@ -15,6 +15,7 @@ import { messageOf, WorkspaceFault } from "./faults.ts";
 import { createGit, type Git } from "./git.ts";
 import type { Job } from "./job.ts";
 import { handOver } from "./rooms.ts";
+import { keepSession, restoreSession } from "./session.ts";
 import type { Stop } from "./stop.ts";
 import { createTerminal } from "./terminal.ts";
 import { applyPatch, checkOut, type Source } from "./workspace.ts";
@@ -50,8 +51,10 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
   const terminal = createTerminal(clock, cast, `${spec.agent} ${spec.trial_id}`);
   const progress: PhaseProgress = {
     planText: spec.resume?.plan_text ?? null,
-    completedPhases: [],
+    completedPhases: [...(spec.resume?.completed_phases ?? [])],
     survivorsKilled: 0,
+    phase: null,
+    sessionId: null,
   };
   let agentVersion: string | null = null;
   let hasWorkspace = false;
@@ -63,7 +66,11 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
     if (agent === null) throw new InstallFault(`there is no agent called ${spec.agent}`);
     const installDir = await install(job, agent);
     agentVersion = agent.facts.version;
-    ending = await runPhases(job, { agent, installDir, terminal, log, progress });
+    const allowance = await job.allowanceKeeper.openIn(rooms.side, spec.allowance);
+    const hasSession = await restoreSession(job, agent);
+    if (hasSession) progress.sessionId = spec.resume?.session?.id ?? null;
+    const phaseDeps = { agent, installDir, terminal, log, progress, allowance, hasSession };
+    ending = await runPhases(job, phaseDeps);
   } catch (error) {
     ending = endingOf(error, stop);
   }
@@ -71,16 +78,17 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
   const nothing: Collected = { changes: null, fault: null };
   const { changes, fault } = hasWorkspace ? await collect(job, checkout) : nothing;
   if (fault !== null) ending = { outcome: "workspace_failed", detail: fault };
+  const isPaused = ending.outcome === "budget" || ending.outcome === "quota";
+  const session = isPaused && agent !== null ? await keepSession(job, agent, progress) : null;
   await job.tolerant(() => cast.flush());
   await job.tolerant(() => log.flush());
   await outbox.flush();
-  const completed = [...(spec.resume?.completed_phases ?? []), ...progress.completedPhases];
   return {
     purpose: "agent",
     outcome: ending.outcome,
     detail: ending.detail.slice(0, DETAIL_MAX),
     agent_version: agentVersion,
-    completed_phases: [...new Set(completed)],
+    completed_phases: [...new Set(progress.completedPhases)],
     plan_text: progress.planText?.slice(0, PLAN_MAX) ?? null,
     diff: {
       files_changed: changes?.filesChanged ?? 0,
@@ -89,6 +97,7 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
       touched_test_files: [...(changes?.touchedTestFiles ?? [])],
     },
     survivors_killed: progress.survivorsKilled,
+    ...(session === null ? {} : { session }),
   };
 }
 

@@ -52,8 +52,8 @@ export async function verify(job: Job<VerifySpec>): Promise<VerifyReport | null>
     const detail = messageOf(fault);
     judged = { verdict: "error", detail, reward: null, counts: null, restored: [] };
   } finally {
-    const { tests, workspace, home, tmp, logs } = rooms;
-    for (const room of [tests, workspace, home, tmp, logs]) {
+    const { tests, workspace, home, tmp, logs, side } = rooms;
+    for (const room of [tests, workspace, home, tmp, logs, side]) {
       // What the tests leave behind must not cost them their verdict.
       await removeTree(room);
     }

@@ -7,6 +7,7 @@
  */
 import type { AgentSpec, Report, VerifySpec } from "../orchestrator/contract/worker.ts";
 import type { Agent } from "./agents/agent.ts";
+import { type AllowanceKeeper, createAllowanceKeeper } from "./allowance-keeper.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Clock, pause } from "./clock.ts";
 import type { Config, RunAs } from "./config.ts";
@@ -42,12 +43,13 @@ export async function runWorker(deps: WorkerDeps, config: Config, stop: Stop): P
   const client = createClient(clock, config);
   const done = new AbortController();
   const outbox = createOutbox(clock, client.events);
+  const allowanceKeeper = createAllowanceKeeper(clock, outbox);
   let beating: Promise<void> = Promise.resolve();
   try {
     const { spec } = await client.enrol(config.enrolmentToken, stop.signal);
     log("enrolled", { trial_id: spec.trial_id, allocation_id: spec.allocation_id });
-    beating = beat(client, stop, done.signal);
-    const job = await prepare(deps, config, { client, outbox, stop, spec });
+    beating = beat(client, { stop, allowanceKeeper }, done.signal);
+    const job = await prepare(deps, config, { client, outbox, stop, allowanceKeeper, spec });
     outbox.emit("worker.step", { step: "enrolled", detail: spec.purpose });
     const report = await work(job, deps);
     if (report === null || isAlone(stop))
@@ -84,7 +86,7 @@ async function work(
 async function prepare<Spec>(
   { clock, install, newSessionId, graceMs }: WorkerDeps,
   { allocationDir, agentsDir, runAs: wanted, path }: Config,
-  given: { client: Client; outbox: Outbox; stop: Stop; spec: Spec },
+  given: Pick<Job<Spec>, "client" | "outbox" | "stop" | "allowanceKeeper" | "spec">,
 ): Promise<Job<Spec>> {
   const { outbox } = given;
   const runAs = await usable(wanted, [allocationDir, agentsDir, path.split(":")[0] ?? "/"], outbox);
@@ -121,11 +123,16 @@ async function usable(
 }
 
 /** Asks for directives until `done`; never throws. */
-async function beat(client: Client, stop: Stop, done: AbortSignal): Promise<void> {
+async function beat(
+  client: Client,
+  { stop, allowanceKeeper }: { stop: Stop; allowanceKeeper: AllowanceKeeper },
+  done: AbortSignal,
+): Promise<void> {
   while (!done.aborted) {
     try {
       const directive = await client.heartbeat(HEARTBEAT_WAIT_MS, done);
       if (directive.action === "stop") stop.request(directive.reason);
+      else if (directive.allowance !== undefined) await allowanceKeeper.tell(directive.allowance);
     } catch (error) {
       if (done.aborted) return;
       // A refusal other than fencing (a revoked token, say) also leaves nobody to work for.

@@ -58,7 +58,7 @@ export const SessionPoint = Type.Object(
   {
     id: Type.Union([Type.String({ maxLength: 200 }), Type.Null()]),
     /** The phase that was stopped. */
-    phase: Type.String({ maxLength: 20 }),
+    phase: Type.Union([Type.Literal("plan"), Type.Literal("execute")]),
   },
   { additionalProperties: false },
 );

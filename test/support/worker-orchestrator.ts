@@ -30,6 +30,7 @@ export interface OrchestratorOptions {
   readonly bundle: string;
   readonly tests?: string;
   readonly patch?: Buffer;
+  readonly session?: Buffer;
   /** Event batches that are stored, but whose answer is lost on its way. */
   readonly lostAcks?: number;
 }
@@ -41,6 +42,7 @@ export interface WorkerOrchestrator extends AsyncDisposable {
   /** Batches that brought nothing new. */
   readonly repeatedBatches: () => number;
   readonly artefact: (name: string) => string;
+  readonly artefactBytes: (name: string) => Buffer;
   readonly artefactNames: () => string[];
   readonly eventsOf: (type: WorkerEvent["type"]) => WorkerEvent["data"][];
   /** Answers the held heartbeat, and every later one. */
@@ -55,7 +57,7 @@ export interface WorkerOrchestrator extends AsyncDisposable {
 export async function openWorkerOrchestrator(
   options: OrchestratorOptions,
 ): Promise<WorkerOrchestrator> {
-  const { spec, bundle, tests, patch } = options;
+  const { spec, bundle, tests, patch, session } = options;
   const events: WorkerEvent[] = [];
   const reports: Report[] = [];
   const artefacts = new Map<string, Buffer>();
@@ -96,6 +98,7 @@ export async function openWorkerOrchestrator(
     reports,
     repeatedBatches: () => repeated,
     artefact: (name) => artefacts.get(name)?.toString("utf8") ?? "",
+    artefactBytes: (name) => artefacts.get(name) ?? Buffer.alloc(0),
     artefactNames: () => [...artefacts.keys()].toSorted(),
     eventsOf: (type) => events.filter((event) => event.type === type).map(({ data }) => data),
     direct: (next) => {
@@ -137,6 +140,7 @@ export async function openWorkerOrchestrator(
     if (name === "source") return file(response, bundle);
     if (name === "tests") return file(response, tests);
     if (name === "patch") return bytes(response, patch);
+    if (name === "session") return bytes(response, session);
     if (name === "events") return takeEvents(checked(EventBatch, body).events, response);
     if (name === "report") {
       reports.push(checked(Report, body));

@@ -126,6 +126,8 @@ export function verifySpec(baseCommit: string, overrides: Partial<VerifySpec> = 
 export interface FakeScript {
   readonly plan?: readonly FakeStep[];
   readonly execute: readonly FakeStep[];
+  /** What it does instead of either where its session was put back. */
+  readonly resumed?: readonly FakeStep[];
   readonly terminal?: boolean;
 }
 
@@ -149,13 +151,20 @@ export function fakeAgent(script: FakeScript): Agent {
     binary: { path: "fake", args: [] },
     executableGlobs: [],
     litter: ["*.litter"],
-    plan: ({ resume, home, instruction, virtualKey }) => {
+    hasMcp: false,
+    session: { files: [".fake/session"], resumeArgs: (id) => ["--resume", String(id)] },
+    plan: ({ resume, home, instruction, virtualKey, allowance }) => {
       const phase = (name: Phase["name"], steps: readonly FakeStep[]): Phase => ({
         name,
         sides: [name === "plan" ? "thinking" : "normal"],
         file: process.execPath,
-        args: [FAKE_CLI, JSON.stringify(steps), "{plan}"],
-        env: { FAKE_KEY: virtualKey },
+        args: [
+          FAKE_CLI,
+          JSON.stringify(resume?.session === undefined ? steps : (script.resumed ?? steps)),
+          "{plan}",
+          ...(resume?.session === undefined ? [] : ["--resume", String(resume.session.id)]),
+        ],
+        env: { FAKE_KEY: virtualKey, FAKE_ALLOWANCE: allowance.file },
         files: [{ path: `${home}/.fake/instruction.txt`, content: instruction, mode: 0o600 }],
         terminal: script.terminal ?? false,
         planPlaceholder: "{plan}",

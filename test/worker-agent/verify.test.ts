@@ -298,6 +298,7 @@ test("only Harbor's own paths are rewritten", () => {
     home: "/h",
     tmp: "/m",
     private: "/p",
+    side: "/s",
   };
   assert.equal(
     withRealPaths(

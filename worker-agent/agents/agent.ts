@@ -11,6 +11,7 @@
 import type { AgentFacts, Side } from "../../orchestrator/contract/agents.ts";
 import type { EventType } from "../../orchestrator/contract/events.ts";
 import type { AgentOutcome } from "../../orchestrator/contract/worker.ts";
+import type { AllowancePlaces } from "../allowance.ts";
 
 export interface Agent {
   readonly facts: AgentFacts;
@@ -20,6 +21,10 @@ export interface Agent {
   readonly executableGlobs: readonly string[];
   /** What the CLI leaves in the checkout, as lines for `.git/info/exclude`. */
   readonly litter: readonly string[];
+  /** Whether it is given the allowance as an MCP tool; its file every agent has. */
+  readonly hasMcp: boolean;
+  /** How a conversation outlives its allocation; absent: each allocation begins a new one. */
+  readonly session?: AgentSession;
   /** The phases that serve the pair, in order. Pure: one input, one answer. */
   plan(input: PlanInput): Phase[];
   /** A reader of what the CLI prints during one phase. */
@@ -48,11 +53,24 @@ export interface PlanInput {
   readonly isRoot: boolean;
   /** How long the agent may still take: no single model call is waited for any longer. */
   readonly deadlineMs: number;
-  /** Present when an earlier allocation ended before its trial did; its session is gone. */
+  /** Where the agent finds what it may still use. */
+  readonly allowance: AllowancePlaces;
+  /** The same in words, for a conversation that knows of an older one. */
+  readonly allowanceText: string;
+  /** Present when an earlier allocation ended before its trial did. */
   readonly resume?: {
     readonly completedPhases: readonly string[];
     readonly planText?: string;
+    /** Present when the CLI's files are there again: the phase that was stopped goes on. */
+    readonly session?: { readonly id: string | null; readonly phase: PhaseName };
   };
+}
+
+export interface AgentSession {
+  /** What holds the conversation: files and folders below HOME, without keys. */
+  readonly files: readonly string[];
+  /** The arguments that go on with a session; null: with the only one there is. */
+  resumeArgs(id: string | null): readonly string[];
 }
 
 export type PhaseName = "plan" | "execute";

@@ -9,6 +9,7 @@ import {
   type Agent,
   type AgentError,
   type AgentEvent,
+  type AgentSession,
   binaryPath,
   type OutputParser,
   type Phase,
@@ -16,7 +17,20 @@ import {
 } from "./agent.ts";
 import { errorEvent, textEvent, usageEvent } from "./json-lines.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import { commonEnv, earlierPlan, gitConfig, implementPlanPrompt, taskPrompt } from "./phases.ts";
+import {
+  commonEnv,
+  earlierPlan,
+  gitConfig,
+  goOnPrompt,
+  implementPlanPrompt,
+  taskPrompt,
+} from "./phases.ts";
+
+/** It has one conversation, which it writes down for people and can read again. */
+const session: AgentSession = {
+  files: ["chat-history.md"],
+  resumeArgs: () => ["--restore-chat-history"],
+};
 
 export const aider: Agent = {
   facts: {
@@ -37,16 +51,16 @@ export const aider: Agent = {
   binary: { path: "bin/python", args: ["-m", "aider"] },
   executableGlobs: [],
   litter: [".aider*"],
+  hasMcp: false,
+  session,
   plan,
   parser: createAiderParser,
   outcome: phaseOutcome,
 };
 
 function plan(input: PlanInput): Phase[] {
-  const { instruction, models, home } = input;
-  const earlier = earlierPlan(input);
-  const prompt =
-    earlier === null ? taskPrompt(instruction) : implementPlanPrompt(instruction, earlier);
+  const { models, home, resume } = input;
+  const prompt = promptFor(input);
   const base = `${input.gatewayUrl}/v1`;
   // A repository's .env and .aider.conf.yml must not lead to another server: what is named with
   // AIDER_ comes before both, and so do arguments.
@@ -103,6 +117,7 @@ function plan(input: PlanInput): Phase[] {
       `--llm-history-file=${home}/llm-history.txt`,
       `--chat-history-file=${home}/chat-history.md`,
       `--input-history-file=${home}/input-history.txt`,
+      ...(resume?.session === undefined ? [] : session.resumeArgs(resume.session.id)),
       ...["--yes-always", "--no-pretty", "--no-fancy-input", "--no-notifications"],
       ...["--no-check-update", "--analytics-disable", "--no-show-release-notes"],
       ...["--no-show-model-warnings", "--no-gitignore", "--no-detect-urls"],
@@ -114,6 +129,16 @@ function plan(input: PlanInput): Phase[] {
       `--message=${prompt}`,
     ];
   }
+}
+
+/** Its history is no longer than it fits, so the task is told again. */
+function promptFor(input: PlanInput): string {
+  const { instruction, resume } = input;
+  if (resume?.session !== undefined) {
+    return `${taskPrompt(instruction)}\n\n${goOnPrompt(input, "execute")}`;
+  }
+  const earlier = earlierPlan(input);
+  return earlier === null ? taskPrompt(instruction) : implementPlanPrompt(instruction, earlier);
 }
 
 function metadata({ models, contextTokens, maxOutputTokens }: PlanInput) {

@@ -5,21 +5,24 @@
  * `--bare` keeps its own prompt at 4 KB instead of 49, which leaves room on small models. The
  * repository's own settings are left out, since they may name another server and another model.
  */
-import { type Agent, binaryPath, type Phase, type PlanInput } from "./agent.ts";
+import { ALLOWANCE_SERVER, ALLOWANCE_TOOL } from "../allowance.ts";
+import { type Agent, type AgentSession, binaryPath, type Phase, type PlanInput } from "./agent.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import {
-  commonEnv,
-  earlierPlan,
-  gitConfig,
-  implementPlanPrompt,
-  implementPrompt,
-  MODEL_RETRIES,
-  planPrompt,
-} from "./phases.ts";
+import { commonEnv, gitConfig, MODEL_RETRIES, pairPhases } from "./phases.ts";
 import { createStreamJsonParser } from "./stream-json.ts";
 
 /** Else each command of the plan phase is judged in a call of its own, of 36,000 tokens. */
-const PLAN_SETTINGS = { permissions: { disableAutoMode: "disable" } };
+const PLAN_SETTINGS = {
+  permissions: {
+    disableAutoMode: "disable",
+    allow: [`mcp__${ALLOWANCE_SERVER}__${ALLOWANCE_TOOL}`],
+  },
+};
+
+const session: AgentSession = {
+  files: [".claude/projects"],
+  resumeArgs: (id) => (id === null ? ["--continue"] : ["--resume", id]),
+};
 
 export const claudeCode: Agent = {
   facts: {
@@ -39,27 +42,27 @@ export const claudeCode: Agent = {
   binary: { path: "node_modules/.bin/claude", args: [] },
   executableGlobs: [],
   litter: [],
+  hasMcp: true,
+  session,
   plan,
   parser: createStreamJsonParser,
   outcome: phaseOutcome,
 };
 
 function plan(input: PlanInput): Phase[] {
-  const { instruction, sessionId } = input;
-  const earlier = earlierPlan(input);
-  if (earlier !== null) {
-    return [executePhase(input, [], implementPlanPrompt(instruction, earlier))];
-  }
-  const planArgs = ["--permission-mode", "plan", "--session-id", sessionId];
-  planArgs.push("--settings", JSON.stringify(PLAN_SETTINGS));
-  return [
-    phase(input, "plan", planArgs, planPrompt(instruction)),
-    executePhase(input, ["--resume", sessionId], implementPrompt()),
-  ];
-}
-
-function executePhase(input: PlanInput, args: readonly string[], prompt: string): Phase {
-  return phase(input, "execute", ["--dangerously-skip-permissions", ...args], prompt);
+  const { sessionId } = input;
+  const settings = ["--settings", JSON.stringify(PLAN_SETTINGS)];
+  return pairPhases(input, {
+    session,
+    begin: { args: ["--session-id", sessionId], id: sessionId },
+    phase: (name, sessionArgs, prompt) => {
+      const args =
+        name === "plan"
+          ? ["--permission-mode", "plan", ...sessionArgs, ...settings]
+          : ["--dangerously-skip-permissions", ...sessionArgs];
+      return phase(input, name, args, prompt);
+    },
+  });
 }
 
 function phase(
@@ -76,6 +79,7 @@ function phase(
     file: binaryPath(claudeCode, input.installDir),
     args: [
       ...["-p", "--bare", "--setting-sources", "user"],
+      ...["--strict-mcp-config", "--mcp-config", JSON.stringify(mcpConfig(input))],
       ...["--output-format", "stream-json", "--verbose"],
       ...args,
       ...["--", prompt],
@@ -100,10 +104,16 @@ function phase(
       DISABLE_AUTOUPDATER: "1",
       DISABLE_TELEMETRY: "1",
       DISABLE_ERROR_REPORTING: "1",
+      // Else its first call goes out before the tool is there.
+      MCP_CONNECTION_NONBLOCKING: "false",
       // It refuses to skip permissions as root unless it is told that this is a sandbox.
       ...(input.isRoot && { IS_SANDBOX: "1" }),
     },
     files: [gitConfig(input)],
     terminal: false,
   };
+}
+
+function mcpConfig({ allowance }: PlanInput) {
+  return { mcpServers: { [ALLOWANCE_SERVER]: { type: "stdio", ...allowance.server } } };
 }

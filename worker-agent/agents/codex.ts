@@ -2,10 +2,12 @@
  * Codex: plans with the thinking model, then resumes the session with the normal one. It speaks
  * the Responses protocol and nothing else.
  */
+import { ALLOWANCE_SERVER } from "../allowance.ts";
 import {
   type Agent,
   type AgentError,
   type AgentEvent,
+  type AgentSession,
   binaryPath,
   type OutputParser,
   type Phase,
@@ -24,15 +26,7 @@ import {
   usageEvent,
 } from "./json-lines.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import {
-  commonEnv,
-  earlierPlan,
-  gitConfig,
-  implementPlanPrompt,
-  implementPrompt,
-  MODEL_RETRIES,
-  planPrompt,
-} from "./phases.ts";
+import { commonEnv, gitConfig, MODEL_RETRIES, pairPhases } from "./phases.ts";
 
 const KEY_VARIABLE = "AUTOCODE_GATEWAY_KEY";
 
@@ -41,6 +35,11 @@ const INSTRUCTIONS = `You are a coding agent in a terminal, working in the user'
 Read what you need before you change anything, make the smallest change that does the task, check
 it, and end with a short account of what you did. Nobody can answer questions.
 `;
+
+const session: AgentSession = {
+  files: [".codex/sessions"],
+  resumeArgs: (id) => ["resume", id ?? "--last"],
+};
 
 export const codex: Agent = {
   facts: {
@@ -60,21 +59,19 @@ export const codex: Agent = {
   binary: { path: "node_modules/.bin/codex", args: [] },
   executableGlobs: [],
   litter: [],
+  hasMcp: true,
+  session,
   plan,
   parser: createCodexParser,
   outcome: phaseOutcome,
 };
 
 function plan(input: PlanInput): Phase[] {
-  const { instruction } = input;
-  const earlier = earlierPlan(input);
-  if (earlier !== null) {
-    return [phase(input, "execute", [], implementPlanPrompt(instruction, earlier))];
-  }
-  return [
-    phase(input, "plan", [], planPrompt(instruction)),
-    phase(input, "execute", ["resume", "--last"], implementPrompt()),
-  ];
+  return pairPhases(input, {
+    session,
+    begin: { args: [], id: null },
+    phase: (name, sessionArgs, prompt) => phase(input, name, sessionArgs, prompt),
+  });
 }
 
 function phase(
@@ -124,6 +121,10 @@ wire_api = "responses"
 request_max_retries = ${MODEL_RETRIES}
 stream_max_retries = ${MODEL_RETRIES}
 stream_idle_timeout_ms = ${input.deadlineMs}
+
+[mcp_servers.${ALLOWANCE_SERVER}]
+command = ${JSON.stringify(input.allowance.server.command)}
+args = ${JSON.stringify(input.allowance.server.args)}
 
 # The commands that the model runs have no use for the key.
 [shell_environment_policy]

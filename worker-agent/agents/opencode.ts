@@ -5,10 +5,12 @@
  * Known leak: at its start it tries the npm registry once, whatever it is told; the attempt is
  * refused by the egress proxy and costs it a warning.
  */
+import { ALLOWANCE_SERVER } from "../allowance.ts";
 import {
   type Agent,
   type AgentError,
   type AgentEvent,
+  type AgentSession,
   binaryPath,
   type OutputParser,
   type Phase,
@@ -27,16 +29,15 @@ import {
   usageEvent,
 } from "./json-lines.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import {
-  commonEnv,
-  earlierPlan,
-  gitConfig,
-  implementPlanPrompt,
-  implementPrompt,
-  planPrompt,
-} from "./phases.ts";
+import { commonEnv, gitConfig, pairPhases } from "./phases.ts";
 
 const KEY_VARIABLE = "AUTOCODE_GATEWAY_KEY";
+
+/** A database and what is not written into it yet. */
+const session: AgentSession = {
+  files: [".local/share/opencode/opencode.db", ".local/share/opencode/opencode.db-wal"],
+  resumeArgs: (id) => (id === null ? ["--continue"] : ["--session", id]),
+};
 
 export const opencode: Agent = {
   facts: {
@@ -56,21 +57,19 @@ export const opencode: Agent = {
   binary: { path: "node_modules/.bin/opencode", args: [] },
   executableGlobs: [],
   litter: [],
+  hasMcp: true,
+  session,
   plan,
   parser: createOpencodeParser,
   outcome: phaseOutcome,
 };
 
 function plan(input: PlanInput): Phase[] {
-  const { instruction } = input;
-  const earlier = earlierPlan(input);
-  if (earlier !== null) {
-    return [phase(input, "execute", [], implementPlanPrompt(instruction, earlier))];
-  }
-  return [
-    phase(input, "plan", [], planPrompt(instruction)),
-    phase(input, "execute", ["--continue"], implementPrompt()),
-  ];
+  return pairPhases(input, {
+    session,
+    begin: { args: [], id: null },
+    phase: (name, sessionArgs, prompt) => phase(input, name, sessionArgs, prompt),
+  });
 }
 
 function phase(
@@ -111,9 +110,12 @@ function phase(
   };
 }
 
-function config({ models, gatewayUrl, contextTokens, maxOutputTokens, deadlineMs }: PlanInput) {
+function config(input: PlanInput) {
+  const { models, gatewayUrl, contextTokens, maxOutputTokens, deadlineMs } = input;
   const limit = { context: contextTokens, output: maxOutputTokens };
+  const { command, args } = input.allowance.server;
   return {
+    mcp: { [ALLOWANCE_SERVER]: { type: "local", command: [command, ...args], enabled: true } },
     autoupdate: false,
     share: "disabled",
     small_model: `gateway/${models.normal}`,

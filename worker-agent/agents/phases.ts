@@ -1,5 +1,5 @@
 /** What the phases of all CLIs have in common: their environment and what they are told. */
-import type { PhaseFile, PlanInput } from "./agent.ts";
+import type { AgentSession, Phase, PhaseFile, PhaseName, PlanInput } from "./agent.ts";
 
 /**
  * How often a CLI may repeat a failed model call by itself. Few, since each repeat holds the
@@ -19,6 +19,36 @@ export function commonEnv({ home, tmp }: Pick<PlanInput, "home" | "tmp">): Recor
 export function gitConfig({ home }: Pick<PlanInput, "home">): PhaseFile {
   const content = "[user]\n\tname = autocode agent\n\temail = agent@autocode.invalid\n";
   return { path: `${home}/.gitconfig`, content, mode: 0o644 };
+}
+
+export interface PairPhases {
+  session: AgentSession;
+  /** What begins a session, and the id it then has; null where only the CLI knows it. */
+  begin: { args: readonly string[]; id: string | null };
+  /** One phase, by the arguments of its session and what it is told. */
+  phase: (name: PhaseName, sessionArgs: readonly string[], prompt: string) => Phase;
+}
+
+/**
+ * The phases that are still to be done: plan, then execute in the same session; of an earlier
+ * allocation's session what is left of it; without that its plan's text in a session of its own.
+ */
+export function pairPhases(input: PlanInput, { session, begin, phase }: PairPhases): Phase[] {
+  const { instruction, resume } = input;
+  if (resume?.session !== undefined) {
+    const { id, phase: stopped } = resume.session;
+    const args = session.resumeArgs(id);
+    if (resume.completedPhases.includes(stopped))
+      return [phase("execute", args, implementPrompt())];
+    const goOn = phase(stopped, args, goOnPrompt(input, stopped));
+    return stopped === "execute" ? [goOn] : [goOn, phase("execute", args, implementPrompt())];
+  }
+  const earlier = earlierPlan(input);
+  if (earlier !== null) return [phase("execute", [], implementPlanPrompt(instruction, earlier))];
+  return [
+    phase("plan", begin.args, planPrompt(instruction)),
+    phase("execute", session.resumeArgs(begin.id), implementPrompt()),
+  ];
 }
 
 /** The plan that an earlier allocation made; null when planning is still to be done. */
@@ -47,6 +77,19 @@ carry the plan out.`;
 /** What the normal model is told in the session in which the plan was made. */
 export function implementPrompt(): string {
   return "Now carry the plan out: make the changes in this repository and check the result.";
+}
+
+/** What a model is told in the session in which it was stopped. */
+export function goOnPrompt({ allowanceText }: PlanInput, phase: PhaseName): string {
+  const what =
+    phase === "plan"
+      ? "Do not change anything yet: answer with the plan."
+      : "Carry the plan out and check the result.";
+  return `You were stopped in the middle of this, since what you may use was used up. There is more
+now, so go on from where you were; the work tree is as you left it, and commands that ran then
+have ended. ${what}
+
+${clean(allowanceText)}`;
 }
 
 /** What the normal model is told in a session of its own. */

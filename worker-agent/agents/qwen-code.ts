@@ -5,21 +5,19 @@
  * Not `--bare`, which halves its prompt: that ignores the settings file, and with it the one way
  * to keep its usage statistics at home.
  */
-import { type Agent, binaryPath, type Phase, type PlanInput } from "./agent.ts";
+import { ALLOWANCE_SERVER } from "../allowance.ts";
+import { type Agent, type AgentSession, binaryPath, type Phase, type PlanInput } from "./agent.ts";
 import { phaseOutcome } from "./outcomes.ts";
-import {
-  commonEnv,
-  earlierPlan,
-  gitConfig,
-  implementPlanPrompt,
-  implementPrompt,
-  MODEL_RETRIES,
-  planPrompt,
-} from "./phases.ts";
+import { commonEnv, gitConfig, MODEL_RETRIES, pairPhases } from "./phases.ts";
 import { createStreamJsonParser } from "./stream-json.ts";
 
 /** Its own limits: turns, and tool calls or wall time. */
 const LIMIT_EXIT_CODES = new Set([53, 55]);
+
+const session: AgentSession = {
+  files: [".qwen/projects"],
+  resumeArgs: (id) => (id === null ? ["--continue"] : ["--resume", id]),
+};
 
 export const qwenCode: Agent = {
   facts: {
@@ -39,6 +37,8 @@ export const qwenCode: Agent = {
   binary: { path: "node_modules/.bin/qwen", args: [] },
   executableGlobs: ["node_modules/@qwen-code/qwen-code/vendor/ripgrep/*/rg"],
   litter: [],
+  hasMcp: true,
+  session,
   plan,
   parser: createStreamJsonParser,
   outcome: (ended) => {
@@ -50,16 +50,15 @@ export const qwenCode: Agent = {
 };
 
 function plan(input: PlanInput): Phase[] {
-  const { instruction, sessionId } = input;
-  const earlier = earlierPlan(input);
-  if (earlier !== null) {
-    return [phase(input, "execute", ["--yolo"], implementPlanPrompt(instruction, earlier))];
-  }
-  const planArgs = ["--approval-mode", "plan", "--session-id", sessionId];
-  return [
-    phase(input, "plan", planArgs, planPrompt(instruction)),
-    phase(input, "execute", ["--yolo", "--resume", sessionId], implementPrompt()),
-  ];
+  const { sessionId } = input;
+  return pairPhases(input, {
+    session,
+    begin: { args: ["--session-id", sessionId], id: sessionId },
+    phase: (name, sessionArgs, prompt) => {
+      const mode = name === "plan" ? ["--approval-mode", "plan"] : ["--yolo"];
+      return phase(input, name, [...mode, ...sessionArgs], prompt);
+    },
+  });
 }
 
 function phase(
@@ -104,8 +103,9 @@ function phase(
   };
 }
 
-function settings({ contextTokens, deadlineMs }: PlanInput, model: string) {
+function settings({ contextTokens, deadlineMs, allowance }: PlanInput, model: string) {
   return {
+    mcpServers: { [ALLOWANCE_SERVER]: { ...allowance.server, trust: true } },
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
     general: { enableAutoUpdate: false },

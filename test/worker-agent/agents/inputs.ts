@@ -16,7 +16,22 @@ export const INPUT: PlanInput = {
   testCommand: "npm test -- --bail",
   isRoot: false,
   deadlineMs: 600_000,
+  allowance: {
+    file: "/trial/side/allowance.json",
+    server: {
+      command: "/usr/bin/node",
+      args: ["/trial/side/allowance-tool.mts", "/trial/side/allowance.json"],
+    },
+  },
+  allowanceText: "Your allowance: 0.5000 CAD of 1.0000 CAD for model calls, and 9 minutes.",
 };
+
+/** Stopped in a phase, its CLI's session put back. */
+export function inSession(phase: "plan" | "execute"): PlanInput {
+  const id = "0199c0de-0000-7000-8000-000000000001";
+  const completedPhases = phase === "plan" ? [] : ["plan"];
+  return { ...INPUT, resume: { completedPhases, session: { id, phase } } };
+}
 
 export const RESUMED: PlanInput = {
   ...INPUT,

@@ -11,7 +11,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AGENTS } from "../../../worker-agent/agents/registry.ts";
 import { installDirOf, installedVersion } from "../../../worker-agent/install.ts";
-import { INSTRUCTION, runForReal } from "./real-run.ts";
+import { ALLOWANCE_SAID, INSTRUCTION, runForReal } from "./real-run.ts";
 
 const agentsDir = process.env["AUTOCODE_TEST_AGENTS_DIR"] ?? "";
 const isRequired = process.env["AUTOCODE_REQUIRE_ENGINES"] === "all";
@@ -36,6 +36,19 @@ const LEADING_ELSEWHERE: Readonly<Record<string, string>> = {
     "agent": { "build": { "model": "openai/gpt-4o" } },
     "provider": { "gateway": { "options": { "baseURL": "${ELSEWHERE}/v1" } } }
   }`,
+};
+
+/**
+ * How each calls the tool: Qwen Code offers it behind its own search. Codex offers it in a
+ * namespace, which the scripted model does not speak; Aider has no tools.
+ */
+const ALLOWANCE_USES: Readonly<Record<string, { name: string; args: object }>> = {
+  "claude-code": { name: "mcp__autocode__allowance", args: {} },
+  opencode: { name: "autocode_allowance", args: {} },
+  "qwen-code": {
+    name: "tool_call",
+    args: { name: "mcp__autocode__allowance", arguments: {} },
+  },
 };
 
 for (const agent of AGENTS) {
@@ -90,6 +103,23 @@ for (const agent of AGENTS) {
       [],
     );
     assert.ok(run.doTestsPass);
+  });
+
+  const toolUse = ALLOWANCE_USES[name];
+  const hasTool = toolUse !== undefined;
+  test(`${name} can ask for its allowance`, { skip: hasTool ? skip : "no tool" }, async () => {
+    const use = [[{ tool: toolUse }], [{ say: "Asked." }]];
+    const script = JSON.stringify({ plan: use, steps: use });
+    const { phases } = await runForReal(agent, { installDir, script });
+
+    assert.deepEqual(
+      phases.map(({ outcome, detail }) => ({ outcome, detail })),
+      phases.map(() => ({ outcome: "finished", detail: "" })),
+    );
+    for (const { events } of phases) {
+      const results = events.filter(({ type }) => type === "agent.tool_result");
+      assert.match(JSON.stringify(results), new RegExp(ALLOWANCE_SAID));
+    }
   });
 
   test(`${name} stops when its budget is refused`, { skip }, async () => {

@@ -1,6 +1,16 @@
 /** Runs the real CLIs on a small repository of their own, against the scripted model. */
 import { execFileSync } from "node:child_process";
-import { chmod, chown, cp, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseScript } from "../../../models/scripted/script.ts";
@@ -13,6 +23,9 @@ const ROOT = join(import.meta.dirname, "../../..");
 const TASK = join(ROOT, "examples/tasks/fix-median");
 const NOBODY = { uid: 65_534, gid: 65_534 };
 const WALL_MS = 120_000;
+
+/** What the allowance's tool says. */
+export const ALLOWANCE_SAID = "0.1234 CAD are left";
 
 export const INSTRUCTION = "The median of an even number of values is wrong in this repository.";
 
@@ -55,12 +68,18 @@ export async function runForReal(agent: Agent, options: RealRunOptions): Promise
   );
   const refusedHosts: string[] = [];
   const folder = await mkdtemp(join(tmpdir(), "autocode-real-"));
+  const program = join(folder, "side/allowance-tool.mts");
+  const allowanceFile = join(folder, "side/allowance.json");
+  const serverArgs = [program, allowanceFile];
   try {
     await using proxy = await openRefusingProxy(({ host }) => refusedHosts.push(host));
     const { url } = await model.listen();
     const canDrop = process.getuid?.() === 0 && options.isRoot !== true;
     const room = await makeRoom(folder, canDrop, options.repositoryFiles ?? {});
     const phases: RealPhase[] = [];
+    await mkdir(join(folder, "side"));
+    await copyFile(join(ROOT, "worker-agent/allowance-tool.ts"), program);
+    await writeFile(allowanceFile, `{ "summary": "${ALLOWANCE_SAID}" }\n`);
     for (const phase of agent.plan(planInput(url))) {
       const firstCall = model.requests().length;
       const ran = await runPhase(phase, room, canDrop, proxyVariables(proxy.url, url));
@@ -93,6 +112,8 @@ export async function runForReal(agent: Agent, options: RealRunOptions): Promise
       sessionId: "5b0f4d50-9a1c-4f3a-8a1d-2b110a7c9a9e",
       isRoot: options.isRoot === true,
       deadlineMs: WALL_MS,
+      allowance: { file: allowanceFile, server: { command: process.execPath, args: serverArgs } },
+      allowanceText: "Your allowance: enough.",
       ...(options.resume && { resume: options.resume }),
     };
   }
