@@ -37,7 +37,7 @@ export async function openPostgresDatabase({
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     keepAlive: true,
   } satisfies pg.ClientConfig;
-  const pool = new pg.Pool({ ...config, max: connectionsMax });
+  const pool = new pg.Pool({ ...config, max: connectionsMax, pipeline: true });
   // While closing, the server may end the last ones before we do.
   let isClosing = false;
   // A connection that breaks is replaced at its next use, and what it was doing fails. The events
@@ -85,7 +85,7 @@ function createSql(pool: pg.Pool): Sql {
     let refused: { cause: unknown } | null = null;
     let isBroken = false;
     try {
-      return await drizzle({ client: preparing(client) }).transaction(async (tx) => {
+      return await drizzle({ client: beginning(preparing(client)) }).transaction(async (tx) => {
         try {
           return await use(tx);
         } catch (cause) {
@@ -111,6 +111,28 @@ function createSql(pool: pg.Pool): Sql {
 function preparing<Client extends pg.Pool | pg.PoolClient>(client: Client): Client {
   const query = (config: pg.QueryConfig, params: unknown[]) =>
     client.query({ ...config, ...preparedName(config.text) }, params);
+  return new Proxy(client, {
+    get: (target, key) => (key === "query" ? query : Reflect.get(target, key)),
+  });
+}
+
+/**
+ * The connection, on which `begin` does not wait for its answer: it travels with the statement
+ * after it, which fails if it did.
+ */
+function beginning<Client extends pg.PoolClient>(client: Client): Client {
+  let begun: Promise<unknown> | null = null;
+  const query = async (config: pg.QueryConfig, params: unknown[]) => {
+    const sent = client.query(config, params);
+    if (/^begin\b/.test(config.text)) {
+      begun = sent;
+      sent.catch(() => {});
+      return { rows: [] };
+    }
+    const [answer] = await Promise.all([sent, begun]);
+    begun = null;
+    return answer;
+  };
   return new Proxy(client, {
     get: (target, key) => (key === "query" ? query : Reflect.get(target, key)),
   });

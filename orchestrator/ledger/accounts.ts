@@ -28,7 +28,7 @@ export async function openAccount(db: Sql, account: NewAccount, now: EpochMs): P
           insert into account (id, kind, owner, currency, must_not_exceed, created_at)
           values (${id}, ${kind}, ${owner}, ${currency}, ${mustNotExceed},
             ${rfc3339(now)})
-          on conflict (kind, owner) do nothing
+          on conflict do nothing
           returning id, currency, must_not_exceed
         )
         select * from inserted

@@ -5,9 +5,9 @@
  * taken in the order of ids: what is read under the locks stays true until the commit. Rows that
  * are written alongside go in before the locks, so that nothing waits for them under a lock.
  */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { Sql } from "../db/database.ts";
-import { isUnavailable, readNanos, rows, serverError } from "../db/rows.ts";
+import { isUnavailable, isUniqueViolation, readNanos, rows, serverError } from "../db/rows.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
 import { readSums } from "./accounts.ts";
@@ -18,6 +18,7 @@ import {
   decide,
   EXPIRED_REASON,
   type KnownTransfer,
+  type LedgerState,
   type Request,
   type Resolved,
   type Result,
@@ -40,49 +41,72 @@ export async function flush(
   bundles: readonly Bundle[],
   now: EpochMs,
 ): Promise<Result[][]> {
-  return db.transaction(async (tx) => {
-    await writeAlongside(tx, bundles);
-    const requests = bundles.flatMap((bundle) => bundle.requests);
-    const pendingIds = requests.flatMap((request) =>
-      request.op === "settle" || request.op === "release" ? [request.pendingId] : [],
-    );
-    const takenBack = requests.flatMap((request) =>
-      request.op === "reverse" ? [request.transferId] : [],
-    );
-    const named = await readNamed(tx, [...pendingIds, ...takenBack]);
-    const accountIds = new Set(requests.flatMap((request) => accountsOf(request, named)));
-    const accounts = await lockAccounts(tx, [...accountIds]);
-    // After the locks, in statements of their own: they must see what those it waited for wrote.
-    const ids = requests.map(({ id }) => id);
-    const { transferIds, resolved } = await readTransfers(tx, ids, pendingIds);
-    const reversed = await readReversed(tx, [...takenBack, ...mayBeReversed(resolved)]);
-    const state = { accounts, named, transferIds, resolved, reversed };
-    const decision = decide(
-      state,
-      bundles.map((bundle) => bundle.requests),
-      now,
-    );
-    if (decision.transfers.length > 0) await write(tx, decision, now);
-    return decision.results;
-  });
-}
-
-function accountsOf(
-  request: Request,
-  named: ReadonlyMap<TransferId, KnownTransfer>,
-): readonly AccountId[] {
-  switch (request.op) {
-    case "reserve":
-      return [...request.within, request.budget, request.spend];
-    case "direct":
-      return [request.from, request.to];
-    case "reverse":
-    case "settle":
-    case "release": {
-      const known = named.get(request.op === "reverse" ? request.transferId : request.pendingId);
-      return known === undefined ? [] : [...known.within, known.debit, known.credit];
+  const requests = bundles.flatMap((bundle) => bundle.requests);
+  // What takes something back is rare, and must know all that was taken back before.
+  if (requests.every(({ op }) => op !== "reverse")) {
+    try {
+      return await inTransaction(db, bundles, now, { isHopeful: true });
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
     }
   }
+  return inTransaction(db, bundles, now, { isHopeful: false });
+}
+
+/**
+ * `isHopeful`: takes ids and reservations for fresh, as nearly all are, and saves a look at the
+ * transfers: a unique index refuses those that are not. An answer other than success is given only
+ * after the look.
+ */
+async function inTransaction(
+  db: Sql,
+  bundles: readonly Bundle[],
+  now: EpochMs,
+  { isHopeful }: { isHopeful: boolean },
+): Promise<Result[][]> {
+  let writing: Promise<unknown> | null = null;
+  try {
+    const results = await db.transaction(async (tx) => {
+      await writeAlongside(tx, bundles);
+      const groups = bundles.map((bundle) => bundle.requests);
+      const { accounts, named } = await lock(tx, groups.flat());
+      let decision = isHopeful ? decide(fresh(accounts, named), groups, now) : null;
+      if (decision === null || decision.results.flat().some(({ outcome }) => !HOPED.has(outcome))) {
+        const known = await readTransfers(tx, groups.flat());
+        decision = decide({ ...fresh(accounts, named), ...known }, groups, now);
+      }
+      if (decision.transfers.length > 0) {
+        const statement = writeStatement(decision, now);
+        // Not waited for: the commit follows at once, and commits nothing if it fails. Drizzle
+        // sends at the first `then`, and again at each: so it is asked once, here.
+        writing = new Promise((resolve, reject) => tx.execute(statement).then(resolve, reject));
+        writing.catch(() => {});
+      }
+      return decision.results;
+    });
+    await writing;
+    return results;
+  } catch (error) {
+    // Its own word comes before that of the commit after it.
+    await writing;
+    throw error;
+  }
+}
+
+const HOPED: ReadonlySet<string> = new Set(["reserved", "settled", "released", "moved"]);
+
+/** The state with accounts of its own, which `decide` may change. */
+function fresh(
+  accounts: ReadonlyMap<AccountId, AccountState>,
+  named: ReadonlyMap<TransferId, KnownTransfer>,
+): LedgerState {
+  return {
+    accounts: new Map([...accounts].map(([id, account]) => [id, { ...account }])),
+    named: new Map(named),
+    transferIds: new Set(),
+    resolved: new Map(),
+    reversed: new Map(),
+  };
 }
 
 async function writeAlongside(tx: Sql, bundles: readonly Bundle[]): Promise<void> {
@@ -103,82 +127,101 @@ async function writeAlongside(tx: Sql, bundles: readonly Bundle[]): Promise<void
   }
 }
 
-/** Transfers never change, so no lock is needed to read one. */
-async function readNamed(
+/**
+ * Locks the accounts that the requests touch, and reads them and the transfers that are named. The
+ * transfers need no lock: they never change.
+ */
+async function lock(
   tx: Sql,
-  ids: readonly TransferId[],
-): Promise<Map<TransferId, KnownTransfer>> {
-  if (ids.length === 0) return new Map();
-  const found = await rows<{
-    id: TransferId;
-    kind: KnownTransfer["kind"];
-    debit_account_id: AccountId;
-    within: AccountId[];
-    credit_account_id: AccountId;
-    amount_nanos: string;
-    reverses_id: TransferId | null;
-  }>(
-    tx,
-    sql`/* prepared: ledger.named */
-      select id, kind, debit_account_id, within, credit_account_id, amount_nanos, reverses_id
-      from transfer where id = any(${sql.param(ids)})`,
+  requests: readonly Request[],
+): Promise<{
+  accounts: Map<AccountId, AccountState>;
+  named: Map<TransferId, KnownTransfer>;
+}> {
+  const namedIds = requests.flatMap(namedBy);
+  const accountIds = new Set(
+    requests.flatMap((request): AccountId[] => {
+      if (request.op === "reserve") return [...request.within, request.budget, request.spend];
+      return request.op === "direct" ? [request.from, request.to] : [];
+    }),
   );
-  return new Map(
-    found.map((row) => [
-      row.id,
-      {
-        kind: row.kind,
-        debit: row.debit_account_id,
-        within: row.within,
-        credit: row.credit_account_id,
-        reversesId: row.reverses_id,
-        amountNanos: readNanos(row.amount_nanos),
-      },
-    ]),
-  );
-}
-
-async function lockAccounts(
-  tx: Sql,
-  accountIds: readonly AccountId[],
-): Promise<Map<AccountId, AccountState>> {
-  const found = await rows<{
-    id: AccountId;
-    kind: string;
-    currency: string;
-    must_not_exceed: boolean;
-    credits_posted: string;
-    debits_posted: string;
-    debits_pending: string;
-    reversed: string;
-  }>(
+  const found = await rows<AccountRow | NamedRow>(
     tx,
     sql`/* prepared: ledger.lock */
-      select id, kind, currency, must_not_exceed, credits_posted_nanos as credits_posted,
-        debits_posted_nanos as debits_posted, debits_pending_nanos as debits_pending,
-        reversed_nanos as reversed
-      from account where id = any(${sql.param(accountIds)})
-      order by id
-      for no key update`,
+      with named as materialized (
+        select id, kind, debit_account_id, within, credit_account_id, amount_nanos, reverses_id
+        from transfer where id = any(${sql.param(namedIds)}::text[])
+      ), locked as materialized (
+        select * from account
+        where id = any(${sql.param([...accountIds])}::text[] || array(
+          select unnest(within || array[debit_account_id, credit_account_id]) from named
+        ))
+        order by id
+        for no key update
+      )
+      select 'account' as row, id, kind, currency, must_not_exceed,
+        credits_posted_nanos as credits_posted, debits_posted_nanos as debits_posted,
+        debits_pending_nanos as debits_pending, reversed_nanos as reversed,
+        null as debit, null as within, null as credit, null as amount_nanos, null as reverses_id
+      from locked
+      union all
+      select 'transfer', id, kind, null, null, null, null, null, null,
+        debit_account_id, within, credit_account_id, amount_nanos, reverses_id
+      from named`,
   );
-  return new Map(
-    found.map((row) => [
-      row.id,
-      {
-        kind: row.kind,
-        currency: row.currency,
-        mustNotExceed: row.must_not_exceed,
-        ...readSums(row),
-      },
-    ]),
-  );
+  const accounts = new Map<AccountId, AccountState>();
+  const named = new Map<TransferId, KnownTransfer>();
+  for (const row of found) {
+    if (row.row === "account") {
+      const { kind, currency, must_not_exceed: mustNotExceed } = row;
+      accounts.set(row.id, { kind, currency, mustNotExceed, ...readSums(row) });
+      continue;
+    }
+    const { id, kind, debit, within, credit, reverses_id: reversesId } = row;
+    const amountNanos = readNanos(row.amount_nanos);
+    named.set(id, { kind, debit, within, credit, reversesId, amountNanos });
+  }
+  return { accounts, named };
 }
 
+type AccountRow = {
+  row: "account";
+  id: AccountId;
+  kind: string;
+  currency: string;
+  must_not_exceed: boolean;
+} & Parameters<typeof readSums>[0];
+
+type NamedRow = {
+  row: "transfer";
+  id: TransferId;
+  kind: KnownTransfer["kind"];
+  debit: AccountId;
+  within: AccountId[];
+  credit: AccountId;
+  amount_nanos: string;
+  reverses_id: TransferId | null;
+};
+
+/** The transfer that the request is about, where it is about one. */
+function namedBy(request: Request): TransferId[] {
+  switch (request.op) {
+    case "reserve":
+    case "direct":
+      return [];
+    case "reverse":
+      return [request.transferId];
+    case "settle":
+    case "release":
+      return [request.pendingId];
+  }
+}
+
+/** After the locks, in statements of their own: they must see what those it waited for wrote. */
 async function readTransfers(
   tx: Sql,
-  ids: readonly TransferId[],
-  pendingIds: readonly TransferId[],
-): Promise<{ transferIds: Set<TransferId>; resolved: Map<TransferId, Resolved> }> {
+  requests: readonly Request[],
+): Promise<Pick<LedgerState, "transferIds" | "resolved" | "reversed">> {
   const found = await rows<{
     id: TransferId;
     kind: Resolved["kind"];
@@ -189,10 +232,10 @@ async function readTransfers(
     tx,
     sql`/* prepared: ledger.transfers */
       select id, kind, reason, amount_nanos, null as pending_id
-      from transfer where id = any(${sql.param(ids)})
+      from transfer where id = any(${sql.param(requests.map(({ id }) => id))})
       union all
       select id, kind, reason, amount_nanos, pending_id
-      from transfer where pending_id = any(${sql.param(pendingIds)})`,
+      from transfer where pending_id = any(${sql.param(requests.flatMap(namedBy))})`,
   );
   const transferIds = new Set<TransferId>();
   const resolved = new Map<TransferId, Resolved>();
@@ -200,13 +243,11 @@ async function readTransfers(
     if (pending_id === null) transferIds.add(id);
     else resolved.set(pending_id, { id, kind, reason, amountNanos: readNanos(amount_nanos) });
   }
-  return { transferIds, resolved };
-}
-
-/** What expiry posted, and may have been corrected already. */
-function mayBeReversed(resolved: ReadonlyMap<TransferId, Resolved>): TransferId[] {
+  // What may have been taken back: a transfer to reverse, and what expiry posted.
   const posted = [...resolved.values()].filter(({ reason }) => reason === EXPIRED_REASON);
-  return posted.map(({ id }) => id);
+  const reversals = requests.filter(({ op }) => op === "reverse").flatMap(namedBy);
+  const reversed = await readReversed(tx, [...reversals, ...posted.map(({ id }) => id)]);
+  return { transferIds, resolved, reversed };
 }
 
 async function readReversed(
@@ -230,10 +271,10 @@ async function readReversed(
   );
 }
 
-async function write(tx: Sql, { changes, transfers }: Decision, now: EpochMs): Promise<void> {
+function writeStatement({ changes, transfers }: Decision, now: EpochMs): SQL {
   const changed = [...changes];
   // `within` travels as text, since unnest would flatten an array of arrays.
-  await tx.execute(sql`/* prepared: ledger.write */
+  return sql`/* prepared: ledger.write */
     with changed as (
       update account set
         debits_pending_nanos = debits_pending_nanos + change.debits_pending,
@@ -272,5 +313,5 @@ async function write(tx: Sql, { changes, transfers }: Decision, now: EpochMs): P
       ${sql.param(transfers.map(({ note }) => note))}::text[]
     ) as new
       (id, kind, debit, within, credit, amount, pending_id, expires_at, expires_to, reverses_id,
-        reason, note)`);
+        reason, note)`;
 }

@@ -74,7 +74,8 @@ async function reserve(db: Sql, reservation: Reservation, now: EpochMs): Promise
   };
 }
 
-function reserveStatement(reservation: Reservation, now: EpochMs): SQL {
+/** Exported for the bench, whose peer runs the same. */
+export function reserveStatement(reservation: Reservation, now: EpochMs): SQL {
   const { id, budget, within, spend, amountNanos, timeoutMs, expiresTo = "post" } = reservation;
   const budgets = [...within, budget];
   const accountIds = [...budgets, spend];
@@ -133,60 +134,10 @@ function reserveStatement(reservation: Reservation, now: EpochMs): SQL {
 }
 
 async function resolve(db: Sql, resolution: ResolveRequest, now: EpochMs): Promise<Result> {
-  const { id, pendingId } = resolution;
   const isSettle = resolution.op === "settle";
-  // A void names what it gives back; a post what it took.
-  const amount: SQL = isSettle ? sql`${resolution.amountNanos}::bigint` : sql`amount_nanos`;
-  const posted: SQL = isSettle ? amount : sql`0`;
-  const reason = resolution.reason ?? (isSettle ? CALL_REASON : RELEASE_REASON);
   const [row] = await twice<
     { amount_nanos: string; resolved_reason: string | null; is_inserted: boolean } & LeafRow
-  >(
-    db,
-    sql`${sql.raw(isSettle ? "/* prepared: ledger.settle */" : "/* prepared: ledger.release */")}
-      with pending as materialized (
-        select debit_account_id, within, credit_account_id, amount_nanos,
-          within || array[debit_account_id, credit_account_id] as account_ids
-        from transfer where id = ${pendingId} and kind = 'pending'
-      ), locked as materialized (
-        select * from account
-        where id = any((select account_ids from pending)::text[])
-        order by id
-        for no key update
-      ), decision as materialized (
-        select pending.*,
-          (select count(*) from locked) as locked_count,
-          (select reason from transfer where pending_id = ${pendingId}) as resolved_reason
-        from pending
-      ), inserted as (
-        insert into transfer
-          (id, kind, debit_account_id, within, credit_account_id, amount_nanos, pending_id,
-            reason, created_at)
-        select ${id}, ${isSettle ? "post" : "void"}, debit_account_id, within, credit_account_id,
-          ${amount}, ${pendingId}, ${reason}, ${rfc3339(now)}::timestamptz
-        from decision
-        where locked_count > 0 and resolved_reason is null and ${amount} <= amount_nanos
-        returning id
-      ), changed as (
-        update account set
-          debits_pending_nanos = locked.debits_pending_nanos
-            - case when locked.id = credit_account_id then 0 else amount_nanos end,
-          debits_posted_nanos = locked.debits_posted_nanos
-            + case when locked.id = credit_account_id then 0 else ${posted} end,
-          credits_pending_nanos = locked.credits_pending_nanos
-            - case when locked.id = credit_account_id then amount_nanos else 0 end,
-          credits_posted_nanos = locked.credits_posted_nanos
-            + case when locked.id = credit_account_id then ${posted} else 0 end
-        from locked, decision, inserted where account.id = locked.id
-      )
-      select amount_nanos, resolved_reason, inserted.id is not null as is_inserted,
-        leaf.credits_posted_nanos as credits_posted,
-        leaf.debits_posted_nanos + ${posted} as debits_posted,
-        leaf.debits_pending_nanos - amount_nanos as debits_pending, leaf.reversed_nanos as reversed
-      from decision
-      left join inserted on true
-      left join locked as leaf on leaf.id = debit_account_id and inserted.id is not null`,
-  );
+  >(db, resolveStatement(resolution, now));
   if (row === undefined) return { outcome: "reservation_not_found" };
   if (row.is_inserted) {
     return { outcome: isSettle ? "settled" : "released", balance: budgetBalance(readSums(row)) };
@@ -197,6 +148,59 @@ async function resolve(db: Sql, resolution: ResolveRequest, now: EpochMs): Promi
   }
   if (row.resolved_reason !== null) return { outcome: "already_resolved" };
   return { outcome: "exceeds_reservation", reservedNanos: readNanos(row.amount_nanos) };
+}
+
+/** Exported for the bench, whose peer runs the same. */
+export function resolveStatement(resolution: ResolveRequest, now: EpochMs): SQL {
+  const { id, pendingId } = resolution;
+  const isSettle = resolution.op === "settle";
+  // A void names what it gives back; a post what it took.
+  const amount: SQL = isSettle ? sql`${resolution.amountNanos}::bigint` : sql`amount_nanos`;
+  const posted: SQL = isSettle ? amount : sql`0`;
+  const reason = resolution.reason ?? (isSettle ? CALL_REASON : RELEASE_REASON);
+  return sql`${sql.raw(isSettle ? "/* prepared: ledger.settle */" : "/* prepared: ledger.release */")}
+    with pending as materialized (
+      select debit_account_id, within, credit_account_id, amount_nanos,
+        within || array[debit_account_id, credit_account_id] as account_ids
+      from transfer where id = ${pendingId} and kind = 'pending'
+    ), locked as materialized (
+      select * from account
+      where id = any((select account_ids from pending)::text[])
+      order by id
+      for no key update
+    ), decision as materialized (
+      select pending.*,
+        (select count(*) from locked) as locked_count,
+        (select reason from transfer where pending_id = ${pendingId}) as resolved_reason
+      from pending
+    ), inserted as (
+      insert into transfer
+        (id, kind, debit_account_id, within, credit_account_id, amount_nanos, pending_id,
+          reason, created_at)
+      select ${id}, ${isSettle ? "post" : "void"}, debit_account_id, within, credit_account_id,
+        ${amount}, ${pendingId}, ${reason}, ${rfc3339(now)}::timestamptz
+      from decision
+      where locked_count > 0 and resolved_reason is null and ${amount} <= amount_nanos
+      returning id
+    ), changed as (
+      update account set
+        debits_pending_nanos = locked.debits_pending_nanos
+          - case when locked.id = credit_account_id then 0 else amount_nanos end,
+        debits_posted_nanos = locked.debits_posted_nanos
+          + case when locked.id = credit_account_id then 0 else ${posted} end,
+        credits_pending_nanos = locked.credits_pending_nanos
+          - case when locked.id = credit_account_id then amount_nanos else 0 end,
+        credits_posted_nanos = locked.credits_posted_nanos
+          + case when locked.id = credit_account_id then ${posted} else 0 end
+      from locked, decision, inserted where account.id = locked.id
+    )
+    select amount_nanos, resolved_reason, inserted.id is not null as is_inserted,
+      leaf.credits_posted_nanos as credits_posted,
+      leaf.debits_posted_nanos + ${posted} as debits_posted,
+      leaf.debits_pending_nanos - amount_nanos as debits_pending, leaf.reversed_nanos as reversed
+    from decision
+    left join inserted on true
+    left join locked as leaf on leaf.id = debit_account_id and inserted.id is not null`;
 }
 
 /** For what is rare and takes more than a statement. */

@@ -1,189 +1,190 @@
 /**
- * Bench: reserve + settle pairs a second on one hot budget inside a project's and a day's, on a
- * server of its own with disk flushes on.
+ * Bench: reserve + settle pairs on one hot budget inside a project's and a day's, on a server of
+ * its own with disk flushes on (P6); and what a hold costs as history grows (P7).
  *
- * The peer does the same to the same tables the usual way: a transaction for each request (lock,
- * check, update, insert), as many at once as there are connections. Both run in turns, in one run.
+ * The peer is pgbench with the same two statements on the same rows. It and ours run in turns, in
+ * one run; medians of the rounds are told. One caller is compared with one of pgbench, which sends
+ * the single statements from C; and, for whoever asks what a statement costs at all, with a durable
+ * insert of one row through our driver.
  *
- *     node test/bench/ledger.ts [--json] [--seconds=3]
+ *     node test/bench/ledger.ts [--json] [--seconds=3] [--rounds=3] [--callers=1,16,32,64,256]
+ *       [--rows=10000,100000]       (the full P7: --rows=10000,100000,1000000,10000000, and 12 GB)
  */
 import { parseArgs } from "node:util";
 import { sql } from "drizzle-orm";
-import type { Database } from "../../orchestrator/db/database.ts";
-import { openPostgresDatabase } from "../../orchestrator/db/postgres.ts";
 import { createLedger } from "../../orchestrator/ledger/postgres.ts";
-import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
-import { type AccountId, createIds } from "../../orchestrator/runtime/ids.ts";
-import { createLog } from "../../orchestrator/runtime/log.ts";
+import { systemClock } from "../../orchestrator/runtime/clock.ts";
+import { createIds } from "../../orchestrator/runtime/ids.ts";
 import { systemRandom } from "../../orchestrator/runtime/random.ts";
 import { auditLedger } from "../support/audit.ts";
 import { openTestEmbedded, openTestFolder } from "../support/embedded.ts";
+import { measureHistory } from "./ledger/history.ts";
+import { openPath, pairOf } from "./ledger/paths.ts";
+import { type Figures, findPgbench, percentiles, runPgbench } from "./ledger/pgbench.ts";
 
 const { values } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
     seconds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "3" },
+    callers: { type: "string", default: "1,16,32,64,256" },
+    rows: { type: "string", default: "10000,100000" },
   },
 });
-const RUN_MS = Number(values.seconds) * 1_000;
-/** About what a server takes by default. */
-const PEER_CONNECTIONS = 90;
-const HELD_NANOS = 1_000n;
-const COST_NANOS = 300n;
-/** The ratios that faults.md asks for (P6), against the peer at as many callers. */
-const BARS = new Map([
+const SECONDS = Number(values.seconds);
+const ROUNDS = Number(values.rounds);
+/** How many transfers there are already, each a database. Empty: P7 is left out. */
+const HISTORIES = numbers(values.rows);
+const CALLERS = numbers(values.callers);
+/** The ratios to pgbench that faults.md asks for (P6), at as many callers. */
+const RATIO_MIN = new Map([
   [32, 5],
   [256, 40],
 ]);
+const SINGLE_MAX = 1.5;
+const GROWTH_MAX = 1.1;
 
 const ids = createIds(systemClock, systemRandom);
 await using folder = await openTestFolder();
-await using database = await openTestEmbedded(folder.path);
-await using peerDatabase = await openPostgresDatabase({
-  url: database.url,
-  log: createLog("silent"),
-  connectionsMax: PEER_CONNECTIONS,
-});
+await using database = await openTestEmbedded(folder.path, { max_connections: "300" });
 const ledger = createLedger(database, systemClock);
+const hot = await openPath(ledger, ids);
+const warm = await openPath(ledger, ids);
+await Promise.all(Array.from({ length: 200 }, () => pairOf(ledger, ids, warm)));
+await database.sql.execute(sql`create table bench_row (id text primary key)`);
+const pgbench = await findPgbench();
 
-interface Path {
-  within: [AccountId, AccountId];
-  budget: AccountId;
-  spend: AccountId;
+const print = (line: string) => process.stdout.write(`${line}\n`);
+if (!values.json) {
+  print("                ours                        pgbench, same statements");
+  print("callers   pairs/s   p50 ms    p99 ms   pairs/s   p50 ms    p99 ms   ours / pgbench");
 }
+for (const callers of CALLERS) await measurePairs(callers);
+await auditLedger(database);
+if (HISTORIES.length > 0) await measureGrowth();
 
-async function openPath(): Promise<Path> {
-  const name = ids.next("log");
-  const open = (kind: "funding" | "budget" | "spend", owner: string) =>
-    ledger.open({
-      id: ids.next("account"),
-      kind,
-      owner: `${name}/${owner}`,
-      currency: "CAD",
-      mustNotExceed: kind === "budget",
-    });
-  const funding = await open("funding", "all");
-  const budgets: AccountId[] = [];
-  for (const owner of ["project", "day", "trial"]) {
-    const to = await open("budget", owner);
-    const id = ids.next("transfer");
-    await ledger.fund({ id, from: funding, to, amountNanos: 10n ** 17n, reason: "bench" });
-    budgets.push(to);
+async function measurePairs(callers: number): Promise<void> {
+  const ours: Figures[] = [];
+  const peer: Figures[] = [];
+  const least: Figures[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    ours.push(await measure(callers, () => pairOf(ledger, ids, hot)));
+    if (callers === 1) least.push(await measure(1, insertOne));
+    if (pgbench === null) continue;
+    // So many that wait for one row finish less than one a second each.
+    const seconds = callers > 100 ? 4 * SECONDS : SECONDS;
+    const load = { url: database.url, callers, seconds, path: hot };
+    peer.push(await runPgbench(pgbench, load));
   }
-  const [project, day, budget] = budgets as [AccountId, AccountId, AccountId];
-  return { within: [project, day], budget, spend: await open("spend", "project") };
-}
-
-async function ourPair({ within, budget, spend }: Path): Promise<void> {
-  const pendingId = ids.next("transfer");
-  const held = { id: pendingId, budget, within, spend, amountNanos: HELD_NANOS, timeoutMs: 60_000 };
-  const reserved = await ledger.reserve(held);
-  const settlement = { id: ids.next("transfer"), pendingId, amountNanos: COST_NANOS };
-  const settled = await ledger.settle(settlement);
-  if (reserved.outcome !== "reserved" || settled.outcome !== "settled") {
-    throw new Error(`${reserved.outcome}, ${settled.outcome}`);
+  const [us, them] = [median(ours), peer.length === 0 ? null : median(peer)];
+  const ratio = them === null ? null : us.perSecond / them.perSecond;
+  if (!values.json) {
+    const cells = [String(callers).padEnd(8), ...figureCells(us), ...figureCells(them)];
+    print([...cells, ratio === null ? "absent" : `${ratio.toFixed(1)} ×`.padStart(9)].join(" "));
   }
-}
-
-/** What one writes without thinking of the hot row: correct, a transaction for each step. */
-async function peerPair(db: Database, { within, budget, spend }: Path): Promise<void> {
-  const budgets = sql.param([...within, budget]);
-  const all = sql.param([...within, budget, spend]);
-  const pendingId = ids.next("transfer");
-  for (const step of ["reserve", "settle"] as const) {
-    await db.sql.transaction(async (tx) => {
-      await tx.execute(sql`select * from account where id = any(${all}) order by id for update`);
-      const isReserve = step === "reserve";
-      await tx.execute(sql`
-        update account set
-          debits_pending_nanos = debits_pending_nanos + ${isReserve ? HELD_NANOS : -HELD_NANOS},
-          debits_posted_nanos = debits_posted_nanos + ${isReserve ? 0n : COST_NANOS}
-        where id = any(${budgets})`);
-      await tx.execute(sql`
-        update account set
-          credits_pending_nanos = credits_pending_nanos + ${isReserve ? HELD_NANOS : -HELD_NANOS},
-          credits_posted_nanos = credits_posted_nanos + ${isReserve ? 0n : COST_NANOS}
-        where id = ${spend}`);
-      const now = systemClock.now();
-      await tx.execute(sql`
-        insert into transfer (id, kind, debit_account_id, within, credit_account_id, amount_nanos,
-          pending_id, expires_at, reason, created_at)
-        values (${isReserve ? pendingId : ids.next("transfer")}, ${isReserve ? "pending" : "post"},
-          ${budget}, ${sql.param(within)}, ${spend}, ${isReserve ? HELD_NANOS : COST_NANOS},
-          ${isReserve ? null : pendingId}, ${isReserve ? rfc3339(now + 60_000) : null}, 'call',
-          ${rfc3339(now)})`);
-    });
+  const peers = {
+    ours_per_second: rounded(us.perSecond),
+    ours_p50_ms: rounded(us.p50Ms),
+    ours_p99_ms: rounded(us.p99Ms),
+    pgbench_per_second: them === null ? "absent" : rounded(them.perSecond),
+    pgbench_p99_ms: them === null ? "absent" : rounded(them.p99Ms),
+  };
+  if (callers === 1) {
+    const value = them === null ? null : us.p50Ms / them.p50Ms;
+    const isWithin = value !== null && value <= SINGLE_MAX;
+    // A pair is two requests.
+    const told = { ...peers, times_an_insert: rounded(us.p50Ms / 2 / median(least).p50Ms) };
+    tellBar("P6", value, "× a single statement of pgbench, 1 caller", SINGLE_MAX, isWithin, told);
+    return;
   }
+  const limit = RATIO_MIN.get(callers);
+  if (limit === undefined) return;
+  tellBar("P6", ratio, `× pgbench, ${callers} callers`, limit, (ratio ?? 0) >= limit, peers);
 }
 
-/** Pairs a second, and the 99th percentile of a pair in milliseconds. */
-async function measure(callers: number, pair: () => Promise<void>) {
-  const endMs = performance.now() + RUN_MS;
-  const tookMs: number[] = [];
+async function insertOne(): Promise<void> {
+  await database.sql.execute(sql`insert into bench_row values (${ids.next("log")})`);
+}
+
+async function measureGrowth(): Promise<void> {
+  const options = { url: database.url, histories: HISTORIES, rounds: 2 * ROUNDS, seconds: SECONDS };
+  const found = await measureHistory(options);
+  if (!values.json) print("\ntransfers before   one hold, p50 ms   pairs/s of 64 callers");
+  for (const { rows, holdMs, perSecond } of values.json ? [] : found) {
+    const cells = [String(rows).padStart(16), holdMs.toFixed(3).padStart(18)];
+    print([...cells, perSecond.toFixed(0).padStart(23)].join(" "));
+  }
+  const [first] = found;
+  if (first === undefined) return;
+  const value = Math.max(...found.map(({ holdMs }) => holdMs)) / first.holdMs;
+  const most = HISTORIES.at(-1);
+  const unit = `× a hold after ${first.rows} transfers, the dearest up to ${most}`;
+  const peers = Object.fromEntries(found.map(({ rows, holdMs }) => [rows, rounded(holdMs)]));
+  tellBar("P7", value, unit, GROWTH_MAX, value <= GROWTH_MAX, peers);
+}
+
+/** Pairs a second of so many callers, each at its next when it is done. */
+async function measure(callers: number, once: () => Promise<void>): Promise<Figures> {
   const startMs = performance.now();
+  const endMs = startMs + SECONDS * 1_000;
+  const tookMs: number[] = [];
   await Promise.all(
     Array.from({ length: callers }, async () => {
       while (performance.now() < endMs) {
-        const before = performance.now();
-        await pair();
-        tookMs.push(performance.now() - before);
+        const beforeMs = performance.now();
+        await once();
+        tookMs.push(performance.now() - beforeMs);
       }
     }),
   );
   const seconds = (performance.now() - startMs) / 1_000;
-  const sorted = tookMs.toSorted((a, b) => a - b);
-  const at = (part: number) => sorted[Math.floor(sorted.length * part)] ?? 0;
-  return { perSecond: sorted.length / seconds, p50Ms: at(0.5), p99Ms: at(0.99) };
+  return { perSecond: tookMs.length / seconds, ...percentiles(tookMs) };
 }
 
-const print = (line: string) => process.stdout.write(`${line}\n`);
-const round = (value: number) => Number(value.toPrecision(3));
-
-const hot = await openPath();
-const warm = await openPath();
-await Promise.all(Array.from({ length: 200 }, () => ourPair(warm)));
-
-// What a request costs at the least: one durable statement of one row.
-await database.sql.execute(sql`create table bench_row (id text primary key)`);
-const statement = await measure(1, async () => {
-  await database.sql.execute(sql`insert into bench_row values (${ids.next("log")})`);
-});
-
-if (!values.json) {
-  print(`one durable insert: ${statement.p50Ms.toFixed(2)} ms p50`);
-  print("callers   pairs/s     p50 ms    p99 ms    peer pairs/s   ratio");
-}
-for (const callers of [1, 32, 256]) {
-  const ours = await measure(callers, () => ourPair(hot));
-  const peer = await measure(callers, () => peerPair(peerDatabase, hot));
-  const ratio = ours.perSecond / peer.perSecond;
-  if (!values.json) {
-    const cells = [
-      String(callers).padEnd(9),
-      ours.perSecond.toFixed(0).padStart(7),
-      ours.p50Ms.toFixed(2).padStart(10),
-      ours.p99Ms.toFixed(2).padStart(9),
-      peer.perSecond.toFixed(0).padStart(15),
-      `${ratio.toFixed(1)} ×`.padStart(9),
-    ];
-    print(cells.join(" "));
-    continue;
-  }
-  const peers = {
-    transactions_per_second: round(peer.perSecond),
-    ours_per_second: round(ours.perSecond),
-    ours_p99_ms: round(ours.p99Ms),
+function median(figures: readonly Figures[]): Figures {
+  const of = (read: (one: Figures) => number) => percentiles(figures.map(read)).p50Ms;
+  return {
+    perSecond: of(({ perSecond }) => perSecond),
+    p50Ms: of(({ p50Ms }) => p50Ms),
+    p99Ms: of(({ p99Ms }) => p99Ms),
   };
-  if (callers === 1) {
-    // A pair is two requests.
-    const value = round(ours.p50Ms / 2 / statement.p50Ms);
-    const unit = "× one durable statement, 1 caller";
-    print(JSON.stringify({ bar: "P6", value, unit, limit: 1.5, pass: value <= 1.5, peers }));
-    continue;
-  }
-  const limit = BARS.get(callers) ?? 1;
-  const unit = `× single transactions, ${callers} callers`;
-  const line = { bar: "P6", value: round(ratio), unit, limit, pass: ratio >= limit, peers };
-  print(JSON.stringify(line));
 }
-await auditLedger(database);
+
+function figureCells(figures: Figures | null): string[] {
+  if (figures === null) return ["absent".padStart(27)];
+  const { perSecond, p50Ms, p99Ms } = figures;
+  return [
+    perSecond.toFixed(0).padStart(8),
+    p50Ms.toFixed(2).padStart(9),
+    p99Ms.toFixed(2).padStart(9),
+  ];
+}
+
+function numbers(text: string): number[] {
+  return text
+    .split(",")
+    .filter((part) => part !== "")
+    .map(Number);
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}
+
+function tellBar(
+  bar: string,
+  value: number | null,
+  unit: string,
+  limit: number,
+  pass: boolean,
+  peers: Record<string, unknown>,
+): void {
+  const told = value === null ? null : rounded(value);
+  if (values.json) print(JSON.stringify({ bar, value: told, unit, limit, pass, peers }));
+  else {
+    const also = peers["times_an_insert"];
+    const besides = also === undefined ? "" : `; ${also} × one durable insert`;
+    const verdict = pass ? "pass" : "miss";
+    print(`${bar}: ${told ?? "absent"} ${unit} (limit ${limit}): ${verdict}${besides}`);
+  }
+}

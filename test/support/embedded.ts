@@ -14,8 +14,11 @@ export async function openTestFolder(): Promise<{ path: string } & AsyncDisposab
 }
 
 /** A migrated database on a server of its own, in `dir`. */
-export async function openTestEmbedded(dir: string): Promise<EmbeddedDatabase> {
-  const database = await openEmbeddedDatabase({ dir, log: createLog("silent") });
+export async function openTestEmbedded(
+  dir: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<EmbeddedDatabase> {
+  const database = await openEmbeddedDatabase({ dir, log: createLog("silent"), settings });
   await migrate(database);
   return database;
 }

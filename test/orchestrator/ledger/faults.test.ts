@@ -23,10 +23,10 @@ const SEEDS = process.env["SEED"] === undefined ? [1, 2, 3, 4] : [Number(process
 
 class Broken extends Error {}
 
-/** `database`, of whose statements and commits about one in twelve breaks. */
+/** `database`, of whose statements about one in twelve breaks, and one in four commits. */
 function breaking(database: Database, random: Random, counts: Record<string, number>) {
-  const breaks = (where: string) => {
-    if (random.below(12) !== 0) return;
+  const breaks = (where: string, outOf = 12) => {
+    if (random.below(outOf) !== 0) return;
     counts[where] = (counts[where] ?? 0) + 1;
     throw new Broken(where);
   };
@@ -40,7 +40,7 @@ function breaking(database: Database, random: Random, counts: Record<string, num
       },
       async transaction(use: (tx: Sql) => Promise<unknown>) {
         const result = await inner.transaction((tx) => use(wrap(tx)));
-        breaks("after a commit");
+        breaks("after a commit", 4);
         return result;
       },
     }) as unknown as Sql;
