@@ -5,7 +5,7 @@ import { basename, dirname, resolve } from "node:path";
 import type { AgentList } from "../contract/agents.ts";
 import type { NewProject, Project, ProjectList } from "../contract/projects.ts";
 import type { PairList } from "../contract/system.ts";
-import { formatNanos, parseUnits } from "../money.ts";
+import { formatNanos, parseUnits, TOKEN_UNIT } from "../money.ts";
 import type { Client } from "./client.ts";
 import { usage } from "./failure.ts";
 
@@ -63,6 +63,30 @@ export function timeOption(option: string, text: string): string {
   const atMs = isDay || /^\d{4}-\d{2}-\d{2}T\S+$/.test(text) ? Date.parse(text) : Number.NaN;
   if (!Number.isNaN(atMs)) return new Date(atMs).toISOString();
   throw usage(`--${option}: "${text}" is no day such as 2026-11-21, nor a time`);
+}
+
+/**
+ * "12.50", "12.50 CAD" or "5000 TOK" as the wire has it.
+ *
+ * @param currency the budget's; null: not known yet, only the form is checked.
+ * @throws Failure: usage.
+ */
+export function unitAmount(
+  option: string,
+  text: string,
+  currency: string | null,
+): { amount_nanos: string; currency: string } {
+  const [amount = "", unit, ...rest] = text.split(" ");
+  if (rest.length > 0) throw usage(`${option}: "${text}" is not an amount, such as 12.50`);
+  if (unit === TOKEN_UNIT) {
+    if (/^[1-9]\d{0,17}$/.test(amount)) return { amount_nanos: amount, currency: TOKEN_UNIT };
+    throw usage(`${option}: "${amount}" is not a whole number of tokens`);
+  }
+  const amountNanos = amountOption(option, amount);
+  if (currency !== null && unit !== undefined && unit !== currency) {
+    throw usage(`${option}: this budget is in ${currency}, not in ${unit}`);
+  }
+  return { amount_nanos: amountNanos, currency: currency ?? unit ?? "" };
 }
 
 export function shownAmount(nanosText: string, currency: string): string {

@@ -6,6 +6,14 @@ import { type Command, commandHelp, overview, readArguments } from "./command.ts
 import { agentTest } from "./commands/agent-test.ts";
 import { agentInstall, agentLs } from "./commands/agents.ts";
 import { approvalApprove, approvalLs, approvalReject, approvalShow } from "./commands/approvals.ts";
+import {
+  budgetAdherence,
+  budgetCosts,
+  budgetEvents,
+  budgetIncome,
+  budgetPl,
+} from "./commands/budget-reports.ts";
+import { budgetSet } from "./commands/budget-set.ts";
 import { budgetExport, budgetShow, budgetStatement, budgetTopup } from "./commands/budgets.ts";
 import {
   experimentLs,
@@ -70,8 +78,14 @@ const COMMANDS: readonly Command[] = [
   taskImport,
   taskLs,
   budgetShow,
+  budgetSet,
   budgetTopup,
+  budgetIncome,
   budgetStatement,
+  budgetEvents,
+  budgetPl,
+  budgetCosts,
+  budgetAdherence,
   budgetExport,
   ledgerExport,
   ledgerVerify,

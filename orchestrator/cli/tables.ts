@@ -1,4 +1,5 @@
 /** The tables and words in which trials, budgets and times are shown. Pure. */
+import type { StatementLine } from "../contract/budgets.ts";
 import type { Balance } from "../contract/money.ts";
 import type { Experiment, Trial } from "../contract/trials.ts";
 import { formatNanos } from "../money.ts";
@@ -77,6 +78,29 @@ export function balanceLines(balance: Balance): string[] {
     `spent      ${shown(balance.spent_nanos)}`,
     `available  ${shown(balance.available_nanos)}`,
   ];
+}
+
+/** Whose account it is, in few words: "trial_01j…", "day 2026-11-21", "project", "tokens/project". */
+export function ownerWord(owner: string): string {
+  const [prefix, rest] = owner.startsWith("tokens/") ? ["tokens/", owner.slice(7)] : ["", owner];
+  const [kind = "", id = "", date] = rest.split("/");
+  if (kind === "trial") return `${prefix}${id}`;
+  return prefix + (date === undefined ? kind : `${kind} ${date}`);
+}
+
+/** RFC 4180, a line a movement; text that a spreadsheet would run as a formula is defused. */
+export function statementCsv(lines: readonly StatementLine[]): string {
+  const names = [
+    ...(["transfer_id", "at", "kind", "reason", "debit", "credit"] as const),
+    ...(["amount_nanos", "available_nanos", "note", "reverses_id"] as const),
+  ];
+  const cell = (name: (typeof names)[number], line: StatementLine) => {
+    const text = line[name] ?? "";
+    const defused = /^[=+\-@\t\r]/.test(text) && !name.endsWith("_nanos") ? `'${text}` : text;
+    return /[",\r\n]/.test(defused) ? `"${defused.replaceAll('"', '""')}"` : defused;
+  };
+  const table = [names, ...lines.map((line) => names.map((name) => cell(name, line)))];
+  return table.map((cells) => `${cells.join(",")}\r\n`).join("");
 }
 
 /** The verdict where there is one, else the state. */

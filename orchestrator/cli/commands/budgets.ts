@@ -1,24 +1,38 @@
 /** Budgets: a project's by its name, a trial's by its id. */
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { Budget, BudgetList, Statement, StatementLine } from "../../contract/budgets.ts";
+import type {
+  Budget,
+  BudgetLevel,
+  BudgetList,
+  BudgetReport,
+  Statement,
+  StatementLine,
+} from "../../contract/budgets.ts";
 import type { ProjectList } from "../../contract/projects.ts";
 import type { Client } from "../client.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
-import { amountOption, shownAmount } from "../defaults.ts";
+import { shownAmount, unitAmount } from "../defaults.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
 import type { Column } from "../print.ts";
-import { balanceLines } from "../tables.ts";
+import { balanceLines, ownerWord, statementCsv } from "../tables.ts";
 
 const DATE = /^\d{4}-\d{2}-\d{2}(T\S+)?$/;
 const NAME = { name: "project|trial", isRequired: true };
 
 export const budgetShow: Command = {
   name: "budget show",
-  summary: "Show what a budget was given, holds reserved, has spent and has left",
+  summary: "Show what a budget holds at every level, and how fast it is used",
   positionals: [{ name: "project|trial", isRequired: false }],
-  options: { json: JSON_OPTION },
+  options: {
+    at: { type: "string", value: "<time>", help: "As it was at this day or time" },
+    json: JSON_OPTION,
+  },
   async run({ positionals: [name], options, print, connect }) {
+    const at = options.text("at");
+    if (at !== undefined && !DATE.test(at))
+      throw usage(`--at: "${at}" is no day such as 2026-11-21`);
+    if (at !== undefined && name === undefined) throw usage("--at: name a project or a trial");
     const client = await connect();
     if (name === undefined) {
       const { budgets } = await client.get<BudgetList>("budgets");
@@ -26,9 +40,26 @@ export const budgetShow: Command = {
       else print.table(await balanceColumns(client), budgets);
       return EXIT.done;
     }
-    const budget = await client.get<Budget>(`budgets/${encodeURIComponent(name)}`);
-    if (options.flag("json")) print.json(budget);
-    else for (const line of balanceLines(budget.balance)) print.line(line);
+    const query = at === undefined ? "" : `?${new URLSearchParams({ at })}`;
+    const path = `budgets/${encodeURIComponent(name)}${query}`;
+    const report = await client.get<BudgetReport>(path);
+    if (options.flag("json")) {
+      print.json(report);
+      return EXIT.done;
+    }
+    for (const line of balanceLines(report.balance)) print.line(line);
+    const { levels, next_top_up: next } = report;
+    print.line("");
+    print.table(LEVEL_COLUMNS, levels);
+    const spending = levels.filter(({ burn }) => burn.last_day_nanos !== "0");
+    if (spending.length > 0) {
+      print.line("");
+      print.table(PACE_COLUMNS, spending);
+    }
+    if (next !== null) {
+      const amount = shownAmount(next.amount_nanos, report.balance.currency);
+      print.line(`next top-up  ${amount} on ${next.date}`);
+    }
     return EXIT.done;
   },
 };
@@ -37,18 +68,19 @@ export const budgetTopup: Command = {
   name: "budget topup",
   summary: "Fund a budget",
   positionals: [NAME, { name: "amount", isRequired: true }],
-  options: { json: JSON_OPTION },
+  options: {
+    note: { type: "string", value: "<text>", help: "For its statement: who allowed it, and why" },
+    json: JSON_OPTION,
+  },
+  notes: ['Tokens are topped up as "50000 TOK".'],
   async run({ positionals: [name = "", text = ""], options, print, connect }) {
-    const [amount = "", unit, ...rest] = text.split(" ");
-    if (rest.length > 0) throw usage(`amount: "${text}" is not an amount, such as 12.50`);
-    const amountNanos = amountOption("amount", amount);
+    unitAmount("amount", text, null);
     const client = await connect();
     const path = `budgets/${encodeURIComponent(name)}`;
-    const { balance } = await client.get<Budget>(path);
-    if (unit !== undefined && unit !== balance.currency) {
-      throw usage(`amount: this budget is in ${balance.currency}, not in ${unit}`);
-    }
-    const body = { amount_nanos: amountNanos, currency: balance.currency };
+    const { balance } = await client.get<BudgetReport>(path);
+    const amount = unitAmount("amount", text, balance.currency);
+    const note = options.text("note");
+    const body = note === undefined ? amount : { ...amount, note };
     const budget = await client.post<Budget>(`${path}/topup`, body);
     if (options.flag("json")) print.json(budget);
     else for (const line of balanceLines(budget.balance)) print.line(line);
@@ -58,11 +90,12 @@ export const budgetTopup: Command = {
 
 export const budgetStatement: Command = {
   name: "budget statement",
-  summary: "Show what moved in a budget, newest first",
+  summary: "Show what moved in a budget and what it left, newest first",
   positionals: [NAME],
   options: {
     limit: { type: "string", short: "n", value: "<count>", help: "At most so many (20)" },
     before: { type: "string", value: "<cursor>", help: "Go on after this transfer" },
+    csv: { type: "boolean", help: "Print CSV" },
     json: JSON_OPTION,
   },
   async run({ positionals: [name = ""], options, print, connect }) {
@@ -73,26 +106,9 @@ export const budgetStatement: Command = {
     const client = await connect();
     const path = `budgets/${encodeURIComponent(name)}/statement?${query}`;
     const statement = await client.get<Statement>(path);
-    if (options.flag("json")) {
-      print.json(statement);
-      return EXIT.done;
-    }
-    const { currency } = statement.balance;
-    print.table<StatementLine>(
-      [
-        { title: "at", value: ({ at }) => at.slice(0, 19) },
-        { title: "kind", value: ({ kind }) => kind },
-        { title: "reason", value: ({ reason }) => reason, shrinks: true },
-        { title: "from", value: ({ debit }) => debit, shrinks: true },
-        { title: "to", value: ({ credit }) => credit, shrinks: true },
-        {
-          title: "amount",
-          value: ({ amount_nanos: nanos }) => shownAmount(nanos, currency),
-          align: "right",
-        },
-      ],
-      statement.lines,
-    );
+    if (options.flag("json")) print.json(statement);
+    else if (options.flag("csv")) print.raw(statementCsv(statement.lines));
+    else print.table(statementColumns(statement), statement.lines);
     if (statement.next_cursor !== null) print.note(`more: --before ${statement.next_cursor}`);
     return EXIT.done;
   },
@@ -153,4 +169,99 @@ async function balanceColumns(client: Client): Promise<Column<Budget>[]> {
     amount("spent"),
     amount("available"),
   ];
+}
+
+const LEVEL_COLUMNS: readonly Column<BudgetLevel>[] = [
+  { title: "level", value: levelWord, shrinks: true },
+  levelAmount("reserved"),
+  levelAmount("spent"),
+  levelAmount("available"),
+  {
+    title: "mark",
+    value: ({ passed }) => (passed.length === 0 ? "-" : `${passed.at(-1)} %`),
+    align: "right",
+  },
+];
+
+function levelWord({ scope, balance }: BudgetLevel): string {
+  return balance.currency === "TOK" ? `${scope} tokens` : scope;
+}
+
+function levelAmount(title: "reserved" | "spent" | "available"): Column<BudgetLevel> {
+  return {
+    title,
+    value: ({ balance, is_limited: isLimited }) =>
+      title === "available" && !isLimited
+        ? "no limit"
+        : shownAmount(balance[`${title}_nanos`], balance.currency),
+    align: "right",
+  };
+}
+
+const PACE_COLUMNS: readonly Column<BudgetLevel>[] = [
+  { title: "level", value: levelWord, shrinks: true },
+  {
+    title: "last hour",
+    value: ({ burn, balance }) => shownAmount(burn.last_hour_nanos, balance.currency),
+    align: "right",
+  },
+  {
+    title: "last day",
+    value: ({ burn, balance }) => shownAmount(burn.last_day_nanos, balance.currency),
+    align: "right",
+  },
+  { title: "at this pace", value: outlook },
+];
+
+function outlook({ burn }: BudgetLevel): string {
+  switch (burn.basis) {
+    case "not_limited":
+      return "no limit";
+    case "exhausted":
+      return "used up";
+    case "not_enough_history":
+      return "too early for a forecast";
+    case "not_spending":
+      return "not used now";
+    case "last_hour":
+    case "last_day": {
+      if (burn.lasts_the_day) return "lasts the day";
+      if (burn.exhausted_at === null) return "lasts for years";
+      return `until ${burn.exhausted_at.slice(0, 16)}Z`;
+    }
+  }
+}
+
+function statementColumns({ owner, balance }: Statement): Column<StatementLine>[] {
+  const { currency } = balance;
+  const other = ({ debit, credit }: StatementLine) => (debit === owner ? credit : debit);
+  return [
+    { title: "at", value: ({ at }) => at.slice(0, 19) },
+    { title: "what", value: movementWord },
+    { title: "with", value: (line) => ownerWord(other(line)), shrinks: true },
+    {
+      title: "amount",
+      value: ({ amount_nanos: nanos }) => shownAmount(nanos, currency),
+      align: "right",
+    },
+    {
+      title: "available",
+      value: ({ available_nanos: nanos }) => (nanos === null ? "" : shownAmount(nanos, currency)),
+      align: "right",
+    },
+    { title: "note", value: ({ note }) => note ?? "", shrinks: true },
+  ];
+}
+
+function movementWord({ kind, reason }: StatementLine): string {
+  switch (kind) {
+    case "pending":
+      return "reserve";
+    case "post":
+      return reason === "call" ? "settle" : reason;
+    case "void":
+      return "release";
+    default:
+      return reason;
+  }
 }

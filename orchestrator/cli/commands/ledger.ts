@@ -60,7 +60,7 @@ export const ledgerVerify: Command = {
       type: "string",
       multiple: true,
       value: "<fingerprint|file>",
-      help: "Whose signatures count: SHA256:…, or a file with the public key in PEM",
+      help: "Whose signatures count: SHA256:…, or a PEM file",
     },
     json: JSON_OPTION,
   },

@@ -144,7 +144,21 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["task", "import", "some/folder"], /^fix-add {2}task_/],
     [["budget", "show"], /^budget +reserved +spent +available\ndemo +0\.00 CAD/],
     [["budget", "show", "demo"], /^funded {5}9007199\.25 CAD\n/],
-    [["budget", "statement", "demo"], /^at +kind +reason/],
+    [["budget", "show", "demo"], /^organisation .* no limit +-$/m],
+    [
+      ["budget", "show", "demo"],
+      /^project tokens +420,000 tokens +420,000 tokens +until 2026-11-21T16:00Z$/m,
+    ],
+    [["budget", "show", "demo"], /^next top-up {2}10\.00 CAD on 2026-12-01$/m],
+    [["budget", "show", "demo", "--at", "2026-11-20"], /^funded/],
+    [["budget", "statement", "demo"], /^at +what +with +amount +available +note\n.*topup +organ/],
+    [["budget", "statement", "demo", "--csv"], /^transfer_id,at,.*\r\n.*,"'=1\+1, for the ninth/],
+    [["budget", "topup", "demo", "5000 TOK", "--note", "more"], /^funded/],
+    [["budget", "income", "demo", "10", "--note", "invoice 7"], /^income +10\.00 CAD in all$/m],
+    [["budget", "events", "demo"], /^at +budget +event +spent +of\n.* passed 80 % /],
+    [["budget", "pl", "demo"], /aider +scripted +1\/2 [\s\S]*^result +-0\.00042 CAD$/m],
+    [["budget", "costs", "demo", "--by", "phase"], /^phase +[\s\S]*0\.00042 CAD a success$/m],
+    [["budget", "adherence", "demo"], /^of 1 limited budgets, each held\nproof +checkpoint 12, /m],
     [["budget", "topup", "demo", "1.50"], /^funded/],
     [["budget", "topup", "demo", "1.50 CAD"], /^funded/],
     [["budget", "export", "demo", "--since", "2026-11-01"], /^BilledCost\n/],
@@ -162,17 +176,87 @@ test("the other commands print tables, JSON and documents", async (t) => {
       assert.match(ended.out, expected);
       assert.ok(!ended.out.includes("\u001b"));
       const [widest = ""] = ended.out.split("\n").toSorted((a, b) => b.length - a.length);
-      if (["ls", "show", "statement"].includes(args[1] ?? ""))
+      if (
+        ["ls", "show", "statement", "events", "pl", "costs"].includes(args[1] ?? "") &&
+        !args.includes("--csv")
+      )
         assert.ok(widest.length <= 80, widest);
     });
   }
   await t.test("each --json is JSON", async () => {
+    for (const verb of ["show", "statement", "events", "pl", "costs", "adherence"]) {
+      JSON.parse((await autocode(["budget", verb, "demo", "--json"])).out);
+    }
     const jsons = ["trial ls", "project ls", "task ls", "budget show", "agent ls", "model ls"];
     for (const words of [...jsons, "experiment ls", "login"]) {
       JSON.parse((await autocode([...words.split(" "), "--json"])).out);
     }
     JSON.parse((await autocode(["trial", "show", id, "--json"])).out);
   });
+});
+
+test("budget set changes the project's file where it is accepted, and keeps its comments", async () => {
+  await using world = await openWorld();
+  const file = join(world.folder, "autocode.yaml");
+  const text = `# Ours.
+project: demo
+currency: CAD
+budget:
+  total: "20.00" # for the year
+  per_trial: 0.50
+`;
+  await writeFile(file, text);
+  const set = (...args: string[]) => world.autocode(["budget", "set", "demo", ...args]);
+  const done = await set(
+    "--total",
+    "30",
+    "--daily",
+    "2.5",
+    "--tokens",
+    "9000",
+    "--alerts",
+    "50,90",
+  );
+  assert.equal(done.exit, 0, done.err);
+  assert.match(done.out, /^funded/);
+  const changed = await readFile(file, "utf8");
+  assert.equal(
+    changed,
+    `# Ours.
+project: demo
+currency: CAD
+budget:
+  total: "30" # for the year
+  per_trial: 0.50
+  daily_allowance: "2.5"
+  tokens:
+    total: 9000
+  alerts:
+    - 50
+    - 90
+`,
+  );
+  assert.equal((await set("--daily", "none", "--tokens", "none", "--alerts", "none")).exit, 0);
+  assert.equal(await readFile(file, "utf8"), text.replace("20.00", "30"));
+
+  // A project file with this word in it is refused by the fixture's server.
+  await writeFile(file, text.replace("Ours", "bad"));
+  const refused = await set("--total", "40");
+  assert.equal(refused.exit, 2);
+  assert.equal(await readFile(file, "utf8"), text.replace("Ours", "bad"));
+  for (const [args, message] of [
+    [[], /nothing to set: give at least one of --total, --daily/],
+    [["--total", "none"], /--total: it cannot be left out/],
+    [["--total", "many"], /--total: "many" is not an amount/],
+    [["--tokens", "1.5"], /--tokens: "1\.5" is not a whole number of tokens/],
+    [["--alerts", "all"], /--alerts: "all" is not a list of percents/],
+  ] as const) {
+    const ended = await set(...args);
+    assert.equal(ended.exit, 2);
+    assert.match(ended.err, message);
+  }
+  const other = await world.autocode(["budget", "set", "tidy", "--total", "40"]);
+  assert.match(other.err, /it is of project demo; name another/);
 });
 
 test("an experiment is followed to its table, agents by pairs", async () => {
@@ -235,7 +319,13 @@ test("mistakes are one line on standard error, with their exit status", async (t
     [["trial", "resume", nothing], 1, /No trial has this id/],
     [["budget", "topup", "demo", "abc"], 2, /amount: "abc" is not an amount/],
     [["budget", "topup", "demo", "1 EUR"], 2, /in CAD, not in EUR/],
+    [["budget", "topup", "demo", "1.5 TOK"], 2, /"1\.5" is not a whole number of tokens/],
     [["budget", "show", "none"], 1, /no budget none/],
+    [["budget", "show", "--at", "2026-11-20"], 2, /--at: name a project or a trial/],
+    [["budget", "show", "demo", "--at", "now"], 2, /--at: "now" is no day/],
+    [["budget", "costs", "demo", "--by", "colour"], 2, /--by: "colour" is not one of agent_pair/],
+    [["budget", "income", "demo", "5 TOK"], 2, /income is money, not tokens/],
+    [["budget", "set", "demo", "--daily", "1"], 2, /autocode\.yaml: there is no such file/],
     [["budget", "export", "demo", "--since", "yesterday"], 2, /--since: "yesterday" is no day/],
     [["budget", "export", "demo", "--format", "xml"], 2, /not csv or json/],
     [["project", "apply"], 2, /autocode\.yaml: there is no such file/],
