@@ -20,6 +20,7 @@ const PENDING: TransferId = "transfer_pending";
 const RESOLUTION: TransferId = "transfer_resolution";
 const NOW_MS = Date.parse("2026-01-01T00:00:00Z");
 const TIMEOUT_MS = 60_000;
+const SECONDS_MAX = 60;
 
 export interface Figures {
   perSecond: number;
@@ -38,34 +39,51 @@ export async function findPgbench(): Promise<string | null> {
   return null;
 }
 
-/** Reserve and settle pairs of `callers` for so long. */
-export async function runPgbench(
+export interface Load {
+  url: string;
+  callers: number;
+  seconds: number;
+  path: Path;
+}
+
+/** Reserve and settle pairs of `callers` for so long, and longer where not one was done in it. */
+export async function runPgbench(program: string, load: Load): Promise<Figures> {
+  for (let { seconds } = load; ; seconds *= 2) {
+    const figures = await runOnce(program, { ...load, seconds });
+    if (figures !== null) return figures;
+    if (seconds > SECONDS_MAX) throw new Error(`pgbench did nothing in ${seconds} s`);
+  }
+}
+
+async function runOnce(
   program: string,
-  { url, callers, seconds, path }: { url: string; callers: number; seconds: number; path: Path },
-): Promise<Figures> {
+  { url, callers, seconds, path }: Load,
+): Promise<Figures | null> {
   const folder = await mkdtemp(join(tmpdir(), "autocode-pgbench-"));
   try {
     const script = join(folder, "pair.sql");
     await writeFile(script, pairScript(path));
     const threads = String(Math.min(2, callers));
-    const load = ["-c", String(callers), "-j", threads, "-T", String(seconds)];
+    const size = ["-c", String(callers), "-j", threads, "-T", String(seconds)];
     const how = ["-n", "-M", "prepared", "-l", "--log-prefix", join(folder, "log"), "-f", script];
-    const { stdout } = await run(program, [...how, ...load, url], { maxBuffer: 1 << 24 });
+    const { stdout } = await run(program, [...how, ...size, url], { maxBuffer: 1 << 24 });
     const rate = /tps = ([\d.]+)/.exec(stdout)?.[1];
+    if (/actually processed: 0\b/.test(stdout)) return null;
     if (rate === undefined || !/failed transactions: 0 /.test(stdout)) throw new Error(stdout);
-    const tookMs: number[] = [];
-    for (const name of await readdir(folder)) {
-      if (!name.startsWith("log")) continue;
-      for (const line of (await readFile(join(folder, name), "utf8")).split("\n")) {
-        // client, transaction, microseconds, …
-        const [, , micros] = line.split(" ");
-        if (micros !== undefined) tookMs.push(Number(micros) / 1_000);
-      }
-    }
-    return { perSecond: Number(rate), ...percentiles(tookMs) };
+    return { perSecond: Number(rate), ...percentiles(await readLogs(folder)) };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Milliseconds of each transaction, from lines of: client, transaction, microseconds, … */
+async function readLogs(folder: string): Promise<number[]> {
+  const names = (await readdir(folder)).filter((name) => name.startsWith("log"));
+  const texts = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")));
+  return texts
+    .flatMap((text) => text.split("\n"))
+    .flatMap((line) => line.split(" ")[2] ?? [])
+    .map((micros) => Number(micros) / 1_000);
 }
 
 export function percentiles(tookMs: readonly number[]): { p50Ms: number; p99Ms: number } {
