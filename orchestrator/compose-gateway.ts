@@ -201,6 +201,7 @@ export function providerAddresses(
         isHosted: !isOwn,
         hasContinuousUsage: isOwn,
         hasTokenCount: name === "anthropic" || isOwn,
+        hasTokenize: isOwn,
       };
     }),
   ];

@@ -28,6 +28,8 @@ export interface ProviderAddress {
   isHosted: boolean;
   hasContinuousUsage: boolean;
   hasTokenCount: boolean;
+  /** It counts tokens at `/tokenize`, as vLLM does. */
+  hasTokenize?: boolean;
 }
 
 export interface CatalogPairs extends Pairs, Prices {

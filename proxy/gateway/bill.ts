@@ -42,6 +42,12 @@ export interface Bill {
   error: string | null;
 }
 
+/** Whether the server has said what it used, or owes nothing, so that nothing is to be counted. */
+export function isCounted({ isSent, status, ending, seen }: ExchangeFacts): boolean {
+  if (!isSent || (status === null ? ending !== "client_gone" : status >= 300)) return true;
+  return seen.usage !== null && seen.isComplete && !seen.isInvalid;
+}
+
 /**
  * The server's own count when it is one; else ours, from what passed. Never more than what was
  * reserved: a server that reports more has not kept its ceiling, and the record says so.

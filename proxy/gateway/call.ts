@@ -5,17 +5,17 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { gpuMs } from "../../models/rates.ts";
-import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { TransferId } from "../../orchestrator/runtime/ids.ts";
 import { systemRandom } from "../../orchestrator/runtime/random.ts";
 import { attemptCall, type Candidate } from "./attempts.ts";
-import { type Bill, billCall } from "./bill.ts";
+import { type Bill, billCall, isCounted } from "./bill.ts";
 import { endCall } from "./call-end.ts";
 import type { FinishedCall } from "./calls.ts";
 import type { Draft } from "./draft.ts";
 import { type Estimate, estimateAnswer } from "./estimate.ts";
+import { countInput, countText } from "./exact-count.ts";
 import { type ExchangeRequest, type ExchangeResult, runExchange } from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
@@ -73,15 +73,19 @@ export async function forwardCall(
   const endedAtMs = performance.now();
   const held = (await slices?.close()) ?? call.reservations;
   const amountNanos = heldAmount(held, "money");
+  const facts = { wire, ...result };
+  const counted = isCounted(facts)
+    ? NOTHING_COUNTED
+    : await countAnswer(deps, call, candidate, result);
   const bill = billCall(
-    { wire, ...result },
+    facts,
     {
       rates: candidate.rates,
-      inputTokens: call.inputTokens,
+      inputTokens: counted.inputTokens ?? call.inputTokens,
       amountNanos,
       outputTokens: (slices?.paidTokens() ?? ceilingTokens) + call.echoedTokens,
     },
-    () => countAnswer(wire, result),
+    () => counted,
   );
   const isSettled = bill.resolution === "settle";
   const tokens = isSettled ? chargedTokens(bill.usage, heldAmount(held, "tokens")) : null;
@@ -204,11 +208,38 @@ function remainingAfter(
   return remaining < 0n ? 0n : remaining;
 }
 
-/** What passed, by our own count. */
-function countAnswer(wire: Wire, result: ExchangeResult): Estimate {
+/** `inputTokens`: null where the bound stands. */
+type Counted = Estimate & { inputTokens: number | null };
+
+const NOTHING_COUNTED: Counted = {
+  inputTokens: null,
+  outputTokens: 0,
+  text: null,
+  hasOutput: false,
+  error: null,
+};
+
+/** What passed, where its server does not say: by its tokenizer, or else by our count. */
+async function countAnswer(
+  { upstream }: GatewayDeps,
+  { wire, request, inputTokens }: PreparedCall,
+  candidate: Candidate,
+  result: ExchangeResult,
+): Promise<Counted> {
   const { recorded, isStreamed, beyondBytes, countedTokens } = result;
   const estimate = estimateAnswer(wire, recorded, isStreamed, beyondBytes);
-  return countedTokens === null ? estimate : { ...estimate, outputTokens: countedTokens };
+  const { text, hasOutput } = estimate;
+  const bound = Math.min(estimate.outputTokens, countedTokens ?? estimate.outputTokens);
+  if (!hasOutput) return { ...estimate, outputTokens: bound, inputTokens: null };
+  const [input, output] = await Promise.all([
+    countInput(upstream, [candidate], request),
+    text === null ? null : countText(upstream, candidate, text),
+  ]);
+  return {
+    ...estimate,
+    outputTokens: Math.min(bound, output ?? bound),
+    inputTokens: input === null ? null : Math.min(input, inputTokens),
+  };
 }
 
 /** Streams have no headers left to say it in; parsers of event streams pass comments over. */

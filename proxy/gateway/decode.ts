@@ -1,7 +1,7 @@
 /**
  * Answers that come compressed though they were asked for plain: decoded, since usage is read off
- * the bytes, and passed on decoded. Bounded in size and in ratio, so that a bomb is a failure of its
- * server and not of ours.
+ * the bytes, and passed on decoded. Bounded in size and in ratio, so that a bomb fails its server
+ * and not ours.
  */
 import {
   createBrotliDecompress,

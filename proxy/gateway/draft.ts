@@ -1,4 +1,4 @@
-/** From a request's bytes to a call that may be reserved: all that can be said without the ledger. */
+/** From a request's bytes to a call that may be reserved: all that needs no ledger. */
 import { readRates } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant, GrantedModel } from "../../orchestrator/keys/keys.ts";

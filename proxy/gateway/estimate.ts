@@ -7,6 +7,8 @@ import { createSseSplitter, eventData } from "./sse.ts";
 
 export interface Estimate {
   outputTokens: number;
+  /** What was counted, where all of it is at hand; else null. */
+  text: string | null;
   /** Whether any of the answer itself came: if not, an error is the whole answer. */
   hasOutput: boolean;
   /** What the server said of its failure, if it did. */
@@ -30,7 +32,7 @@ export function estimateAnswer(
   isStream: boolean,
   beyondBytes: number,
 ): Estimate {
-  let outputTokens = beyondBytes;
+  const pieces: string[] = [];
   let error: string | null = null;
   const count = (text: string): void => {
     let value: unknown;
@@ -38,11 +40,11 @@ export function estimateAnswer(
       value = JSON.parse(text);
     } catch {
       // Not JSON: a cut event, or no answer of this dialect. What it holds may be output.
-      if (text !== "[DONE]") outputTokens += Buffer.byteLength(text);
+      if (text !== "[DONE]") pieces.push(text);
       return;
     }
     error ??= errorOf(value);
-    outputTokens += writtenIn(wire, value, isStream);
+    eachWritten(answerPart(wire, value, isStream), 0, (piece) => void pieces.push(piece));
   };
   if (isStream) {
     const onEvent = (event: Buffer): void => {
@@ -56,14 +58,22 @@ export function estimateAnswer(
     count(recorded.toString("utf8"));
   }
   if (wire === "openai.embeddings") {
-    return { outputTokens: 0, hasOutput: error === null && recorded.length > 0, error };
+    const hasOutput = error === null && recorded.length > 0;
+    return { outputTokens: 0, text: null, hasOutput, error };
   }
-  return { outputTokens, hasOutput: outputTokens > 0, error };
+  const text = pieces.join("");
+  const outputTokens = Buffer.byteLength(text) + beyondBytes;
+  const isWhole = beyondBytes === 0;
+  return { outputTokens, text: isWhole ? text : null, hasOutput: outputTokens > 0, error };
 }
 
 /** The bytes of text in an event, or in a whole answer, that the model wrote. */
 export function writtenIn(wire: Wire, value: unknown, isStream: boolean): number {
-  return writtenBytes(answerPart(wire, value, isStream), 0);
+  let bytes = 0;
+  eachWritten(answerPart(wire, value, isStream), 0, (piece) => {
+    bytes += Buffer.byteLength(piece);
+  });
+  return bytes;
 }
 
 /** The part of an event or a body that holds what the model wrote, each piece of it once. */
@@ -85,19 +95,17 @@ function answerPart(wire: Wire, value: unknown, isStream: boolean): unknown {
   }
 }
 
-function writtenBytes(value: unknown, depth: number): number {
-  if (typeof value !== "object" || value === null || depth > DEPTH_MAX) return 0;
-  let bytes = 0;
+function eachWritten(value: unknown, depth: number, add: (piece: string) => void): void {
+  if (typeof value !== "object" || value === null || depth > DEPTH_MAX) return;
   for (const [key, inner] of Object.entries(value)) {
     if (typeof inner === "string") {
-      if (WRITTEN.has(key) || Array.isArray(value)) bytes += Buffer.byteLength(inner);
+      if (WRITTEN.has(key) || Array.isArray(value)) add(inner);
     } else if (key === "input") {
-      bytes += Buffer.byteLength(JSON.stringify(inner));
+      add(JSON.stringify(inner));
     } else {
-      bytes += writtenBytes(inner, depth + 1);
+      eachWritten(inner, depth + 1, add);
     }
   }
-  return bytes;
 }
 
 function errorOf(value: unknown): string | null {

@@ -1,6 +1,6 @@
 /**
  * Reserves what a call may cost, on every budget of its path: money, and tokens where the trial has
- * such a budget, both or neither. Where the ceiling is not affordable it is lowered to what is, down
+ * such a budget, both or neither. A ceiling that is not affordable is lowered to what is, down
  * to a floor under which an answer would be of no use.
  */
 import type { Rates } from "../../models/rates.ts";
@@ -108,7 +108,7 @@ export async function holdCall(deps: HoldDeps, request: HoldRequest): Promise<Ho
   return { outcome: "busy" };
 }
 
-/** Reserves more output of a call that is held; its input is. What fails is as if it were refused. */
+/** Reserves more output of a call that is held. What fails is as if it were refused. */
 export function extendHold(deps: HoldDeps, request: HoldRequest): ReserveOutput {
   const { rates } = request;
   return async (wantedTokens, leastTokens) => {

@@ -5,6 +5,7 @@ import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
 import { type Draft, draftCall } from "./draft.ts";
+import { countInput } from "./exact-count.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import {
   extendHold,
@@ -28,14 +29,14 @@ export async function prepareCall(
   caller: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
   bytes: Buffer,
 ): Promise<PrepareResult> {
-  const draft = draftCall(deps, options, state, caller, bytes);
-  if ("status" in draft) return refused(draft);
+  const drafted = draftCall(deps, options, state, caller, bytes);
+  if ("status" in drafted) return refused(drafted);
 
-  const { keyId, grant, request } = draft;
+  const { keyId, grant, request } = drafted;
   const { budgetStopStatus, currency, trialId } = grant;
   const known = state.keys.exhaustion(keyId);
   if (known !== null) return refused(budgetGone(budgetStopStatus, known, currency));
-  const held = await hold(deps, options, state, draft);
+  const { held, draft } = await holdCounted(deps, options, state, drafted);
   switch (held.outcome) {
     case "held": {
       const { reservations, availableNanos, hold, outputTokens: paid } = held;
@@ -71,12 +72,29 @@ export async function prepareCall(
   }
 }
 
+type Held = (HoldResult & { hold: HoldRequest }) | { outcome: "unavailable" };
+
+/** By the bound of bytes; where the budget does not cover that, by the provider's own count. */
+async function holdCounted(
+  deps: GatewayDeps,
+  options: GatewayOptions,
+  state: GatewayState,
+  draft: Draft,
+): Promise<{ held: Held; draft: Draft }> {
+  const held = await hold(deps, options, state, draft);
+  if (held.outcome !== "budget_gone" && held.outcome !== "busy") return { held, draft };
+  const inputTokens = await countInput(deps.upstream, draft.candidates, draft.request);
+  if (inputTokens === null || inputTokens >= draft.inputTokens) return { held, draft };
+  const counted = { ...draft, inputTokens };
+  return { held: await hold(deps, options, state, counted), draft: counted };
+}
+
 async function hold(
   deps: GatewayDeps,
   options: GatewayOptions,
   state: GatewayState,
   draft: Draft,
-): Promise<(HoldResult & { hold: HoldRequest }) | { outcome: "unavailable" }> {
+): Promise<Held> {
   const { grant, wire, candidates, inputTokens, request } = draft;
   try {
     const { choices, isEchoed, inputs } = request;

@@ -1,8 +1,8 @@
 /**
  * When a provider says it may be asked again: by its headers, or by the text of its error. Pure.
  *
- * A wait of seconds is a rate limit, which clients sit out by themselves; one of minutes and more is
- * a quota that is used up, and whoever waits for it should do something else.
+ * A wait of seconds is a rate limit, which clients sit out by themselves; one of minutes and more
+ * is a quota that is used up, and whoever waits for it should do something else.
  */
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { ResponseHeaders } from "./exchange.ts";
@@ -41,7 +41,7 @@ function retryAfter(headers: ResponseHeaders, nowMs: EpochMs): EpochMs[] {
   return moment(one(headers["retry-after"]), nowMs);
 }
 
-/** The resets of the limits of which nothing remains: `<prefix>requests-reset`, `-reset-requests`. */
+/** The resets of limits of which nothing remains: `<prefix>requests-reset`, `-reset-requests`. */
 function exhausted(headers: ResponseHeaders, prefix: string, nowMs: EpochMs): EpochMs[] {
   return Object.keys(headers).flatMap((name) => {
     if (!name.startsWith(prefix) || !name.includes("reset")) return [];

@@ -248,7 +248,7 @@ function ceilingKey(wire: Wire, isHosted: boolean): string | null {
   }
 }
 
-/** A completion's prompt is its input, in the bytes; in other dialects the word means a stored one. */
+/** A completion's prompt is its input, in the bytes; elsewhere the word means a stored one. */
 function isOwnInput(wire: Wire, key: string): boolean {
   return wire === "openai.completions" && key === "prompt";
 }

@@ -17,7 +17,7 @@ export type ReserveOutput = (
 ) => Promise<{ reservations: HeldReservation[]; outputTokens: number } | null>;
 
 export interface Slices {
-  /** Whether so many output tokens, of all answers together, are reserved; asks for more in time. */
+  /** Whether so many output tokens of all answers are reserved; asks for more in time. */
   reach(tokens: number): boolean;
   /** Resolves when the extension that is under way is decided; at once when there is none. */
   decided(): Promise<void>;

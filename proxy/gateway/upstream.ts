@@ -18,6 +18,8 @@ export interface Provider {
   hasContinuousUsage: boolean;
   /** It counts tokens for nothing at `/v1/messages/count_tokens`. */
   hasTokenCount: boolean;
+  /** It counts tokens for nothing at `/tokenize`, beside its `/v1` (vLLM). */
+  hasTokenize?: boolean;
 }
 
 export type UpstreamPath =
@@ -26,7 +28,8 @@ export type UpstreamPath =
   | "/embeddings"
   | "/responses"
   | "/messages"
-  | "/messages/count_tokens";
+  | "/messages/count_tokens"
+  | "/tokenize";
 
 export const UPSTREAM_PATHS: Readonly<Record<Wire, UpstreamPath>> = {
   "openai.chat": "/chat/completions",
@@ -70,5 +73,6 @@ export interface Upstream {
 export function upstreamUrl(baseUrl: string, path: UpstreamPath): URL {
   const base = baseUrl.replace(/\/+$/, "");
   if (path.startsWith("/messages")) return new URL(`${base.replace(/\/v1$/, "")}/v1${path}`);
+  if (path === "/tokenize") return new URL(`${base.replace(/\/v1$/, "")}${path}`);
   return new URL(new URL(base).pathname === "/" ? `${base}/v1${path}` : `${base}${path}`);
 }

@@ -33,7 +33,10 @@ export const PRICE: PriceSnapshot = {
   cacheWriteNanosPerMillion: "1000000",
   outputNanosPerMillion: "2000000",
 };
-const WIRES = ["openai.chat", "openai.responses", "anthropic.messages"] as const;
+const WIRES = [
+  ...(["openai.chat", "openai.completions", "openai.embeddings"] as const),
+  ...(["openai.responses", "anthropic.messages"] as const),
+];
 
 export interface Received {
   method: string;

@@ -16,7 +16,7 @@ const RATES = {
 };
 const CEILING = { rates: RATES, amountNanos: 10_000n, inputTokens: 1_000, outputTokens: 100 };
 const UNSEEN = { usage: null, isComplete: false, isInvalid: false };
-const NOTHING = { outputTokens: 0, hasOutput: false, error: null };
+const NOTHING = { outputTokens: 0, text: null, hasOutput: false, error: null };
 
 function bill(facts: Partial<ExchangeFacts>, estimate = NOTHING) {
   const usual = { wire: "openai.chat", status: 200, ending: "completed", isSent: true } as const;

@@ -1,4 +1,4 @@
-/** Goal: what the client has had of a stream, with what ends it, is a whole answer cut at a limit. */
+/** Goal: what the client has had of a stream, with what ends it, is an answer cut at a limit. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { Wire } from "../../../orchestrator/contract/agents.ts";

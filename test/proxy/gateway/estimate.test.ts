@@ -46,7 +46,7 @@ test("what was cut off or not kept counts by its bytes", () => {
   assert.equal(estimateAnswer("openai.chat", cut, true, 0).outputTokens, 3 + 5);
   assert.equal(estimateAnswer("openai.chat", Buffer.alloc(0), true, 99).outputTokens, 99);
   const done = estimateAnswer("openai.chat", Buffer.from("data: [DONE]\n\n"), true, 0);
-  assert.deepEqual(done, { outputTokens: 0, hasOutput: false, error: null });
+  assert.deepEqual(done, { outputTokens: 0, text: "", hasOutput: false, error: null });
 });
 
 test("errors are told", () => {
@@ -55,7 +55,7 @@ test("errors are told", () => {
     const bytes = Buffer.from(isStream ? `event: error\ndata: ${text}\n\n` : text);
     return estimateAnswer("anthropic.messages", bytes, isStream, 0);
   };
-  const wanted = { outputTokens: 0, hasOutput: false, error: "busy" };
+  const wanted = { outputTokens: 0, text: "", hasOutput: false, error: "busy" };
   assert.deepEqual(of({ type: "error", error: { message: "busy" } }, true), wanted);
   assert.deepEqual(of({ error: "busy" }), wanted);
 });
@@ -67,6 +67,7 @@ test("completions count their text, embeddings nothing", () => {
   const vectors = Buffer.from('{"data":[{"embedding":[0.1]}]}');
   assert.deepEqual(estimateAnswer("openai.embeddings", vectors, false, 9), {
     outputTokens: 0,
+    text: null,
     hasOutput: true,
     error: null,
   });

@@ -1,4 +1,4 @@
-/** Goal: each way in which providers say when they may be asked again is understood, to the second. */
+/** Goal: each way in which providers say when they may be asked again is understood. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Goal: what a call used is settled in full, oldest reservation first, and never more than held. */
+/** Goal: what a call used is settled in full, oldest reservation first, never more than held. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import fc from "fast-check";
