@@ -66,7 +66,7 @@ function callsOf({ id }: ProjectRow): SQL {
     where trial.project_id = ${id}`;
 }
 
-/** Unless the call ended later after all: then its row has the cost, and its correction the rest. */
+/** Unless the call ended after all: then its row has the cost, and its correction the rest. */
 function expiredOf({ id }: ProjectRow): SQL {
   return sql`
     select 'expired', post.id, trial.id, agent, pair, 'unknown', 'unknown', 'unknown', 'unknown',

@@ -80,7 +80,7 @@ export function balanceLines(balance: Balance): string[] {
   ];
 }
 
-/** Whose account it is, in few words: "trial_01j…", "day 2026-11-21", "project", "tokens/project". */
+/** Whose account it is, in few words: "trial_01j…", "day 2026-11-21", "tokens/project". */
 export function ownerWord(owner: string): string {
   const [prefix, rest] = owner.startsWith("tokens/") ? ["tokens/", owner.slice(7)] : ["", owner];
   const [kind = "", id = "", date] = rest.split("/");

@@ -2,13 +2,11 @@
 import { type Static, Type } from "typebox";
 import { Balance, CurrencyCode, NanosText, SignedNanosText } from "./money.ts";
 
-/** Marks at which people are told, in percent of what was funded, unless the project's file says. */
+/** Marks at which people are told, in percent of what was funded, unless a file says others. */
 export const ALERT_PERCENTS: readonly number[] = [50, 80, 90, 95, 100];
 
 const Time = Type.String({ format: "date-time" });
 const Note = Type.String({ minLength: 1, maxLength: 500, description: "For people: why" });
-const orNull = <Schema extends Parameters<typeof Type.Union>[0][number]>(schema: Schema) =>
-  Type.Union([schema, Type.Null()]);
 
 /** `POST …/topup` and `…/income`, with an `Idempotency-Key` header: the money moves once. */
 export type TopUp = Static<typeof TopUp>;
@@ -110,7 +108,7 @@ export const BudgetReport = Type.Object(
     at: Time,
     time_zone: Type.String(),
     levels: Type.Array(BudgetLevel, { description: "Money first, then tokens; outermost first" }),
-    next_top_up: orNull(NextTopUp),
+    next_top_up: Type.Union([NextTopUp, Type.Null()]),
   },
   { additionalProperties: false },
 );
@@ -127,7 +125,7 @@ export const StatementLine = Type.Object(
     available_nanos: Type.Union([SignedNanosText, Type.Null()], {
       description: "What this budget had available after it",
     }),
-    note: orNull(Type.String()),
+    note: Type.Union([Type.String(), Type.Null()]),
     reverses_id: Type.Union([Type.String(), Type.Null()], {
       description: "The transfer that this one takes back",
     }),
@@ -142,7 +140,7 @@ export const Statement = Type.Object(
     owner: Type.String(),
     balance: Balance,
     lines: Type.Array(StatementLine),
-    next_cursor: orNull(Type.String()),
+    next_cursor: Type.Union([Type.String(), Type.Null()]),
   },
   { additionalProperties: false },
 );
@@ -158,7 +156,7 @@ export const BudgetEvent = Type.Object(
       Type.Literal("replenished"),
       Type.Literal("lapsed"),
     ]),
-    percent: orNull(Type.Integer()),
+    percent: Type.Union([Type.Integer(), Type.Null()]),
     currency: CurrencyCode,
     funded_nanos: NanosText,
     spent_nanos: NanosText,
@@ -169,7 +167,7 @@ export const BudgetEvent = Type.Object(
 
 export type BudgetEventList = Static<typeof BudgetEventList>;
 export const BudgetEventList = Type.Object(
-  { events: Type.Array(BudgetEvent), next_cursor: orNull(Type.String()) },
+  { events: Type.Array(BudgetEvent), next_cursor: Type.Union([Type.String(), Type.Null()]) },
   { additionalProperties: false },
 );
 
@@ -183,8 +181,11 @@ export const Income = Type.Object(
 export type ProfitRow = Static<typeof ProfitRow>;
 export const ProfitRow = Type.Object(
   {
-    agent: orNull(Type.String({ description: "Null: income of the project, of no one trial" })),
-    pair: orNull(Type.String()),
+    agent: Type.Union([
+      Type.String({ description: "Null: income of the project, of no one trial" }),
+      Type.Null(),
+    ]),
+    pair: Type.Union([Type.String(), Type.Null()]),
     trials: Type.Integer(),
     passed: Type.Integer(),
     income_nanos: NanosText,
@@ -240,7 +241,7 @@ export const CostReport = Type.Object(
     trials: Type.Integer(),
     passed: Type.Integer(),
     cost_nanos: NanosText,
-    cost_per_success_nanos: orNull(NanosText),
+    cost_per_success_nanos: Type.Union([NanosText, Type.Null()]),
     rows: Type.Array(CostRow),
   },
   { additionalProperties: false },
@@ -254,7 +255,7 @@ export const AdherenceRow = Type.Object(
     currency: CurrencyCode,
     limit_nanos: NanosText,
     peak_nanos: Type.Union([NanosText], { description: "The most ever reserved + spent" }),
-    peak_at: orNull(Time),
+    peak_at: Type.Union([Time, Type.Null()]),
     least_available_nanos: Type.Union([SignedNanosText], {
       description: "The least that was ever left; never below 0 where the budget held",
     }),
@@ -271,7 +272,7 @@ export const AdherenceReport = Type.Object(
     is_within: Type.Boolean({ description: "Of every budget, also those on other pages" }),
     budget_count: Type.Integer(),
     rows: Type.Array(AdherenceRow),
-    next_cursor: orNull(Type.String()),
+    next_cursor: Type.Union([Type.String(), Type.Null()]),
     journal: Type.Union(
       [
         Type.Object(

@@ -126,6 +126,14 @@ budget:
   daily_allowance: "5.00"
   # What one trial may spend, unless it is told otherwise.
   per_trial: "0.50"
+  # At most so much of a day's unspent allowance carries into the next.
+  # carry_over: "5.00"
+  # Money that comes again: every week, two_weeks or month, at midnight in time_zone.
+  # top_ups: [{ amount: "20.00", every: month, starting: 2026-12-01 }]
+  # Tokens beside money: input, cached input and output together.
+  # tokens: { total: 50000000, per_trial: 2000000, daily: 10000000 }
+  # Percents of each budget at which people are told.
+  # alerts: [50, 80, 90, 95, 100]
 
 # Which agents and model pairs trials may use, the default first: \`autocode agent ls\`,
 # \`autocode model ls\`. The scripted pair plays a script; it stands in for a real model.
