@@ -1,0 +1,246 @@
+/**
+ * The guards that money depends on, each with the patch that removes it and the tests that must
+ * then fail. A patch is an exact text of a file, which stands there once.
+ */
+
+export interface Mutant {
+  guard: string;
+  file: string;
+  find: string;
+  replace: string;
+  /** The narrowest test files that should notice. */
+  tests: readonly string[];
+}
+
+const LEDGER = "test/orchestrator/ledger/ledger.test.ts";
+const CONCURRENCY = "test/orchestrator/ledger/concurrency.test.ts";
+const CONSTRAINTS = "test/orchestrator/ledger/constraints.test.ts";
+const JOURNAL = "test/orchestrator/ledger/journal.test.ts";
+const CLOCK = "test/simulation/clock.test.ts";
+const BUDGET = "test/proxy/gateway/budget.test.ts";
+const REQUEST = "test/proxy/gateway/request.test.ts";
+const SERVER = "test/proxy/gateway/server.test.ts";
+
+const single = "orchestrator/ledger/single.ts";
+const decide = "orchestrator/ledger/decide.ts";
+const schema = "orchestrator/db/migrations/0001_ledger.sql";
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    guard: "the ceiling is written into the request",
+    file: "proxy/gateway/request.ts",
+    find: "    edits.push(setMember(object, key, ceiling));",
+    replace: "    void [object, key, ceiling];",
+    tests: [REQUEST, BUDGET],
+  },
+  {
+    guard: "the conditional reserve: one statement inserts only what every level covers",
+    file: single,
+    find: "from decision where are_found and not is_repeated and short_id is null",
+    replace: "from decision where are_found and not is_repeated",
+    tests: [LEDGER],
+  },
+  {
+    guard: "the refusal of a reserve that is flushed with others",
+    file: decide,
+    find: "const isCovered = !account.mustNotExceed || availableNanos >= amountNanos;",
+    replace: "const isCovered = !account.mustNotExceed || availableNanos >= 0n;",
+    tests: [LEDGER],
+  },
+  {
+    guard: "the locks of the single statement",
+    file: single,
+    find: `      from account where id = any(\${sql.param(accountIds)})
+      order by id
+      for no key update`,
+    replace: `      from account where id = any(\${sql.param(accountIds)})
+      order by id`,
+    tests: [CONCURRENCY],
+  },
+  {
+    guard: "the locks of the flush",
+    file: "orchestrator/ledger/flush.ts",
+    find: `        order by id
+        for no key update`,
+    replace: "        order by id",
+    tests: [CONCURRENCY],
+  },
+  {
+    guard: "CHECK account_never_overspent",
+    file: schema,
+    find: `    not must_not_exceed
+    or debits_pending_nanos + debits_posted_nanos <= credits_posted_nanos`,
+    replace: "    true",
+    tests: [CONSTRAINTS],
+  },
+  {
+    guard: "unique index transfer_resolved_once",
+    file: schema,
+    find: "create unique index transfer_resolved_once",
+    replace: "create index transfer_resolved_once",
+    tests: [CONSTRAINTS],
+  },
+  {
+    guard: "transfer id: a repeated id is looked for (single statement)",
+    file: single,
+    find: `exists (select from transfer where id = \${id}) as is_repeated,\n        short.id`,
+    replace: "false as is_repeated,\n        short.id",
+    tests: [LEDGER],
+  },
+  {
+    guard: "transfer id: a repeated id is looked for (flush)",
+    file: decide,
+    find: 'if (state.transferIds.has(id)) return { outcome: "already_reserved" };',
+    replace: "",
+    tests: [LEDGER],
+  },
+  {
+    guard: "a repeat that waited for its first is told so",
+    file: single,
+    find: 'if (repeated.length > 0) return { outcome: "already_reserved" };',
+    replace: "void repeated;",
+    tests: [CONCURRENCY],
+  },
+  {
+    guard: "a reservation is resolved once (single statement)",
+    file: single,
+    find: `where locked_count > 0 and resolved_reason is null and \${amount} <= amount_nanos`,
+    replace: `where locked_count > 0 and \${amount} <= amount_nanos`,
+    tests: [LEDGER],
+  },
+  {
+    guard: "a reservation is resolved once (flush)",
+    file: decide,
+    find: 'if (resolved !== undefined && late === null) return refuse({ outcome: "already_resolved" });',
+    replace: "",
+    tests: [LEDGER],
+  },
+  {
+    guard: "settle <= reserved (single statement)",
+    file: single,
+    find: `resolved_reason is null and \${amount} <= amount_nanos`,
+    replace: "resolved_reason is null",
+    tests: [LEDGER],
+  },
+  {
+    guard: "settle <= reserved (flush)",
+    file: decide,
+    find: "if (costNanos > reservedNanos) return",
+    replace: "if (costNanos < 0n) return",
+    tests: [LEDGER],
+  },
+  {
+    guard: "expiry posts what may have been forwarded",
+    file: "orchestrator/ledger/expiry.ts",
+    find: 'if (expiresTo === "void")',
+    replace: "if (expiresTo)",
+    tests: [LEDGER],
+  },
+  {
+    guard: "expiry gives back what cannot have been forwarded",
+    file: "orchestrator/ledger/expiry.ts",
+    find: 'if (expiresTo === "void")',
+    replace: 'if (expiresTo === ("nothing" as string))',
+    tests: [LEDGER],
+  },
+  {
+    guard: "expiry takes only what is over",
+    file: "orchestrator/ledger/expiry.ts",
+    find: `sql\`expires_at <= \${rfc3339(now)} and`,
+    replace: "sql`",
+    tests: [LEDGER],
+  },
+  {
+    guard: "what expiry posted is corrected once",
+    file: decide,
+    find: "if (reversed?.isCorrected) return null;",
+    replace: "",
+    tests: [LEDGER],
+  },
+  {
+    guard: "within[]: the enclosing budgets are part of the path (single statement)",
+    file: single,
+    find: "const budgets = [...within, budget];",
+    replace: "const budgets = [budget];",
+    tests: [LEDGER],
+  },
+  {
+    guard: "within[]: every enclosing budget must cover it (flush)",
+    file: decide,
+    find: "for (const accountId of [...within, budget, spend]) {",
+    replace: "for (const accountId of [budget, spend]) {",
+    tests: [LEDGER],
+  },
+  {
+    guard: "within[]: a debit is a debit of what encloses it (flush)",
+    file: decide,
+    find: "for (const accountId of isReversal ? [debit] : [...within, debit]) {",
+    replace: "for (const accountId of [debit]) {",
+    tests: [LEDGER],
+  },
+  {
+    guard: "an unpriced model is refused",
+    file: "proxy/gateway/draft.ts",
+    find: `  const rates = readRates(model.price, currency);
+  if (rates === null) {`,
+    replace: `  const rates = readRates(model.price, currency);
+  if (model.price === null) {`,
+    tests: [SERVER, "test/proxy/gateway/resolve-model.test.ts", BUDGET],
+  },
+  {
+    guard: "a revoked key is refused",
+    file: "orchestrator/keys/postgres.ts",
+    find: 'if (row.revoked_at !== null) return { outcome: "revoked" };',
+    replace: "",
+    tests: ["test/orchestrator/keys/keys.test.ts"],
+  },
+  {
+    guard: "a key is looked up again though its clock was set back",
+    file: "orchestrator/keys/postgres.ts",
+    find: "now >= kept.readAtMs && now < kept.readAtMs + CACHED_MS",
+    replace: "now < kept.readAtMs + CACHED_MS",
+    tests: [CLOCK],
+  },
+  {
+    guard: "the reaper looks again at what a clock that was set back made",
+    file: "orchestrator/ledger/postgres.ts",
+    find: "if (expiredAt !== null && now < expiredAt) expiredUntil = null;",
+    replace: "",
+    tests: [CLOCK],
+  },
+  {
+    guard: "a journal entry is chained to the one before",
+    file: "orchestrator/journal/chain.ts",
+    find: ".update(chain).update(transferContent(transfer))",
+    replace: ".update(transferContent(transfer))",
+    tests: ["test/orchestrator/journal/verify.test.ts", JOURNAL],
+  },
+  {
+    guard: "the journal waits for who may still commit a lower number",
+    file: "orchestrator/ledger/journal.ts",
+    find: "return row?.is_decided === true;",
+    replace: "return row !== undefined;",
+    tests: [JOURNAL],
+  },
+  {
+    guard: "an idempotency key belongs to one body",
+    file: "orchestrator/api/idempotency.ts",
+    find: "if (first.equals(second)) return;",
+    replace: "if (first.length === second.length) return;",
+    tests: ["test/orchestrator/api/idempotency.test.ts"],
+  },
+  {
+    guard: "a call is never charged more than was reserved",
+    file: "proxy/gateway/bill.ts",
+    find: "if (costNanos <= amountNanos) {",
+    replace: "if (costNanos >= 0n) {",
+    tests: ["test/proxy/gateway/bill.test.ts", BUDGET],
+  },
+  {
+    guard: "a key of the body that stands twice is refused",
+    file: "proxy/gateway/json-scan.ts",
+    find: "if (members.has(key)) throw new ScanError(",
+    replace: "if (key === null) throw new ScanError(",
+    tests: ["test/proxy/gateway/json-scan.test.ts"],
+  },
+];
