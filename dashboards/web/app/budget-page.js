@@ -1,4 +1,4 @@
-/** `/budgets/<project or trial>`: its balances, and in tabs what moved, what came of it, and the proof. */
+/** `/budgets/<project or trial>`: its balances; in tabs what moved, what came of it, the proof. */
 import { html } from "/vendor/htm-preact.js";
 import { getJson } from "./api.js";
 import { BudgetEvents } from "./budget-events.js";

@@ -33,12 +33,8 @@ import {
   Trial,
   TrialPage,
 } from "../../../orchestrator/contract/trials.ts";
-import {
-  ALLOCATION_TOKEN,
-  APPROVAL,
-  type ApiFixture,
-  openApiServices,
-} from "../../support/api-services.ts";
+import { APPROVAL } from "../../support/api-answers.ts";
+import { ALLOCATION_TOKEN, type ApiFixture, openApiServices } from "../../support/api-services.ts";
 
 const TRIAL = { project: "demo", agent: "aider", pair: "scripted", task: "fix-add" };
 
