@@ -14,6 +14,7 @@ import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyPluginAsync,
+  type FastifyRequest,
   LogController,
   type RouteOptions,
 } from "fastify";
@@ -71,6 +72,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
   });
   api.removeContentTypeParser("text/plain");
   api.addHook("onRequest", setSecurityHeaders);
+  api.addHook("onRequest", refuseNul);
   api.addHook("onRoute", describeRoute);
   api.addHook("preClose", async () => closing.abort());
 
@@ -100,6 +102,12 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
   };
   void api.register(routes);
   return api;
+}
+
+/** PostgreSQL has no text with a NUL in it, so that no name or cursor that we know can have one. */
+async function refuseNul({ url }: FastifyRequest): Promise<void> {
+  if (!/%00/.test(url)) return;
+  throw new Problem("invalid_request", "The address must not hold a NUL character (%00)");
 }
 
 /** What a route's declared access and its problems look like in the description. */
