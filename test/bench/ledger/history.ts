@@ -78,7 +78,7 @@ async function openHistory(url: string, rows: number) {
 
 /**
  * Calls of the past month, in the order they were made: of a thousand trials of the project, all
- * within the accounts that the bench goes on with. What the rows refer to is not looked up for each.
+ * within the accounts that the bench goes on with. What rows refer to is not looked up for each.
  */
 async function load(database: Database, path: Path, rows: number): Promise<void> {
   const { within, spend } = path;
