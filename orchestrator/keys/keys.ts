@@ -67,6 +67,13 @@ export interface TokenGrant {
   spend: AccountId;
 }
 
+/** How fast a key may be used; what is absent is not limited (each gateway counts for itself). */
+export interface KeyLimits {
+  requestsPerMinute?: number;
+  tokensPerMinute?: number;
+  callsAtOnce?: number;
+}
+
 /** What a key may do. */
 export interface Grant {
   trialId: TrialId;
@@ -81,6 +88,7 @@ export interface Grant {
   budgetStopStatus: number;
   /** Absent where the project rations no tokens: then money alone limits a call. */
   tokens?: TokenGrant;
+  limits?: KeyLimits;
 }
 
 export type KeyLookup =

@@ -25,7 +25,7 @@ import { hasUsageChunk, rewriteRequest } from "./request.ts";
 import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
 import { createSlices, type ReserveOutput } from "./slices.ts";
 import { UPSTREAM_PATHS } from "./upstream.ts";
-import type { Usage } from "./usage.ts";
+import { totalTokens, type Usage } from "./usage.ts";
 
 export interface PreparedCall extends Draft {
   /** Made before it is forwarded. */
@@ -89,6 +89,8 @@ export async function forwardCall(
   );
   const isSettled = bill.resolution === "settle";
   const tokens = isSettled ? chargedTokens(bill.usage, heldAmount(held, "tokens")) : null;
+  const limits = { ...options.keyLimits, ...grant.limits };
+  state.limits.used(call.keyId, limits, totalTokens(bill.usage), clock.now());
   const used = { money: isSettled ? bill.costNanos : null, tokens };
   const refusal = limitRefusal(limitedUntilMs) ?? refusalOf(result);
   const finished: FinishedCall = {
@@ -253,7 +255,6 @@ function firstOf({ reservations }: PreparedCall, unit: Unit): TransferId | null 
 
 /** What a token budget is charged: every token of input and output, at most what is reserved. */
 function chargedTokens(usage: Usage, reserved: bigint): bigint {
-  const { inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens } = usage;
-  const total = BigInt(inputTokens + cacheReadTokens + cacheWriteTokens + outputTokens);
+  const total = BigInt(totalTokens(usage));
   return total < reserved ? total : reserved;
 }

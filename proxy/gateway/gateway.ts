@@ -1,5 +1,5 @@
 /** What the gateway is made of: the ports it needs, what it may be told, what it tells. */
-import type { Grant, Keys } from "../../orchestrator/keys/keys.ts";
+import type { Grant, KeyLimits, Keys } from "../../orchestrator/keys/keys.ts";
 import type { BudgetBalance, Ledger } from "../../orchestrator/ledger/ledger.ts";
 import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId, Ids, KeyId } from "../../orchestrator/runtime/ids.ts";
@@ -8,6 +8,7 @@ import type { Random } from "../../orchestrator/runtime/random.ts";
 import type { Calls, FinishedCall } from "./calls.ts";
 import type { Finisher } from "./finisher.ts";
 import type { Exhaustion, KeyStates } from "./key-state.ts";
+import type { RateLimits } from "./limits.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ProviderHealth } from "./provider-health.ts";
 import type { Recorder } from "./recorder.ts";
@@ -65,6 +66,8 @@ export interface GatewayOptions {
   callTimeoutMs: number;
   settleGraceMs: number;
   callsPerKeyMax: number;
+  /** What limits a key whose grant does not say. */
+  keyLimits: KeyLimits;
   /** The ceiling of a call whose client names none, and the least that is worth a call. */
   outputTokensDefault: number;
   outputTokensMin: number;
@@ -81,6 +84,7 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   callTimeoutMs: 30 * 60_000,
   settleGraceMs: 5 * 60_000,
   callsPerKeyMax: 32,
+  keyLimits: {},
   outputTokensDefault: 8_192,
   outputTokensMin: 256,
   sliceTokens: 1_024,
@@ -93,6 +97,7 @@ export interface GatewayState {
   finisher: Finisher;
   recorder: Recorder;
   health: ProviderHealth;
+  limits: RateLimits;
   thresholds: Thresholds;
   metrics: Metrics;
   /** Runs a hook; its failure is logged. */

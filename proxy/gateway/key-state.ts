@@ -16,7 +16,7 @@ export interface Exhaustion {
 
 export interface KeyStates {
   /** Counts a call in; false when the key has as many as it may. */
-  enter(keyId: KeyId): boolean;
+  enter(keyId: KeyId, callsMax?: number): boolean;
   leave(keyId: KeyId): void;
   inFlight(): number;
   /** True the first time. */
@@ -41,9 +41,9 @@ export function createKeyStates(callsPerKeyMax: number): KeyStates {
     resume,
   };
 
-  function enter(keyId: KeyId): boolean {
+  function enter(keyId: KeyId, callsMax = callsPerKeyMax): boolean {
     const count = running.get(keyId) ?? 0;
-    if (count >= callsPerKeyMax) return false;
+    if (count >= callsMax) return false;
     running.set(keyId, count + 1);
     total++;
     return true;

@@ -109,6 +109,13 @@ export function quotaUsedUp(provider: string, untilMs: EpochMs, nowMs: EpochMs):
   return { status: 429, code: "quota_exceeded", message, retryAfterS, isFinal: true, facts };
 }
 
+/** The key has been used faster than it may be. */
+export function rateLimited(waitMs: number): Refusal {
+  const message = "This key is used faster than it may be. Wait as retry-after says.";
+  const retryAfterS = secondsUntil(waitMs, 0);
+  return { status: 429, code: "rate_limited", message, retryAfterS };
+}
+
 /** The model server has failed several times in a row, and is left alone for a while. */
 export function serverFailing(untilMs: EpochMs, nowMs: EpochMs): Refusal {
   const message = "The model server fails, and is tried again in a while. Try again then.";

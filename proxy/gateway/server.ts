@@ -17,6 +17,7 @@ import {
   type GatewayState,
 } from "./gateway.ts";
 import { createKeyStates } from "./key-state.ts";
+import { createRateLimits } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { prepareCall } from "./prepare.ts";
 import { createProviderHealth } from "./provider-health.ts";
@@ -25,6 +26,7 @@ import {
   type Envelope,
   LEDGER_UNAVAILABLE,
   type Refusal,
+  rateLimited,
   refusalBody,
   refusalHeaders,
 } from "./refusal.ts";
@@ -81,6 +83,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     keys: keyStates,
     finisher,
     health: createProviderHealth(),
+    limits: createRateLimits(),
     thresholds: createThresholds(),
     metrics,
     recorder,
@@ -124,8 +127,12 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     if (caller === null) return;
     if (isModels) return sendModels(exchange, caller.grant);
 
-    if (!state.keys.enter(caller.keyId)) {
-      const message = `This key has ${options.callsPerKeyMax} calls running. Wait for one to end.`;
+    const limits = { ...options.keyLimits, ...caller.grant.limits };
+    const waitMs = state.limits.enter(caller.keyId, limits, deps.clock.now());
+    if (waitMs > 0) return refuse(exchange, rateLimited(waitMs), caller);
+    const callsMax = limits.callsAtOnce ?? options.callsPerKeyMax;
+    if (!state.keys.enter(caller.keyId, callsMax)) {
+      const message = `This key has ${callsMax} calls running. Wait for one to end.`;
       const refusal: Refusal = { status: 429, code: "too_many_calls", message, retryAfterS: 1 };
       return refuse(exchange, refusal, caller);
     }

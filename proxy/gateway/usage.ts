@@ -25,6 +25,12 @@ export const NO_USAGE: Usage = {
   reasoningTokens: 0,
 };
 
+/** Every token of a call, of input and output. */
+export function totalTokens(usage: Usage): number {
+  const { inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens } = usage;
+  return inputTokens + cacheReadTokens + cacheWriteTokens + outputTokens;
+}
+
 /** No call uses this many tokens: a larger count is a defect of the server, not a bill. */
 const TOKENS_MAX = 1_000_000_000;
 
