@@ -67,6 +67,7 @@ async function inTransaction(
   let writing: Promise<unknown> | null = null;
   try {
     const results = await db.transaction(async (tx) => {
+      planForGrowth(tx);
       await writeAlongside(tx, bundles);
       const groups = bundles.map((bundle) => bundle.requests);
       const { accounts, named } = await lock(tx, groups.flat());
@@ -91,6 +92,18 @@ async function inTransaction(
     await writing;
     throw error;
   }
+}
+
+/**
+ * A prepared plan outlives the table it was made for: one that reads a small table whole reads a
+ * large one whole too, until the next analysis. Seen on a new installation: 200 ms for each flush
+ * at 20,000 transfers. It travels with the next statement, which fails if this does.
+ */
+function planForGrowth(tx: Sql): void {
+  tx.execute(sql`set local enable_seqscan = off`).then(
+    () => undefined,
+    () => undefined,
+  );
 }
 
 const HOPED: ReadonlySet<string> = new Set(["reserved", "settled", "released", "moved"]);
