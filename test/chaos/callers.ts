@@ -24,7 +24,9 @@ export interface CallersOptions {
 }
 
 const OUTPUT_TOKENS = 48;
-const PAUSE_MS = 60;
+/** As clients do that are told to come back later; who was served comes back at once. */
+const PAUSE_MIN_MS = 200;
+const PAUSE_MORE_MS = 600;
 
 export function newCallerTally(): CallerTally {
   return { answered: 0, broken: 0, busy: 0, unavailable: 0, refused: 0 };
@@ -38,20 +40,20 @@ export async function runCallers(options: CallersOptions, tally: CallerTally): P
   await agent.destroy();
 
   async function callAgainAndAgain(at: number): Promise<void> {
-    let isGone = false;
-    while (!isGone && options.goesOn()) {
+    while (options.goesOn()) {
       const url = options.url();
-      isGone = url !== null && (await callOnce(url, at).catch(broken)) === "gone";
-      await sleep(random.below(PAUSE_MS));
+      const next = url === null ? "later" : await callOnce(url, at).catch(broken);
+      if (next === "gone") return;
+      if (next === "later") await sleep(PAUSE_MIN_MS + random.below(PAUSE_MORE_MS));
     }
   }
 
-  function broken(): "again" {
+  function broken(): "later" {
     tally.broken += 1;
-    return "again";
+    return "later";
   }
 
-  async function callOnce(url: string, at: number): Promise<"again" | "gone"> {
+  async function callOnce(url: string, at: number): Promise<"again" | "later" | "gone"> {
     const { statusCode, headers, body } = await request(`${url}/v1/chat/completions`, {
       method: "POST",
       dispatcher: agent,
@@ -76,13 +78,13 @@ export async function runCallers(options: CallersOptions, tally: CallerTally): P
         return "gone";
       case 429:
         tally.busy += 1;
-        return "again";
+        return "later";
       case 502:
         return broken();
       case 503:
         tally.unavailable += 1;
         options.onUnavailable?.(headers["retry-after"]?.toString());
-        return "again";
+        return "later";
       default:
         throw new Error(`${statusCode}: ${text.slice(0, 300)}`);
     }

@@ -25,7 +25,7 @@ export async function startProvider(paceMs: number): Promise<ProviderProcess> {
   };
 }
 
-export interface FleetOptions extends Omit<GatewaySetup, "kill"> {
+export interface FleetOptions extends Omit<GatewaySetup, "kill" | "isSliced"> {
   gateways: number;
   random: Random;
   /** The points at which they die; none: they live. */
@@ -67,7 +67,7 @@ export async function startFleet({ gateways, random, points, nthMax, ...setup }:
     // Each point in its turn, so that few deaths meet all of them.
     const point = isSparing ? undefined : points[drawn++ % points.length];
     const kill = point === undefined ? null : { point, nth: 1 + random.below(nthMax) };
-    const given: GatewaySetup = { ...setup, kill };
+    const given: GatewaySetup = { ...setup, kill, isSliced: point === "extension" };
     const launched = await launch("gateway-entry.ts", { GATEWAY: JSON.stringify(given) });
     running[index] = launched;
     watching.push(watch(index, launched.child, point ?? null));

@@ -45,7 +45,6 @@ test(`gateways die at every point of a call, ${KILLS} kills, SEED=${SEED}`, asyn
   const setup = { databaseUrl: world.server.url, providerUrl: provider.url, connectionsMax: 6 };
   await using fleet = await startFleet({
     ...setup,
-    isSliced: true,
     gateways: GATEWAYS,
     random,
     points: KILL_POINTS,
@@ -68,14 +67,14 @@ test(`gateways die at every point of a call, ${KILLS} kills, SEED=${SEED}`, asyn
   for (const [point, count] of Object.entries(fleet.deaths)) {
     if (KILLS >= KILL_POINTS.length) assert.ok(count > 0, `nobody died at ${point}`);
   }
-  assert.ok(tally.answered > CALLERS && tally.refused >= CALLERS && reckoning.lostNanos > 0n);
+  assert.ok(tally.answered > 100 && tally.refused >= CALLERS && reckoning.lostNanos > 0n);
 });
 
 test(`the database dies ${SERVER_KILLS} times under them, SEED=${SEED}`, async (t) => {
   await using world = await openWorld();
   const { random, provider, database, server } = world;
   const setup = { databaseUrl: server.url, providerUrl: provider.url, connectionsMax: 6 };
-  const fleetOptions = { ...setup, isSliced: false, gateways: GATEWAYS, random, nthMax: 200 };
+  const fleetOptions = { ...setup, gateways: GATEWAYS, random, nthMax: 200 };
   await using fleet = await startFleet({ ...fleetOptions, points: ["reserve_after"] });
   const tally = newCallerTally();
   let retryAfter: string | undefined = "";
@@ -100,7 +99,7 @@ test(`the database dies ${SERVER_KILLS} times under them, SEED=${SEED}`, async (
   await useUp(world, payers, callers, tally);
   const reckoning = await settleUp(world, payers);
   t.diagnostic(`${JSON.stringify(tally)} ${text(reckoning)}`);
-  assert.ok(tally.answered > CALLERS && tally.unavailable > 0, JSON.stringify(tally));
+  assert.ok(tally.answered > 100 && tally.unavailable > 0, JSON.stringify(tally));
   assert.match(retryAfter ?? "none", /^[1-9]\d*$/, "a 503 says when to come back");
 });
 

@@ -22,4 +22,4 @@ export interface GatewaySetup {
 }
 
 /** A reservation lasts `callMs + graceMs`; a reaper comes by every `reapMs`. */
-export const TIMES = { callMs: 3_000, graceMs: 1_000, reapMs: 300 };
+export const TIMES = { callMs: 6_000, graceMs: 1_000, reapMs: 300 };

@@ -17,10 +17,10 @@ export interface Reckoning {
 }
 
 /**
- * A stream that the gateway cuts (its next slice was refused) may have come further at the
- * provider than what had reached the gateway: a few chunks that were on their way.
+ * A stream that the gateway cut, its next slice refused, says so: an own model's server may have
+ * come further than what had reached the gateway by then.
  */
-const ON_THE_WAY_NANOS = 100n;
+const CUT = "the budget does not cover more of the answer";
 
 /**
  * Each call has one record at the provider and one charge; both say the same of every call whose
@@ -52,9 +52,8 @@ export async function reckon(db: Database, provided: readonly Billed[]): Promise
       continue;
     }
     const difference = costOf(one) - costNanos;
-    const allowed = one.isWhole ? 0n : ON_THE_WAY_NANOS;
     assert.ok(
-      difference <= allowed && -difference <= allowed,
+      difference === 0n || (error === CUT && difference > 0n),
       `${id}: charged ${costNanos}, the provider says ${costOf(one)}: ` +
         JSON.stringify({ ...one, status, error }),
     );
