@@ -102,6 +102,31 @@ export function scanArray(bytes: Buffer, within: Span): Span[] {
   return elements;
 }
 
+/**
+ * Whether one of `wanted` is a string of the object, key or value, at any depth and however it is
+ * escaped. One look at each string: at 400 KB, looking for a dozen of them in turn took 1.5 ms.
+ *
+ * @param bytes what `scanObject` has read without finding fault.
+ */
+export function hasString(bytes: Buffer, { span }: ScannedObject, wanted: ReadonlySet<string>) {
+  let longest = 0;
+  for (const text of wanted) longest = Math.max(longest, text.length);
+  // Each letter may be written as an escape of six.
+  const lengthMax = 2 + 6 * longest;
+  for (let at = bytes.indexOf(QUOTE, span.start); at !== -1 && at < span.end; ) {
+    const end = endOfString(bytes, at, span.end);
+    if (end - at <= lengthMax && wanted.has(shortString(bytes, at, end))) return true;
+    at = bytes.indexOf(QUOTE, end);
+  }
+  return false;
+}
+
+/** The text between two quotes, which are near each other. */
+function shortString(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString("latin1", start + 1, end - 1);
+  return text.includes("\\") ? String(readValue(bytes, { start, end })) : text;
+}
+
 /** The value as JavaScript has it; for small values only. @throws ScanError */
 export function readValue(bytes: Buffer, span: Span): unknown {
   try {

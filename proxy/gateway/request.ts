@@ -5,6 +5,7 @@
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import {
   type Edit,
+  hasString,
   readValue,
   type ScannedObject,
   type Span,
@@ -98,10 +99,10 @@ const HOSTED_TOOL =
 const OUTSIDE_INPUT = ["previous_response_id", "conversation", "prompt", "container"];
 
 /** The types of the parts of a message that stand for more input than their bytes. */
-const OUTSIDE_PARTS = [
-  ...['"image_url"', '"input_image"', '"image"', '"document"', '"file"', '"input_file"'],
-  ...['"file_id"', '"file_url"', '"input_audio"', '"video_url"', '"audio_url"'],
-];
+const OUTSIDE_PARTS: ReadonlySet<string> = new Set([
+  ...["image_url", "input_image", "image", "document", "file", "input_file"],
+  ...["file_id", "file_url", "input_audio", "video_url", "audio_url"],
+]);
 
 const WATCHED: ReadonlySet<string> = new Set([
   ...["model", "stream", "stream_options", "n", "tools", "messages", "input", "system", "echo"],
@@ -155,7 +156,7 @@ export function readRequest(wire: Wire, bytes: Buffer): CallRequest {
     wantsUsage: wantsUsage(bytes, members.get("stream_options")),
     hasOutsideInput:
       OUTSIDE_INPUT.some((key) => !isOwnInput(wire, key) && (small(key) ?? null) !== null) ||
-      refersOutside(bytes),
+      hasString(bytes, object, OUTSIDE_PARTS),
     bytes,
     object,
   };
@@ -283,15 +284,4 @@ function wantsUsage(bytes: Buffer, span: Span | undefined): boolean {
   const watched = new Set(["include_usage", "continuous_usage_stats"]);
   const inner = scanObject(bytes, watched, span).members.get("include_usage");
   return inner !== undefined && readValue(bytes, inner) === true;
-}
-
-/** Whether a part of the input may be an image, a file or another thing its bytes do not count. */
-function refersOutside(bytes: Buffer): boolean {
-  return OUTSIDE_PARTS.some((mark) => {
-    for (let at = bytes.indexOf(mark); at !== -1; at = bytes.indexOf(mark, at + 1)) {
-      // Inside a text its quotes are escaped.
-      if (bytes[at - 1] !== 0x5c) return true;
-    }
-    return false;
-  });
 }

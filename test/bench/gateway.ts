@@ -22,7 +22,7 @@ import { measureCpu, measureLatency, measurePrompt } from "./gateway/measure.ts"
 import { measureMemory } from "./gateway/memory.ts";
 import { issueKeys, startOurs } from "./gateway/ours.ts";
 import { PEERS } from "./gateway/peers.ts";
-import { startMeasured } from "./gateway/processes.ts";
+import { prioritise, startMeasured } from "./gateway/processes.ts";
 import { measureStreams } from "./gateway/streams.ts";
 
 const { values } = parseArgs({
@@ -44,6 +44,7 @@ const KEYS = 48;
 execFileSync("taskset", ["-cp", String(LOAD_CPU), String(process.pid)], { stdio: "ignore" });
 await using folder = await openTestFolder();
 await using database = await openTestEmbedded(join(folder.path, "postgres"));
+for (const pid of [process.pid, database.serverPid()]) await prioritise(pid);
 await using upstream = await startMeasured(execPath, {
   args: [join(import.meta.dirname, "gateway/upstream.ts"), "100", "20"],
   cpu: LOAD_CPU,

@@ -1,6 +1,6 @@
 /** What the parts of the gateway's bench share. */
 import { type LoadResult, requestOf, type Target } from "./load.ts";
-import { cpuOf, type Measured } from "./processes.ts";
+import { cpuOf, type Measured, prioritise } from "./processes.ts";
 
 export interface Running {
   name: string;
@@ -70,6 +70,8 @@ export async function weigh(
   contender: Running,
   load: () => Promise<LoadResult>,
 ): Promise<Weighed> {
+  // Connections that were opened since.
+  await prioritise(bench.serverPid);
   const [before, serverBefore] = await Promise.all([
     contender.process.cpuUs(),
     cpuOf(bench.serverPid),

@@ -13,7 +13,8 @@ import { closedLoop, openLoop } from "./load.ts";
 import { chatBodies, conversation } from "./requests.ts";
 
 const CALLERS = 32;
-const WARM_UP_MS = 1_500;
+/** Until the compilers are done, at the rate that a gateway on a disk has. */
+const WARM_UP_MS = 5_000;
 const SMALL = { bytes: 2_048, isStream: false };
 const LONG = { bytes: 400 * 1_024, isStream: false };
 const P1_LIMIT = 2.5;

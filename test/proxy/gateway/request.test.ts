@@ -74,6 +74,7 @@ test("input that is elsewhere is noticed, in a text it is not", () => {
   assert.equal(has('"previous_response_id":"r"'), true);
   assert.equal(has('"previous_response_id":null'), false);
   assert.equal(has('"input":[{"type":"input_image","image_url":"http://x"}]'), true);
+  assert.equal(has('"input":[{"type":"input_im\\u0061ge"}]'), true, "however it is escaped");
   assert.equal(has('"input":"{\\"type\\":\\"input_image\\"}"'), false);
   assert.equal(has('"tools":[{"parameters":{"properties":{"file_path":{}}}}]'), false);
 });
