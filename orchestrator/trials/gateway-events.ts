@@ -1,13 +1,13 @@
 /** What the gateway tells of a trial becomes events, and the end of its money stops its worker. */
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { readTime, rows } from "../db/rows.ts";
 import type { Nanos } from "../money.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, CallId, TrialId } from "../runtime/ids.ts";
 import { appendEvent, appendEvents, TRIAL_CHANNEL } from "./events.ts";
 
-const QUOTA_PAUSE_MAX_MS = 7 * 24 * 3_600_000;
+const QUOTA_PAUSE_MAX = sql`interval '7 days'`;
 
 /** What is told of a call that was forwarded and has ended. */
 export interface SettledCall {
@@ -74,19 +74,22 @@ export function createGatewayEvents(db: Database, clock: Clock) {
     trialId: TrialId,
     { provider, untilMs }: { provider: string; untilMs: EpochMs },
   ): Promise<void> {
-    const now = clock.now();
-    const until = rfc3339(Math.min(Math.max(untilMs, now), now + QUOTA_PAUSE_MAX_MS));
+    const wanted = rfc3339(untilMs);
+    const at = rfc3339(clock.now());
     await db.sql.transaction(async (transaction) => {
-      const marked = await rows(
+      // The engine waits by the database's clock, so the bound is by that too.
+      const [marked] = await rows<{ resume_at: string }>(
         transaction,
-        sql`update trial set resume_at = ${until}
+        sql`update trial
+          set resume_at = least(${wanted}::timestamptz, clock_timestamp() + ${QUOTA_PAUSE_MAX})
           where id = ${trialId} and state in ('placed', 'running')
-            and (resume_at is null or resume_at < ${until}::timestamptz)
-          returning id`,
+            and (resume_at is null or resume_at < ${wanted}::timestamptz)
+          returning resume_at`,
       );
       // Calls at once are refused each; one of them is enough to know.
-      if (marked.length === 0) return;
-      await appendEvent(transaction, trialId, "quota.exhausted", { provider, until }, rfc3339(now));
+      if (marked === undefined) return;
+      const until = rfc3339(readTime(marked.resume_at));
+      await appendEvent(transaction, trialId, "quota.exhausted", { provider, until }, at);
       await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trialId})`);
     });
   }
