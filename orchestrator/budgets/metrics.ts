@@ -15,7 +15,8 @@ type Sums = {
   funded: string;
   reserved: string;
   settled: string;
-  available: string;
+  /** Null where none of them is limited. */
+  available: string | null;
 };
 
 /** An expired reservation is resolved within seconds; this is more than any of them is late. */
@@ -67,6 +68,7 @@ export function createBudgetMetrics(
     for (const gauge of [...money, ...tokens]) gauge.reset();
     for (const { scope, currency, ...sums } of found) {
       for (const [index, figure] of FIGURES.entries()) {
+        if (sums[figure] === null) continue;
         const value = Number(sums[figure]);
         if (currency === TOKEN_UNIT) tokens[index]?.set({ scope }, value);
         else money[index]?.set({ scope, currency }, value);
@@ -139,13 +141,15 @@ async function readSums(db: Pick<Database, "sql">, now: string): Promise<Sums[]>
         sum(credits_posted_nanos - reversed_nanos)::text as funded,
         sum(debits_pending_nanos)::text as reserved,
         sum(debits_posted_nanos - reversed_nanos)::text as settled,
-        coalesce(sum(credits_posted_nanos - debits_posted_nanos - debits_pending_nanos) filter (
-          where must_not_exceed and case scope
-            when 'day' then date
-              = to_char(${now}::timestamptz at time zone project.time_zone, 'YYYY-MM-DD')
-            when 'trial' then trial.ended_at is null
-            else true
-          end), 0)::text as available
+        case when bool_or(must_not_exceed) then coalesce(
+          sum(credits_posted_nanos - debits_posted_nanos - debits_pending_nanos) filter (
+            where must_not_exceed and case scope
+              when 'day' then date
+                = to_char(${now}::timestamptz at time zone project.time_zone, 'YYYY-MM-DD')
+              when 'trial' then trial.ended_at is null
+              else true
+            end), 0)
+        end::text as available
       from budget
       left join trial on scope = 'trial' and trial.id = key
       left join project on scope = 'day' and project.id = key

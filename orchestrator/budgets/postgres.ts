@@ -55,6 +55,7 @@ export function createBudgets({ db, ledger, projects, clock }: BudgetsDependenci
     const now = at === undefined ? clock.now() : readPast(at, clock);
     const accountId = await accountOf(owner);
     const isPast = at !== undefined;
+    if (!isPast) await projects.openToday(project);
     const balance = await (isPast ? ledger.balanceAt(accountId, now) : ledger.balance(accountId));
     if (balance === null) throw new Error("a budget without an account");
     const { date, dayEndsAtMs, nextTopUp } = projects.calendarAt(project, now);

@@ -59,7 +59,7 @@ export interface ProjectsDependencies {
 export type PostgresProjects = ReturnType<typeof createProjects>;
 
 export function createProjects(dependencies: ProjectsDependencies) {
-  const { db, tasks, clock, ids } = dependencies;
+  const { db, days, tasks, clock, ids } = dependencies;
   const projects: Projects = { apply, list, get, tasks: listTasks, importTask };
   return {
     ...projects,
@@ -67,6 +67,11 @@ export function createProjects(dependencies: ProjectsDependencies) {
     findById,
     accounts,
     calendarAt,
+    /** Opens the budgets of the day that it is now, where the project has such. Idempotent. */
+    openToday: async (row: ProjectRow) => {
+      const day = dayOf(row);
+      await Promise.all([days.dayAccount(day), days.tokenDayAccount(day)]);
+    },
     /** A new key's token budget; null where the project rations none. */
     tokenGrant: (row: ProjectRow, trialId: TrialId) => grantTokens(dependencies, row, trialId),
   };

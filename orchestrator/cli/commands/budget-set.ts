@@ -88,7 +88,15 @@ export function editBudget(
     const all = Object.keys(FIELDS).map((name) => `--${name}`);
     throw usage(`nothing to set: give at least one of ${all.join(", ")}`);
   }
-  return document.toString({ lineWidth: 0, flowCollectionPadding: text.includes("{ ") });
+  return keepLines(text, document.toString({ lineWidth: 0 }));
+}
+
+/** `after`, but with the lines of `before` that differ from it in the padding of brackets alone. */
+function keepLines(before: string, after: string): string {
+  const bare = (line: string) => line.replaceAll(/([[{])\s+|\s+([\]}])/g, "$1$2");
+  const written = new Map(before.split("\n").map((line) => [bare(line), line]));
+  const lines = after.split("\n").map((line) => written.get(bare(line)) ?? line);
+  return lines.join("\n");
 }
 
 function setField(

@@ -77,12 +77,13 @@ test("a budget is shown at every level, with tokens, marks, pace and the next to
       ["day", "CAD", "500000000", null, true, "not_spending", "0"],
       ["trial", "CAD", "1500", 80, true, "not_enough_history", "8500"],
       ["project", "TOK", "1000000", null, true, "not_spending", "0"],
+      ["day", "TOK", "5000", null, true, "not_spending", "0"],
       ["trial", "TOK", "1000", null, true, "not_spending", "0"],
     ],
   );
   const ofProject = await budgets.get("p");
   assert.equal(ofProject.owner, `project/${projectId}`);
-  assert.equal(ofProject.levels.length, 4);
+  assert.equal(ofProject.levels.length, 5);
 
   const topped = await budgets.topUp(trialId, { amount_nanos: "24", currency: "TOK" }, "key");
   assert.equal(topped.owner, `tokens/trial/${trialId}`);

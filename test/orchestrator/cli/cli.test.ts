@@ -127,7 +127,10 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["trial", "attach", id], /^hi\n$/],
     [["trial", "diff", id], /^--- a\n\+\+\+ b\n$/],
     [["trial", "trajectory", id], /ATIF-v1\.7/],
-    [["trial", "reprice", id], /m@2026-01-01 +m@2026-01-01 +1\.50k +45 +0\.00042 CAD +0\.0004/],
+    [
+      ["trial", "reprice", id],
+      /normal +1\.50k +45 +0\.00042 CAD +0\.0004 [^]*1 call by m@2026-01-01/,
+    ],
     [
       ["trial", "reprice", id, "--pair", "scripted", "--at", "2026-11-21"],
       /difference {2}-0\.00002/,
@@ -204,6 +207,9 @@ currency: CAD
 budget:
   total: "20.00" # for the year
   per_trial: 0.50
+
+agents: [aider]
+limits: {retries: 1}
 `;
   await writeFile(file, text);
   const set = (...args: string[]) => world.autocode(["budget", "set", "demo", ...args]);
@@ -234,6 +240,9 @@ budget:
   alerts:
     - 50
     - 90
+
+agents: [aider]
+limits: {retries: 1}
 `,
   );
   assert.equal((await set("--daily", "none", "--tokens", "none", "--alerts", "none")).exit, 0);
