@@ -41,6 +41,7 @@ export const trialReprice: Command = {
     const shown = (nanos: string) => shownAmount(nanos, currency);
     print.table(callColumns(currency), repricing.calls);
     print.line("");
+    for (const line of priceLines(repricing.calls)) print.line(line);
     print.line(`charged     ${shown(repricing.charged_nanos)}`);
     print.line(`repriced    ${shown(repricing.repriced_nanos)}`);
     print.line(`difference  ${shown(repricing.difference_nanos)}`);
@@ -56,27 +57,39 @@ export const trialReprice: Command = {
 };
 
 function callColumns(currency: string): Column<RepricedCall>[] {
+  const amount = (title: string, of: (call: RepricedCall) => string): Column<RepricedCall> => ({
+    title,
+    value: (call) => shownAmount(of(call), currency),
+    align: "right",
+  });
   return [
-    { title: "charged by", value: ({ charged }) => charged.price_version, shrinks: true },
-    { title: "repriced by", value: ({ repriced }) => repriced.price_version, shrinks: true },
+    { title: "at", value: ({ started_at: at }) => at.slice(0, 19) },
+    { title: "side", value: ({ side }) => side },
     { title: "in", value: ({ input_tokens: count }) => compact(count), align: "right" },
     { title: "out", value: ({ output_tokens: count }) => compact(count), align: "right" },
-    {
-      title: "charged",
-      value: (call) => shownAmount(call.charged.cost_nanos, currency),
-      align: "right",
-    },
-    {
-      title: "repriced",
-      value: (call) => shownAmount(call.repriced.cost_nanos, currency),
-      align: "right",
-    },
+    amount("charged", ({ charged }) => charged.cost_nanos),
+    amount("repriced", ({ repriced }) => repriced.cost_nanos),
     {
       title: "",
       value: ({ is_estimated: isEstimated, basis }) =>
         `${isEstimated ? "~" : ""}${basis === "reservation" ? "*" : ""}`,
     },
   ];
+}
+
+/** Which price took the place of which, and how often. */
+function priceLines(calls: readonly RepricedCall[]): string[] {
+  const counts = new Map<string, number>();
+  for (const { charged, repriced } of calls) {
+    const isSame = charged.price_version === repriced.price_version;
+    const change = isSame
+      ? charged.price_version
+      : `${charged.price_version} -> ${repriced.price_version}`;
+    counts.set(change, (counts.get(change) ?? 0) + 1);
+  }
+  return [...counts].map(
+    ([change, count]) => `${count} ${count === 1 ? "call" : "calls"} by ${change}`,
+  );
 }
 
 async function readBook(file: string): Promise<string> {
