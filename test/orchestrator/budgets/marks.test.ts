@@ -62,9 +62,17 @@ test("every level's marks are told once, by however many looks at once", async (
   assert.deepEqual(await marksOf(database, inner.budget), ["50@100", "80@100", "90@100", "95@100"]);
   assert.deepEqual(await marksOf(database, outer.budget), []);
 
-  clock.ms += 3_600_000;
-  await spend(fixture, path, 5n);
-  assert.equal(await look(), 1);
+  // Looks at what moved alone, and after a while at everything; a clock that is set back is no harm.
+  for (const [ms, amount, percent] of [
+    [30_000, 2n, 0],
+    [30_000, 2n, 0],
+    [-7_200_000, 1n, 100],
+    [3_600_000, 0n, 0],
+  ] as const) {
+    clock.ms += ms;
+    await spend(fixture, path, amount);
+    assert.equal(await look(), percent === 0 ? 0 : 1);
+  }
   assert.equal((await marksOf(database, inner.budget)).at(-1), "100@100");
 });
 
