@@ -37,6 +37,8 @@ export interface FleetOptions extends Omit<GatewaySetup, "kill" | "isSliced"> {
 export interface Fleet extends AsyncDisposable {
   /** The address of one that is said to be there; it may be dying. */
   url(): string | null;
+  /** The process of the first one, where it runs. */
+  pid(): number | null;
   /** How often each point was met. */
   readonly deaths: Record<KillPoint, number>;
   /** From now on nobody dies by itself. */
@@ -56,11 +58,15 @@ export async function startFleet({ gateways, random, points, nthMax, ...setup }:
     await dispose();
     throw failed.reason;
   }
-  const fleet: Fleet = { url, deaths, spare, [Symbol.asyncDispose]: dispose };
+  const fleet: Fleet = { url, pid, deaths, spare, [Symbol.asyncDispose]: dispose };
   return fleet;
 
   function url(): string | null {
     return running[random.below(gateways)]?.line ?? null;
+  }
+
+  function pid(): number | null {
+    return running[0]?.child.pid ?? null;
   }
 
   async function startOne(index: number): Promise<void> {
