@@ -1,4 +1,4 @@
-/** Where a gateway can be killed, how long what it leaves behind may last, and how it is started. */
+/** Where a gateway can be killed, how long what it leaves may last, and how it is started. */
 
 /** R4's points; `extension`: while a further slice of a stream is being reserved. */
 export const KILL_POINTS = [

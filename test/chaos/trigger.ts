@@ -4,7 +4,7 @@ import type { GatewaySetup, KillPoint } from "./points.ts";
 
 type Parts = Pick<GatewayDeps, "ledger" | "calls" | "upstream">;
 
-/** An extension reserves output alone, a call its whole input first: tests keep them apart by it. */
+/** An extension reserves output alone, a call its whole input first: that tells them apart. */
 export const EXTENSION_NANOS_MAX = 400n;
 
 /** `parts`, which kill this process when it comes by the point for the nth time. */
