@@ -77,7 +77,7 @@ const RELEASED: Record<string, { behave: Behaviour; status: number }> = {
 };
 
 for (const [what, { behave, status }] of Object.entries(RELEASED)) {
-  test(`${what}: the hold is released`, async () => {
+  test(`R12: ${what}: the reservation is released`, async () => {
     await using world = await openTestGateway({ behave });
     for (const isStream of [false, true]) {
       const response = await world.chat({ stream: isStream });
@@ -105,7 +105,7 @@ const BAD_USAGE: Record<string, unknown> = {
 };
 
 for (const [what, usage] of Object.entries(BAD_USAGE)) {
-  test(`usage ${what}: counted from what passed, within the hold`, async () => {
+  test(`R12: usage ${what}: counted from what passed, within what is reserved`, async () => {
     await using world = await openTestGateway({
       behave: ({ text }, response) => {
         if (JSON.parse(text).stream === true) {
@@ -128,7 +128,7 @@ for (const [what, usage] of Object.entries(BAD_USAGE)) {
   });
 }
 
-test("usage twice is the last total, never the sum; a falling one is an estimate", async () => {
+test("R12: usage twice is the last total, never the sum; a falling one is an estimate", async () => {
   const usage = (tokens: number) => ({ ...USAGE, completion_tokens: tokens });
   await using world = await openTestGateway({
     behave: ({ text }, response) => {
@@ -153,7 +153,7 @@ test("usage twice is the last total, never the sum; a falling one is an estimate
   );
 });
 
-test("a server that reports more than its ceiling is settled at the hold, and noted", async () => {
+test("R12: more than its ceiling is settled at what is reserved, and noted", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => sendJson(response, { usage: { ...USAGE, completion_tokens: 9_999 } }),
   });
@@ -163,7 +163,7 @@ test("a server that reports more than its ceiling is settled at the hold, and no
   assert.match(calls[0]?.error ?? "", /^overrun: /);
 });
 
-test("a stream cut in the middle is cut for the client, and what passed is paid", async () => {
+test("R12: a stream cut in the middle is cut for the client, and what passed is paid", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => {
       stream(response, chatEvents("hello there").slice(0, 2));
@@ -178,7 +178,7 @@ test("a stream cut in the middle is cut for the client, and what passed is paid"
   assert.equal(spentNanos, (await inputBound(world)) + 16n);
 });
 
-test("a stream cut after its usage is paid by its usage", async () => {
+test("R12: a stream cut after its usage is paid by its usage", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => {
       stream(response, chatEvents("hello there", USAGE).slice(0, -1));
@@ -190,7 +190,7 @@ test("a stream cut after its usage is paid by its usage", async () => {
   assert.deepEqual([calls[0]?.cost_nanos, calls[0]?.is_estimated], ["120", false]);
 });
 
-test("a server that stalls is given up at the deadline", async () => {
+test("R12: a server that stalls is given up at the deadline", async () => {
   await using world = await openTestGateway({
     behave: ({ text }, response) => {
       if (JSON.parse(text).stream === true) stream(response, chatEvents("hello").slice(0, 1));
@@ -211,7 +211,7 @@ test("a server that stalls is given up at the deadline", async () => {
   assert.ok(world.models.requests.every((received) => received.isAborted));
 });
 
-test("an answer without end is cut at its bound", async () => {
+test("R12: an answer without end is cut at its bound", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => {
       response.writeHead(200, { "content-type": "application/json" });
@@ -247,7 +247,7 @@ function openClient(world: TestGateway, body: object) {
 
 const REQUEST = { model: "normal", messages: [], stream: true, max_tokens: 50 };
 
-test("a client that leaves at any phase leaves nothing held and no socket behind", async () => {
+test("R13: a client that leaves at any phase leaves nothing held and no socket behind", async () => {
   const seen = { reserves: 0 };
   let onReserve = (): void => undefined;
   await using world = await openTestGateway({
@@ -295,7 +295,7 @@ test("a client that leaves at any phase leaves nothing held and no socket behind
   while (world.models.state.sockets > 0) await sleep(5);
 });
 
-test("a client that leaves mid-stream stops its model server within a second", async () => {
+test("R13: a client that leaves mid-stream stops its model server within a second", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => stream(response, chatEvents("hello there").slice(0, 2)),
   });
@@ -317,7 +317,7 @@ test("a client that leaves mid-stream stops its model server within a second", a
   assert.equal(calls[0]?.is_estimated, true);
 });
 
-test("continuous usage makes a cut stream exact", async () => {
+test("R12: continuous usage makes a cut stream exact", async () => {
   const parts = [3, 7].map(
     (tokens) =>
       `data: ${JSON.stringify({
@@ -341,7 +341,7 @@ test("continuous usage makes a cut stream exact", async () => {
   });
 });
 
-test("a slow reader holds its server back, and loses nothing", async () => {
+test("R13: a slow reader holds its server back, and loses nothing", async () => {
   const events = chatEvents("x".repeat(600_000), USAGE);
   await using world = await openTestGateway({
     behave: (_, response) => {
@@ -367,7 +367,7 @@ test("a slow reader holds its server back, and loses nothing", async () => {
   assert.equal((await audited(world)).spentNanos, 120n);
 });
 
-test("a ledger that is away refuses, and settles when it is back", async () => {
+test("R6: a ledger that is away refuses, and settles when it is back", async () => {
   const state = { isAway: false, finishes: 0 };
   await using world = await openTestGateway({
     over: (ledger) => ({

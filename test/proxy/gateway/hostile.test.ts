@@ -19,7 +19,7 @@ const ROUTES: [string, string][] = [
   ["GET", "/v1/models/normal"],
 ];
 
-test("every route refuses every key but its own trial's", async () => {
+test("S7: every route refuses every key but its own trial's", async () => {
   await using world = await openTestGateway();
   const expired = await world.keys.issue((await world.openTrial(1n)).grant, 1);
   const revoked = await world.openTrial(1n);
@@ -77,7 +77,7 @@ test("there is nothing else", async () => {
   assert.deepEqual(world.models.requests, []);
 });
 
-test("names that are not of the pair are not found, however they are written", async () => {
+test("S8: names that are not of the pair are not found, however they are written", async () => {
   await using world = await openTestGateway();
   const wrong = [
     "Normal",
@@ -152,7 +152,7 @@ const AMBIGUOUS = {
   nothing: "",
 };
 
-test("bodies that two readers could read differently are refused", async () => {
+test("S8, S10: bodies that two readers could read differently are refused", async () => {
   await using world = await openTestGateway();
   for (const [what, body] of Object.entries(AMBIGUOUS)) {
     const response = await fetch(`${world.url}/v1/chat/completions`, {
@@ -167,7 +167,7 @@ test("bodies that two readers could read differently are refused", async () => {
   assert.equal((await world.quiet(world.budget)).spentNanos, 0n);
 });
 
-test("harmless oddities pass as they are", async () => {
+test("S10: harmless oddities pass as they are", async () => {
   await using world = await openTestGateway();
   const odd = '{"__proto__":{"model":"x"},"constructor":1,"m":"\\ud800","model":"norma\\u006c" }';
   const response = await world.post("/v1/chat/completions", odd);
@@ -207,7 +207,7 @@ test("input that the bytes do not show is bounded by the context", async () => {
   assert.ok(Number(quoted?.reserved_nanos) < 5_000);
 });
 
-test("only listed headers go up and come back", async () => {
+test("S5: only listed headers go up and come back", async () => {
   await using world = await openTestGateway({
     behave: (_, response) => {
       response.writeHead(200, {
@@ -249,7 +249,7 @@ test("only listed headers go up and come back", async () => {
   assert.equal(sent.authorization, "Bearer provider-secret");
 });
 
-test("compressed bodies are refused", async () => {
+test("S10: compressed bodies are refused", async () => {
   await using world = await openTestGateway();
   for (const encoding of ["gzip", "br", "zstd", "gzip, gzip"]) {
     const response = await fetch(`${world.url}/v1/chat/completions`, {
@@ -300,7 +300,7 @@ function upload(world: TestGateway, megabytes: number, isChunked: boolean): Prom
   });
 }
 
-test("four bodies of 100 MB are refused, without being kept", async () => {
+test("S10: four bodies of 100 MB are refused, without being kept", async () => {
   await using world = await openTestGateway({ options: { bodyBytesMax: 8 * 1024 * 1024 } });
   const before = process.memoryUsage();
   let peak = 0;
@@ -316,7 +316,7 @@ test("four bodies of 100 MB are refused, without being kept", async () => {
   assert.ok(peak < 150 * 1024 * 1024, `${peak} bytes`);
 });
 
-test("requests with two lengths, or none that is clear, do not get through", async () => {
+test("S9: requests with two lengths, or none that is clear, do not get through", async () => {
   await using world = await openTestGateway();
   const { hostname, port } = new URL(world.url);
   const body = '{"model":"normal"}';

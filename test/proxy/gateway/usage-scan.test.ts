@@ -10,7 +10,8 @@ import fc from "fast-check";
 import type { Wire } from "../../../orchestrator/contract/agents.ts";
 import { createUsageScan, usageOfBody } from "../../../proxy/gateway/usage-scan.ts";
 
-const RUNS = 20_000;
+/** Splits of each dialect's streams: SPLITS=400000 makes the nightly million and more. */
+const RUNS = Number(process.env["SPLITS"] ?? 20_000);
 
 const USAGE = { prompt_tokens: 100, completion_tokens: 10 };
 const STREAMS: Record<string, { wire: Wire; events: unknown[]; output: number }> = {
@@ -64,7 +65,7 @@ function pass(wire: Wire, withoutUsageChunk: boolean, chunks: readonly Buffer[])
 }
 
 for (const [name, { wire, events, output }] of Object.entries(STREAMS)) {
-  test(`${name}: ${RUNS} cuts of a stream, one reading`, () => {
+  test(`R16: ${name}: ${RUNS} cuts of a stream, one reading`, () => {
     for (const isStripped of [false, true]) {
       for (const lineEnd of ["\n", "\r\n", "\r"]) {
         for (const hasComments of [false, true]) {
@@ -89,7 +90,7 @@ for (const [name, { wire, events, output }] of Object.entries(STREAMS)) {
   });
 }
 
-test("byte by byte, and with an end that is no end", () => {
+test("R16: byte by byte, and with an end that is no end", () => {
   for (const { wire, events } of Object.values(STREAMS)) {
     for (const lineEnd of ["\n", "\r\n", "\r"]) {
       const whole = bytesOf(events, lineEnd, true).subarray(0, -lineEnd.length);
