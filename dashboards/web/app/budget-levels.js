@@ -52,7 +52,7 @@ function Level({ level, nowMs, timeZone, allowanceNanos }) {
         ? html`<${BalanceBar} balance=${balance} label=${title} marks=${level.alerts} />`
         : html`<p class="muted small">${NO_PROJECTION.not_limited}</p>`
     }
-    <${BalanceFigures} balance=${balance} />
+    <${BalanceFigures} balance=${balance} isLimited=${isLimited} />
     <div class="level-facts">
       ${isLimited && level.alerts.length > 0 && html`<${Marks} level=${level} />`}
       <p class="muted small">${burnText(level, nowMs)}</p>

@@ -81,6 +81,8 @@ function LineTable({ statement, project }) {
   const { currency } = statement.balance;
   const amounts = statement.lines.map(({ amount_nanos }) => amount_nanos);
   const balances = statement.lines.flatMap(({ available_nanos: left }) => left ?? []);
+  // To the same decimals, so that each line's sum can be checked.
+  const decimals = columnDecimals([...amounts, ...balances], currency);
   const known = new Set(statement.lines.map(({ transfer_id }) => transfer_id));
   return html`<div class="card"><table class="statement" role="table">
     <caption class="unseen">What moved, newest first, in ${currency}</caption>
@@ -95,8 +97,7 @@ function LineTable({ statement, project }) {
     <tbody role="rowgroup">
       ${statement.lines.map(
         (line) => html`<${Line} key=${line.transfer_id} line=${line} project=${project}
-          currency=${currency} decimals=${columnDecimals(amounts, currency)}
-          balanceDecimals=${columnDecimals(balances, currency)} known=${known} />`,
+          currency=${currency} decimals=${decimals} known=${known} />`,
       )}
     </tbody>
   </table></div>`;
@@ -105,10 +106,10 @@ function LineTable({ statement, project }) {
 /**
  * @param {{
  *   line: StatementLine, project: Project, currency: string, decimals: number,
- *   balanceDecimals: number, known: ReadonlySet<string>,
+ *   known: ReadonlySet<string>,
  * }} props
  */
-function Line({ line, project, currency, decimals, balanceDecimals, known }) {
+function Line({ line, project, currency, decimals, known }) {
   const { transfer_id: id, reverses_id: reversed, note, available_nanos: left } = line;
   return html`<tr role="row" id=${id}>
     <td role="cell" class="s-at num"><${Time} at=${line.at} /></td>
@@ -124,13 +125,17 @@ function Line({ line, project, currency, decimals, balanceDecimals, known }) {
     <td role="cell" class="s-kind"><span class="tag"
       title=${line.kind}>${KINDS[line.kind] ?? asWords(line.kind)}</span></td>
     <td role="cell" class="s-from"><${Owner} owner=${line.debit} project=${project} /> <span
-      class="muted" aria-label="to">→</span> <${Owner} owner=${line.credit}
-      project=${project} /></td>
+      class="muted" aria-label="to">→</span> ${
+        // What is reserved or settled goes to where spending is kept, which has its project's name.
+        line.kind === "direct"
+          ? html`<${Owner} owner=${line.credit} project=${project} />`
+          : html`<span title=${line.credit}>spending</span>`
+      }</td>
     <td role="cell" class="s-amount num"><${Money} nanos=${line.amount_nanos}
       currency=${currency} decimals=${decimals} isBare /></td>
     <td role="cell" class="s-after num muted" data-label="after">${
       left !== null &&
-      html`<${Money} nanos=${left} currency=${currency} decimals=${balanceDecimals} isBare />`
+      html`<${Money} nanos=${left} currency=${currency} decimals=${decimals} isBare />`
     }</td>
   </tr>`;
 }
