@@ -3,7 +3,8 @@
  * whose budget is gone, for which nothing is forwarded any more.
  */
 import type { Nanos } from "../../orchestrator/money.ts";
-import type { AccountId, KeyId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
+import type { AccountId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { Unit } from "./reservations.ts";
 
 /** `unit`: what the amounts are, nano-units or tokens. */
@@ -20,25 +21,33 @@ export interface KeyStates {
   leave(keyId: KeyId): void;
   inFlight(): number;
   /** True the first time. */
-  exhaust(keyId: KeyId, trialId: TrialId, facts: Exhaustion): boolean;
+  exhaust(keyId: KeyId, facts: Exhaustion): boolean;
   exhaustion(keyId: KeyId): Exhaustion | null;
-  resume(trialId: TrialId): void;
+  /**
+   * Whether the ledger is to be asked again, once a second for a key: another process may have
+   * topped its budget up, or made a trial's next day.
+   */
+  isDue(keyId: KeyId): boolean;
+  /** Its budget covers calls again. */
+  restore(keyId: KeyId): void;
 }
 
 /** Old entries give way: their keys were revoked long ago. */
 const EXHAUSTED_MAX = 10_000;
+const ASK_AGAIN_MS = 1_000;
 
-export function createKeyStates(callsPerKeyMax: number): KeyStates {
+export function createKeyStates(callsPerKeyMax: number, clock: Clock): KeyStates {
   const running = new Map<KeyId, number>();
-  const exhausted = new Map<KeyId, Exhaustion & { trialId: TrialId }>();
+  const exhausted = new Map<KeyId, { facts: Exhaustion; askedAtMs: EpochMs }>();
   let total = 0;
   return {
     enter,
     leave,
     inFlight: () => total,
     exhaust,
-    exhaustion: (keyId) => exhausted.get(keyId) ?? null,
-    resume,
+    exhaustion: (keyId) => exhausted.get(keyId)?.facts ?? null,
+    isDue,
+    restore: (keyId) => void exhausted.delete(keyId),
   };
 
   function enter(keyId: KeyId, callsMax = callsPerKeyMax): boolean {
@@ -56,15 +65,20 @@ export function createKeyStates(callsPerKeyMax: number): KeyStates {
     total--;
   }
 
-  function exhaust(keyId: KeyId, trialId: TrialId, facts: Exhaustion): boolean {
+  function exhaust(keyId: KeyId, facts: Exhaustion): boolean {
     if (exhausted.has(keyId)) return false;
     const [oldest] = exhausted.keys();
     if (exhausted.size >= EXHAUSTED_MAX && oldest !== undefined) exhausted.delete(oldest);
-    exhausted.set(keyId, { ...facts, trialId });
+    exhausted.set(keyId, { facts, askedAtMs: clock.now() });
     return true;
   }
 
-  function resume(trialId: TrialId): void {
-    for (const [keyId, { trialId: of }] of exhausted) if (of === trialId) exhausted.delete(keyId);
+  function isDue(keyId: KeyId): boolean {
+    const entry = exhausted.get(keyId);
+    const now = clock.now();
+    // A clock that was set back must not put it off.
+    if (entry === undefined || Math.abs(now - entry.askedAtMs) < ASK_AGAIN_MS) return false;
+    entry.askedAtMs = now;
+    return true;
   }
 }

@@ -35,7 +35,9 @@ export async function prepareCall(
   const { keyId, grant, request } = drafted;
   const { budgetStopStatus, currency, trialId } = grant;
   const known = state.keys.exhaustion(keyId);
-  if (known !== null) return refused(budgetGone(budgetStopStatus, known, currency));
+  if (known !== null && !(await isCovered(deps, state, keyId, known))) {
+    return refused(budgetGone(budgetStopStatus, known, currency));
+  }
   const { held, draft } = await holdCounted(deps, options, state, drafted);
   switch (held.outcome) {
     case "held": {
@@ -63,7 +65,7 @@ export async function prepareCall(
     case "budget_gone": {
       const { unit, budget, requiredNanos, availableNanos } = held;
       const facts: Exhaustion = { unit, budget, requiredNanos, availableNanos };
-      if (state.keys.exhaust(keyId, trialId, facts)) {
+      if (state.keys.exhaust(keyId, facts)) {
         deps.log.info({ trial_id: trialId, model: request.model }, "budget exhausted");
         state.tell("onBudgetExhausted", () => deps.hooks?.onBudgetExhausted?.(grant, facts));
       }
@@ -131,6 +133,23 @@ async function holdPaths(
     spend: rationed.spend,
   };
   return { budget, within, spend, tokens };
+}
+
+/** Whether a budget that was gone covers again what it did not: asked once a second. */
+async function isCovered(
+  { ledger, log }: GatewayDeps,
+  { keys }: GatewayState,
+  keyId: KeyId,
+  { budget, requiredNanos }: Exhaustion,
+): Promise<boolean> {
+  if (!keys.isDue(keyId)) return false;
+  const balance = await ledger.balance(budget).catch((error: unknown) => {
+    log.warn({ err: error }, "balance not read");
+    return null;
+  });
+  if (balance === null || balance.availableNanos < requiredNanos) return false;
+  keys.restore(keyId);
+  return true;
 }
 
 /** What holds and extensions are made with. */

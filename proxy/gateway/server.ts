@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
-import type { CallId, KeyId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import { readBody } from "./body.ts";
 import { forwardCall } from "./call.ts";
 import { createFinisher } from "./finisher.ts";
@@ -53,8 +53,6 @@ export interface Gateway {
   listen(port?: number, host?: string): Promise<{ url: string; port: number }>;
   /** Takes no new call, lets running ones end for `graceMs`, then cuts and settles them. */
   close(graceMs: number): Promise<void>;
-  /** The trial's budget was topped up: its keys are served again. */
-  resume(trialId: TrialId): void;
   /** Prometheus text. */
   metrics(): Promise<string>;
 }
@@ -71,7 +69,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   const { keys, ledger, calls, ids, log } = deps;
   const options: GatewayOptions = { ...GATEWAY_DEFAULTS, ...given };
   const work = new Set<Promise<unknown>>();
-  const keyStates = createKeyStates(options.callsPerKeyMax);
+  const keyStates = createKeyStates(options.callsPerKeyMax, deps.clock);
   const finisher = createFinisher({ calls, ledger, ids, log });
   const recorder = createRecorder({ calls, log }, (ended) => deps.hooks?.onCalls?.(ended));
   const metrics = createMetrics({
@@ -94,7 +92,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS, noDelay: true },
     (incoming, response) => background(serve(incoming, response)),
   );
-  return { listen, close, resume: keyStates.resume, metrics: metrics.text };
+  return { listen, close, metrics: metrics.text };
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const [path = "/"] = (incoming.url ?? "/").split("?");

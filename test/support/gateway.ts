@@ -33,6 +33,8 @@ export const PRICE: PriceSnapshot = {
   cacheWriteNanosPerMillion: "1000000",
   outputNanosPerMillion: "2000000",
 };
+/** What a gateway of another process reads of a project. */
+const PROJECT_FILE = JSON.stringify({ budget: { total: "1000", per_trial: "1" } });
 const WIRES = [
   ...(["openai.chat", "openai.completions", "openai.embeddings"] as const),
   ...(["openai.responses", "anthropic.messages"] as const),
@@ -176,7 +178,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     await rows(
       database.sql,
       sql`insert into project (id, name, currency, time_zone, config, created_at, updated_at)
-      values (${project}, ${project.replace("_", "-")}, 'CAD', 'UTC', '{}', ${at}, ${at})`,
+      values (${project}, ${project.replace("_", "-")}, 'CAD', 'UTC', ${PROJECT_FILE}::jsonb, ${at}, ${at})`,
     );
     await rows(
       database.sql,

@@ -27,6 +27,8 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   // What puts everything together, and what only then shows.
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
+  "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
+  "proxy/gateway/main.ts": "test/proxy/gateway/process.test.ts",
 };
 
 /** Functions over the limit, and why. */

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { GatewayHooks } from "../../../proxy/gateway/gateway.ts";
+import { eventually } from "../../support/eventually.ts";
 import { openTestGateway, sendJson } from "../../support/gateway.ts";
 
 test("a budget that is gone refuses in each dialect, once told, and nothing is forwarded", async () => {
@@ -44,13 +45,21 @@ test("a budget that is gone refuses in each dialect, once told, and nothing is f
   );
 });
 
-test("after the first refusal not even a call that fits is forwarded, until the trial resumes", async () => {
+test("after the first refusal not even a call that fits is forwarded, until it is topped up", async () => {
   await using world = await openTestGateway({ fundedNanos: 4_000n });
   const large = { messages: [{ role: "user", content: "x".repeat(5_000) }] };
   assert.equal((await world.chat(large)).status, 403);
   assert.equal((await world.chat({ max_tokens: 10 })).status, 403);
-  world.gateway.resume(world.grant.trialId);
-  assert.equal((await world.chat({ max_tokens: 10 })).status, 200);
+  // By any process, of which this one hears nothing.
+  const account = { id: world.ids.next("account"), owner: "test/more", currency: "CAD" };
+  const from = await world.ledger.open({ ...account, kind: "funding", mustNotExceed: false });
+  const more = { from, to: world.budget, amountNanos: 10_000n, reason: "top-up" };
+  await world.ledger.fund({ id: world.ids.next("transfer"), ...more });
+  await eventually(
+    async () => (await world.chat(large)).status,
+    (status) => status === 200,
+    3_000,
+  );
 });
 
 test("the refusal has the status that the key's agent stops at", async () => {

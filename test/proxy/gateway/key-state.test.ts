@@ -1,6 +1,7 @@
 /** Goal: a key's calls are counted in and out; a budget that is gone stays gone until resumed. */
 import assert from "node:assert/strict";
 import test from "node:test";
+import { systemClock } from "../../../orchestrator/runtime/clock.ts";
 import { createKeyStates } from "../../../proxy/gateway/key-state.ts";
 
 const FACTS = {
@@ -11,7 +12,7 @@ const FACTS = {
 } as const;
 
 test("calls of a key are limited, each key for itself", () => {
-  const states = createKeyStates(2);
+  const states = createKeyStates(2, systemClock);
   assert.deepEqual(
     [states.enter("key_a"), states.enter("key_a"), states.enter("key_a")],
     [true, true, false],
@@ -24,13 +25,26 @@ test("calls of a key are limited, each key for itself", () => {
   assert.equal(states.inFlight(), 0);
 });
 
-test("exhaustion is first once, and ends with its trial's resumption", () => {
-  const states = createKeyStates(1);
-  assert.equal(states.exhaust("key_a", "trial_1", FACTS), true);
-  assert.equal(states.exhaust("key_a", "trial_1", FACTS), false);
+test("exhaustion is first once, and the ledger is asked again once a second", () => {
+  const clock = { ms: 10_000, now: () => clock.ms };
+  const states = createKeyStates(1, clock);
+  assert.equal(states.exhaust("key_a", FACTS), true);
+  assert.equal(states.exhaust("key_a", FACTS), false);
   assert.equal(states.exhaustion("key_a")?.requiredNanos, 2n);
-  states.resume("trial_2");
-  assert.notEqual(states.exhaustion("key_a"), null);
-  states.resume("trial_1");
+  assert.equal(states.exhaustion("key_b"), null);
+
+  const dueAt = (ms: number) => {
+    clock.ms = ms;
+    return states.isDue("key_a");
+  };
+  assert.deepEqual(
+    [10_999, 11_000, 11_001, 12_000].map(dueAt),
+    [false, true, false, true],
+    "a key's calls ask once a second, all together",
+  );
+  assert.equal(dueAt(5_000), true, "a clock that was set back does not put it off");
+  assert.equal(states.isDue("key_b"), false);
+  states.restore("key_a");
   assert.equal(states.exhaustion("key_a"), null);
+  assert.equal(states.exhaust("key_a", FACTS), true);
 });
