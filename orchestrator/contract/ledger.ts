@@ -4,7 +4,7 @@
  * Order of the lines: `header`, each `account`, each `transfer` in the journal's order with a
  * `checkpoint` behind the transfer that it signs, the transfers that are not sealed yet, `end`.
  */
-import { type Static, type TObject, type TProperties, Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { CurrencyCode, NanosText } from "./money.ts";
 
 export const EXPORT_FORMAT = "autocode-ledger-export/1";
@@ -25,81 +25,91 @@ const KeyId = Type.String({
 });
 const Signature = Type.String({ pattern: "^[A-Za-z0-9+/]{86}==$", description: "Ed25519, base64" });
 
-function closed<Properties extends TProperties>(properties: Properties): TObject<Properties> {
-  return Type.Object(properties, { additionalProperties: false });
-}
-
-function nullable<Schema extends Parameters<typeof Type.Array>[0]>(schema: Schema) {
-  return Type.Union([schema, Type.Null()]);
-}
+/** A field more than we know of is a fault, not something to pass over. */
+const CLOSED = { additionalProperties: false } as const;
 
 export type HeaderRecord = Static<typeof HeaderRecord>;
-export const HeaderRecord = closed({
-  type: Type.Literal("header"),
-  format: Type.Literal(EXPORT_FORMAT),
-  exported_at: Type.String({ format: "date-time" }),
-  key_id: KeyId,
-});
+export const HeaderRecord = Type.Object(
+  {
+    type: Type.Literal("header"),
+    format: Type.Literal(EXPORT_FORMAT),
+    exported_at: Type.String({ format: "date-time" }),
+    key_id: KeyId,
+  },
+  CLOSED,
+);
 
 export type AccountRecord = Static<typeof AccountRecord>;
-export const AccountRecord = closed({
-  type: Type.Literal("account"),
-  id: AccountId,
-  kind: Type.String({ minLength: 1, maxLength: 50 }),
-  owner: Type.String({ minLength: 1, maxLength: 200 }),
-  currency: CurrencyCode,
-  must_not_exceed: Type.Boolean(),
-  debits_pending_nanos: NanosText,
-  debits_posted_nanos: NanosText,
-  credits_pending_nanos: NanosText,
-  credits_posted_nanos: NanosText,
-  reversed_nanos: NanosText,
-  created_at: Instant,
-});
+export const AccountRecord = Type.Object(
+  {
+    type: Type.Literal("account"),
+    id: AccountId,
+    kind: Type.String({ minLength: 1, maxLength: 50 }),
+    owner: Type.String({ minLength: 1, maxLength: 200 }),
+    currency: CurrencyCode,
+    must_not_exceed: Type.Boolean(),
+    debits_pending_nanos: NanosText,
+    debits_posted_nanos: NanosText,
+    credits_pending_nanos: NanosText,
+    credits_posted_nanos: NanosText,
+    reversed_nanos: NanosText,
+    created_at: Instant,
+  },
+  CLOSED,
+);
 
 export type TransferRecord = Static<typeof TransferRecord>;
-export const TransferRecord = closed({
-  type: Type.Literal("transfer"),
-  position: nullable(Position),
-  chain: nullable(Hash),
-  id: TransferId,
-  seq: Position,
-  kind: Type.Enum(["direct", "pending", "post", "void"]),
-  debit_account_id: AccountId,
-  within: Type.Array(AccountId, { description: "The enclosing budgets, outermost first" }),
-  credit_account_id: AccountId,
-  amount_nanos: NanosText,
-  pending_id: nullable(TransferId),
-  reverses_id: nullable(TransferId),
-  expires_at: nullable(Instant),
-  expires_to: nullable(Type.Union([Type.Literal("post"), Type.Literal("void")])),
-  reason: Type.String({ minLength: 1, maxLength: 100 }),
-  note: nullable(Type.String({ minLength: 1, maxLength: 500 })),
-  created_at: Instant,
-});
+export const TransferRecord = Type.Object(
+  {
+    type: Type.Literal("transfer"),
+    position: Type.Union([Position, Type.Null()]),
+    chain: Type.Union([Hash, Type.Null()]),
+    id: TransferId,
+    seq: Position,
+    kind: Type.Enum(["direct", "pending", "post", "void"]),
+    debit_account_id: AccountId,
+    within: Type.Array(AccountId, { description: "The enclosing budgets, outermost first" }),
+    credit_account_id: AccountId,
+    amount_nanos: NanosText,
+    pending_id: Type.Union([TransferId, Type.Null()]),
+    reverses_id: Type.Union([TransferId, Type.Null()]),
+    expires_at: Type.Union([Instant, Type.Null()]),
+    expires_to: Type.Union([Type.Union([Type.Literal("post"), Type.Literal("void")]), Type.Null()]),
+    reason: Type.String({ minLength: 1, maxLength: 100 }),
+    note: Type.Union([Type.String({ minLength: 1, maxLength: 500 }), Type.Null()]),
+    created_at: Instant,
+  },
+  CLOSED,
+);
 
 export type CheckpointRecord = Static<typeof CheckpointRecord>;
-export const CheckpointRecord = closed({
-  type: Type.Literal("checkpoint"),
-  position: Position,
-  chain: Hash,
-  signed_at: Instant,
-  key_id: KeyId,
-  signature: Signature,
-});
+export const CheckpointRecord = Type.Object(
+  {
+    type: Type.Literal("checkpoint"),
+    position: Position,
+    chain: Hash,
+    signed_at: Instant,
+    key_id: KeyId,
+    signature: Signature,
+  },
+  CLOSED,
+);
 
 export type EndRecord = Static<typeof EndRecord>;
-export const EndRecord = closed({
-  type: Type.Literal("end"),
-  accounts: Count,
-  sealed: Count,
-  unsealed: Count,
-  checkpoints: Count,
-  /** Of every byte before this line. */
-  sha256: Hash,
-  key_id: KeyId,
-  signature: Signature,
-});
+export const EndRecord = Type.Object(
+  {
+    type: Type.Literal("end"),
+    accounts: Count,
+    sealed: Count,
+    unsealed: Count,
+    checkpoints: Count,
+    /** Of every byte before this line. */
+    sha256: Hash,
+    key_id: KeyId,
+    signature: Signature,
+  },
+  CLOSED,
+);
 
 export type ExportRecord =
   | HeaderRecord
@@ -119,7 +129,7 @@ export const LEDGER_FAULTS = [
   "removed",
   "inserted",
   "moved",
-  /** Something was changed and the chain after it made anew, so that a checkpoint no longer fits. */
+  /** Something was changed and the chain after it made anew: a checkpoint no longer fits. */
   "rechained",
   "bad_signature",
   /** More was reserved and spent than funded. */
@@ -134,49 +144,61 @@ export type LedgerFaultKind = (typeof LEDGER_FAULTS)[number];
 export const LedgerFaultKind = Type.Enum(LEDGER_FAULTS);
 
 export type LedgerFault = Static<typeof LedgerFault>;
-export const LedgerFault = closed({
-  what: LedgerFaultKind,
-  /** In the export, from 1. */
-  line: Type.Integer(),
-  position: nullable(Type.Integer()),
-  transfer_id: nullable(Type.String()),
-  account_id: nullable(Type.String()),
-  detail: Type.String(),
-});
+export const LedgerFault = Type.Object(
+  {
+    what: LedgerFaultKind,
+    /** In the export, from 1. */
+    line: Type.Integer(),
+    position: Type.Union([Type.Integer(), Type.Null()]),
+    transfer_id: Type.Union([Type.String(), Type.Null()]),
+    account_id: Type.Union([Type.String(), Type.Null()]),
+    detail: Type.String(),
+  },
+  CLOSED,
+);
 
 /** A public key that signed something in the export. */
 export type LedgerKey = Static<typeof LedgerKey>;
-export const LedgerKey = closed({
-  key_id: Type.String(),
-  fingerprint: Type.String({ examples: ["SHA256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"] }),
-  /** The public key in PEM. */
-  public_key: Type.String(),
-});
+export const LedgerKey = Type.Object(
+  {
+    key_id: Type.String(),
+    fingerprint: Type.String({ examples: ["SHA256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"] }),
+    /** The public key in PEM. */
+    public_key: Type.String(),
+  },
+  CLOSED,
+);
 
 export type LedgerReport = Static<typeof LedgerReport>;
-export const LedgerReport = closed({
-  is_intact: Type.Boolean(),
-  /** Whether the signatures were held against a key that was named beforehand. */
-  is_key_trusted: Type.Boolean(),
-  accounts: Count,
-  /** Transfers in the chain, and behind it. */
-  sealed: Count,
-  unsealed: Count,
-  checkpoints: Count,
-  /** Sealed transfers that no checkpoint covers yet. */
-  unsigned: Count,
-  /** The chain at its end. */
-  chain: Type.String(),
-  last_signed_at: nullable(Type.String()),
-  keys: Type.Array(LedgerKey),
-  fault: nullable(LedgerFault),
-});
+export const LedgerReport = Type.Object(
+  {
+    is_intact: Type.Boolean(),
+    /** Whether the signatures were held against a key that was named beforehand. */
+    is_key_trusted: Type.Boolean(),
+    accounts: Count,
+    /** Transfers in the chain, and behind it. */
+    sealed: Count,
+    unsealed: Count,
+    checkpoints: Count,
+    /** Sealed transfers that no checkpoint covers yet. */
+    unsigned: Count,
+    /** The chain at its end. */
+    chain: Type.String(),
+    last_signed_at: Type.Union([Type.String(), Type.Null()]),
+    keys: Type.Array(LedgerKey),
+    fault: Type.Union([LedgerFault, Type.Null()]),
+  },
+  CLOSED,
+);
 
 export type LedgerStatus = Static<typeof LedgerStatus>;
-export const LedgerStatus = closed({
-  key: LedgerKey,
-  sealed: Count,
-  unsealed: Count,
-  checkpoints: Count,
-  last_signed_at: nullable(Type.String()),
-});
+export const LedgerStatus = Type.Object(
+  {
+    key: LedgerKey,
+    sealed: Count,
+    unsealed: Count,
+    checkpoints: Count,
+    last_signed_at: Type.Union([Type.String(), Type.Null()]),
+  },
+  CLOSED,
+);

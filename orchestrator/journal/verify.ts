@@ -212,7 +212,8 @@ function createCheck(replay: Replay, options: VerifyOptions) {
       const what = counts[missing] < record[missing] ? "removed" : "inserted";
       const thing = { sealed: "sealed transfers", unsealed: "unsealed transfers" };
       const name = missing in thing ? thing[missing as keyof typeof thing] : missing;
-      const detail = `The export ends with ${record[missing]} ${name}; ${counts[missing]} are there`;
+      const [said, seen] = [record[missing], counts[missing]];
+      const detail = `The export ends with ${said} ${name}; ${seen} are there`;
       return { what, detail };
     }
     const imbalance = replay.imbalance();

@@ -45,7 +45,7 @@ export interface LedgerExport {
 }
 
 const PAGE = 500;
-/** As long as the server lets a transaction stand idle: after that there is nothing to go on with. */
+/** As long as the server lets a transaction stand idle: then there is nothing to go on with. */
 const STALL_MS = 60_000;
 const EXPORTS_MAX = 2;
 

@@ -1,6 +1,6 @@
 /**
- * Goal: a person exports the ledger, checks it on a machine that has nothing of ours running, and is
- * told what somebody changed, in the file or in the database.
+ * Goal: a person exports the ledger, checks it on a machine that has nothing of ours running, and
+ * is told what somebody changed, in the file or in the database.
  *
  * Method: the commands against a real installation on a database that the test can reach behind the
  * installation's back.
