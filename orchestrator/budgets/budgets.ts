@@ -32,7 +32,8 @@ export interface Budgets {
    * @throws Problem `not_found`.
    */
   get(name: string, at?: string): Promise<BudgetReport>;
-  statement(name: string, options: Page): Promise<Statement>;
+  /** `tokens`: of its token budget. @throws Problem `invalid_request` where it has none. */
+  statement(name: string, options: Page & { unit?: "money" | "tokens" }): Promise<Statement>;
   /**
    * Funds the budget once for one `idempotencyKey`; the currency TOK funds its token budget.
    *

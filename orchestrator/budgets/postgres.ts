@@ -71,8 +71,14 @@ export function createBudgets({ db, ledger, projects, clock }: BudgetsDependenci
     };
   }
 
-  async function statement(name: string, { limit, before }: Page): Promise<Statement> {
-    const balance = await balanceOf(await find(name));
+  async function statement(
+    name: string,
+    { limit, before, unit = "money" }: Page & { unit?: "money" | "tokens" },
+  ): Promise<Statement> {
+    const owner = await find(name);
+    const account = unit === "tokens" ? await tokenAccount(owner) : await accountOf(owner);
+    const balance = await ledger.balance(account);
+    if (balance === null) throw new Error("a budget without an account");
     const lines = await ledger.statement(balance.accountId, {
       limit,
       ...(before === undefined ? {} : { before: before as TransferId }),
@@ -168,7 +174,7 @@ export function createBudgets({ db, ledger, projects, clock }: BudgetsDependenci
     const owner = trialId === null ? `project/${project.id}` : `trial/${trialId}`;
     const account = await ledger.findAccount("budget", `tokens/${owner}`);
     if (account !== null) return account;
-    const detail = "currency: this budget has no tokens to top up; set budget.tokens in the file";
+    const detail = "This budget rations no tokens; set budget.tokens in the project's file first";
     throw new Problem("invalid_request", detail);
   }
 }

@@ -27,6 +27,14 @@ const Day = Type.String({
   description: "A day, or an RFC 3339 time",
 });
 
+const StatementQuery = Type.Object(
+  {
+    ...PageQuery.properties,
+    unit: Type.Optional(Type.Union([Type.Literal("money"), Type.Literal("tokens")])),
+  },
+  { additionalProperties: false },
+);
+
 type Needed = Pick<Services, "budgets" | "idempotency">;
 
 export function budgetRoutes(services: Needed): FastifyPluginAsyncTypebox {
@@ -62,14 +70,15 @@ export function budgetRoutes(services: Needed): FastifyPluginAsyncTypebox {
         config: { access: "viewer" },
         schema: {
           tags,
-          summary: "What moved, newest first",
+          summary: "What moved and what it left, newest first",
           params: NameParams,
-          querystring: PageQuery,
+          querystring: StatementQuery,
           response: { 200: Statement },
         },
       },
       (request) => {
-        return budgets.statement(request.params.name, pageOf(request.query));
+        const { unit = "money" } = request.query;
+        return budgets.statement(request.params.name, { ...pageOf(request.query), unit });
       },
     );
 

@@ -95,6 +95,7 @@ export const budgetStatement: Command = {
   options: {
     limit: { type: "string", short: "n", value: "<count>", help: "At most so many (20)" },
     before: { type: "string", value: "<cursor>", help: "Go on after this transfer" },
+    tokens: { type: "boolean", help: "Of its token budget" },
     csv: { type: "boolean", help: "Print CSV" },
     json: JSON_OPTION,
   },
@@ -103,6 +104,7 @@ export const budgetStatement: Command = {
     const query = new URLSearchParams({ limit: String(limit) });
     const before = options.text("before");
     if (before !== undefined) query.set("before", before);
+    if (options.flag("tokens")) query.set("unit", "tokens");
     const client = await connect();
     const path = `budgets/${encodeURIComponent(name)}/statement?${query}`;
     const statement = await client.get<Statement>(path);

@@ -88,14 +88,24 @@ test("a budget is shown at every level, with tokens, marks, pace and the next to
   const topped = await budgets.topUp(trialId, { amount_nanos: "24", currency: "TOK" }, "key");
   assert.equal(topped.owner, `tokens/trial/${trialId}`);
   assert.equal(topped.balance.available_nanos, "1024");
+  const { lines } = await budgets.statement(trialId, { limit: 50, unit: "tokens" });
+  assert.deepEqual(
+    lines.map((line) => [line.reason, line.amount_nanos, line.available_nanos]),
+    [
+      ["topup", "24", "1024"],
+      ["limit", "1000", "1000"],
+    ],
+  );
   await auditLedger(life.world.database);
 });
 
-test("tokens cannot be topped up where there are none", async () => {
+test("where no tokens are rationed there is nothing to top up, and nothing to state", async () => {
   await using life = await openTrialLife({});
-  const topUp = budgetsOf(life).topUp("p", { amount_nanos: "24", currency: "TOK" }, "key");
-  const message = "currency: this budget has no tokens to top up; set budget.tokens in the file";
+  const budgets = budgetsOf(life);
+  const message = "This budget rations no tokens; set budget.tokens in the project's file first";
+  const topUp = budgets.topUp("p", { amount_nanos: "24", currency: "TOK" }, "key");
   await assert.rejects(topUp, { code: "invalid_request", message });
+  await assert.rejects(budgets.statement("p", { limit: 1, unit: "tokens" }), { message });
 });
 
 test("a budget is shown as it was at a past time", async () => {

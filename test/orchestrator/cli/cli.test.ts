@@ -156,6 +156,7 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["budget", "show", "demo", "--at", "2026-11-20"], /^funded/],
     [["budget", "statement", "demo"], /^at +what +with +amount +available +note\n.*topup +organ/],
     [["budget", "statement", "demo", "--csv"], /^transfer_id,at,.*\r\n.*,"'=1\+1, for the ninth/],
+    [["budget", "statement", "demo", "--tokens", "-n", "2"], /^at +what/],
     [["budget", "topup", "demo", "5000 TOK", "--note", "more"], /^funded/],
     [["budget", "income", "demo", "10", "--note", "invoice 7"], /^income +10\.00 CAD in all$/m],
     [["budget", "events", "demo"], /^at +budget +event +spent +of\n.* passed 80 % /],
