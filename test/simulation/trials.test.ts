@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../orchestrator/db/rows.ts";
-import type { TrialId } from "../../orchestrator/runtime/ids.ts";
+import { type ApprovalId, derivedId, type TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { Random } from "../../orchestrator/runtime/random.ts";
 import { isTerminal } from "../../orchestrator/trials/trial.ts";
 import { auditLedger } from "../support/audit.ts";
 import type { TestDatabase } from "../support/database.ts";
@@ -50,6 +51,9 @@ for (const seed of SEEDS) {
           if (!now.db.isDead()) throw error;
         });
         await workers.act(now).catch((error: unknown) => {
+          if (!now.db.isDead()) throw error;
+        });
+        await answerOne(now, world.random, tally).catch((error: unknown) => {
           if (!now.db.isDead()) throw error;
         });
         if (now.db.isDead()) break;
@@ -110,6 +114,22 @@ async function haveEnded(life: Life, trialIds: readonly TrialId[]): Promise<bool
   return trials.every(({ state }) => isTerminal(state));
 }
 
+/** A person answers what waits longest, mostly with more money; a kill may come in between. */
+async function answerOne({ approvals }: Life, random: Random, tally: Tally): Promise<void> {
+  if (random.below(6) !== 0) return;
+  const [asked] = await approvals.list({ state: "open" });
+  if (asked === undefined) return;
+  const { content_sha256 } = asked;
+  const id = asked.id as ApprovalId;
+  if (random.below(5) === 0) {
+    await approvals.reject(id, { content_sha256, reason: "too dear" });
+    tally.rejections += 1;
+  } else {
+    await approvals.approve(id, { content_sha256, amount_nanos: "100000" });
+    tally.approvals += 1;
+  }
+}
+
 /** A person tops up what was paused, and lets it go on. */
 async function resumePaused(life: Life, trialIds: readonly TrialId[]): Promise<void> {
   for (const id of trialIds) {
@@ -147,6 +167,7 @@ async function check(life: Life, database: TestDatabase, ids: readonly TrialId[]
       union all select id from allocation where ended_at is null`,
   );
   assert.deepEqual(alive, [], "keys and allocations outlived their trials");
+  await checkApprovals(database);
   const limits = await rows<{ owner: string; amount_nanos: string }>(
     database.sql,
     sql`select account.owner, transfer.amount_nanos from transfer
@@ -161,11 +182,30 @@ async function check(life: Life, database: TestDatabase, ids: readonly TrialId[]
   assert.deepEqual(limits, expected, "a trial's limit is funded once, wherever it was killed");
 }
 
+/** Its money moved exactly where a person granted it. */
+async function checkApprovals(database: TestDatabase): Promise<void> {
+  const asked = await rows<{ id: string; state: string; topped_up_nanos: string | null }>(
+    database.sql,
+    sql`select id, state, topped_up_nanos from approval`,
+  );
+  for (const { id, state, topped_up_nanos: granted } of asked) {
+    assert.notEqual(state, "open", "no trial waits for a person any more");
+    const [moved] = await rows<{ amount_nanos: string }>(
+      database.sql,
+      sql`select amount_nanos from transfer where id = ${derivedId("transfer", "approval", id)}`,
+    );
+    assert.equal(moved?.amount_nanos ?? null, state === "granted" ? granted : null);
+  }
+}
+
 function newTally(): Tally {
   return {
     enrolled: 0,
     calls: 0,
     refusedCalls: 0,
+    quotas: 0,
+    approvals: 0,
+    rejections: 0,
     reports: 0,
     vanished: 0,
     fenced: 0,

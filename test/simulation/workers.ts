@@ -20,6 +20,11 @@ export interface Tally {
   enrolled: number;
   calls: number;
   refusedCalls: number;
+  /** Calls that met a provider whose quota is used up. */
+  quotas: number;
+  /** Answers of people, whom a kill may interrupt. */
+  approvals: number;
+  rejections: number;
   reports: number;
   vanished: number;
   /** Late words of workers that had been given up, all refused. */
@@ -108,7 +113,8 @@ export function createWorkers(random: Random, tally: Tally) {
     const session = await life.sessions.authenticate(worker.token);
     const directive = await life.sessions.heartbeat(session, 0);
     if (directive.action === "stop") {
-      const outcome = directive.reason === "budget" ? "budget" : "killed";
+      const { reason } = directive;
+      const outcome = reason === "budget" || reason === "quota" ? reason : "killed";
       return report(life, worker, session, outcome);
     }
     if (worker.purpose === "agent" && (worker.callsLeft > 0 || worker.call !== null)) {
@@ -135,6 +141,7 @@ export function createWorkers(random: Random, tally: Tally) {
     const found = await life.keys.find(worker.key ?? "");
     if (found.outcome !== "granted") throw new Problem("unauthenticated", found.outcome);
     const { grant } = found;
+    if (worker.call === null && random.below(12) === 0) return meetQuota(life, worker);
     worker.call ??= {
       id: life.ids.next("transfer"),
       settleId: life.ids.next("transfer"),
@@ -158,6 +165,13 @@ export function createWorkers(random: Random, tally: Tally) {
     worker.call = null;
     worker.callsLeft -= 1;
     tally.calls += 1;
+  }
+
+  /** It is back at once: what is of interest is how the trial goes on by itself. */
+  async function meetQuota(life: Life, worker: Worker): Promise<void> {
+    const trialId = worker.placement.trialId as TrialId;
+    await life.events.quotaExhausted(trialId, { provider: "simulated", untilMs: 0 });
+    tally.quotas += 1;
   }
 
   async function refuse(life: Life, worker: Worker, grant: Grant): Promise<void> {

@@ -17,6 +17,7 @@ import { createLog } from "../../orchestrator/runtime/log.ts";
 import { type Random, seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { Scheduler } from "../../orchestrator/scheduler/scheduler.ts";
 import { createTasks } from "../../orchestrator/tasks/tasks.ts";
+import { createApprovals } from "../../orchestrator/trials/approvals-postgres.ts";
 import { createEngine } from "../../orchestrator/trials/engine.ts";
 import { createGatewayEvents } from "../../orchestrator/trials/gateway-events.ts";
 import type { Pairs } from "../../orchestrator/trials/pairs.ts";
@@ -162,6 +163,10 @@ function openLife(parts: {
     tasks,
     layout,
     events: createGatewayEvents(db, clock),
+    approvals: createApprovals({
+      ledgerIn: (transaction) => createLedger(transaction, clock),
+      ...{ db, projects, clock, ids },
+    }),
     trials: createTrials({ ...shared, ids }),
     sessions: createWorkerSessions({
       ...shared,
