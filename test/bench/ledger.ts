@@ -46,7 +46,10 @@ const GROWTH_MAX = 1.1;
 
 const ids = createIds(systemClock, systemRandom);
 await using folder = await openTestFolder();
-await using database = await openTestEmbedded(folder.path, { max_connections: "300" });
+await using database = await openTestEmbedded(folder.path, {
+  max_connections: "300",
+  maintenance_work_mem: "512MB",
+});
 const ledger = createLedger(database, systemClock);
 const hot = await openPath(ledger, ids);
 const warm = await openPath(ledger, ids);
