@@ -18,6 +18,7 @@ import {
 } from "../../../orchestrator/projects/top-ups.ts";
 import { type Clock, localDate } from "../../../orchestrator/runtime/clock.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { createCrashingDatabase, Killed } from "../../simulation/crashing-database.ts";
 import { auditLedger } from "../../support/audit.ts";
 import { createTestClock } from "../../support/ledger.ts";
 import { openTrialLife } from "../../support/trial-life.ts";
@@ -46,7 +47,7 @@ budget: { total: 1, per_trial: 0.001, top_ups: ${topUps} }\n`,
   });
 }
 
-function topUpsOf({ db }: Life, clock: Clock) {
+function topUpsOf({ db }: Pick<Life, "db">, clock: Clock) {
   return createTopUps({
     db,
     ledgerIn: (tx) => createLedger(tx, clock),
@@ -99,6 +100,38 @@ test("each date funds once, however often and at once it is asked, and tells it"
   assert.deepEqual(await topUpsOf(life, clock).task.activate(), { funded: 0 });
   clock.ms += 168 * HOUR_MS;
   assert.deepEqual(await topUpsOf(life, clock).task.activate(), { funded: 0 });
+  await auditLedger(life.world.database);
+});
+
+test("a kill between any two steps loses no top-up and doubles none", async () => {
+  await using life = await openTrialLife({});
+  const clock = createTestClock();
+  let kills = 0;
+  for (let operations = 0; kills === operations * 2; operations++) {
+    for (const isAppliedAtDeath of [true, false]) {
+      // A day of its own for each kill: what is due is one transfer, and its event.
+      clock.ms = Date.parse("2026-11-21T12:00:00Z") + kills * 7 * 24 * HOUR_MS;
+      await apply(life, "[{ amount: 1, every: week, starting: 2026-11-21 }]");
+      const db = createCrashingDatabase(life.db, { operations, isAppliedAtDeath });
+      await topUpsOf({ ...life, db }, clock)
+        .task.activate()
+        .catch((error: unknown) => {
+          assert.ok(error instanceof Killed, String(error));
+          kills++;
+        });
+      await topUpsOf(life, clock).task.activate();
+      const done = await funded(life);
+      assert.equal(new Set(done).size, done.length);
+      const weeks = Math.floor((clock.ms - Date.parse("2026-11-14T12:00:00Z")) / (168 * HOUR_MS));
+      assert.equal(done.length, weeks);
+    }
+  }
+  assert.ok(kills >= 6, `${kills} kills`);
+  const [counted] = await rows<{ count: number }>(
+    life.db.sql,
+    sql`select count(*)::int as count from budget_event where kind = 'replenished'`,
+  );
+  assert.equal(counted?.count, (await funded(life)).length);
   await auditLedger(life.world.database);
 });
 
