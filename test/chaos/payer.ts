@@ -31,8 +31,17 @@ export interface Payer {
   spend: AccountId;
 }
 
+export interface PayerOptions {
+  /** Rations tokens too: so many for the trial, and as many for the project. */
+  tokens?: bigint;
+}
+
 /** @param fundedNanos the trial's; the project's is as large, so that either may be the limit. */
-export async function openPayer(database: Database, fundedNanos: bigint): Promise<Payer> {
+export async function openPayer(
+  database: Database,
+  fundedNanos: bigint,
+  { tokens }: PayerOptions = {},
+): Promise<Payer> {
   const clock = systemClock;
   const ids = createIds(clock, systemRandom);
   const ledger = createLedger(database, clock);
@@ -52,23 +61,9 @@ export async function openPayer(database: Database, fundedNanos: bigint): Promis
   ]) {
     await rows(database.sql, statement);
   }
-  const open = (kind: "funding" | "budget" | "spend", owner: string) =>
-    ledger.open({
-      id: ids.next("account"),
-      kind,
-      owner,
-      currency: "CAD",
-      mustNotExceed: kind === "budget",
-    });
-  const funding = await open("funding", `project/${projectId}`);
-  const project = await open("budget", `project/${projectId}`);
-  const budget = await open("budget", `trial/${trialId}`);
-  const spend = await open("spend", `project/${projectId}`);
-  for (const to of [project, budget]) {
-    const transfer = { id: ids.next("transfer"), from: funding, to, reason: "test" };
-    const { outcome } = await ledger.fund({ ...transfer, amountNanos: fundedNanos });
-    assert.equal(outcome, "funded");
-  }
+  const money = await openPath("CAD", `${trialId}`, fundedNanos);
+  const rationed = tokens === undefined ? null : await openPath("TOK", `${trialId}/tokens`, tokens);
+  const { project, budget, spend } = money;
   const grant: Grant = {
     trialId,
     projectId,
@@ -87,8 +82,38 @@ export async function openPayer(database: Database, fundedNanos: bigint): Promis
       price: PRICE,
     })),
     budgetStopStatus: 403,
+    ...(rationed === null
+      ? {}
+      : {
+          tokens: {
+            budget: rationed.budget,
+            within: [rationed.project],
+            spend: rationed.spend,
+          },
+        }),
   };
   const keys = createKeys(database, clock, ids, systemRandom);
   const { secret } = await keys.issue(grant, clock.now() + KEY_MS);
   return { grant, secret, budget, project, spend };
+
+  async function openPath(currency: string, name: string, amount: bigint) {
+    const open = (kind: "funding" | "budget" | "spend", owner: string) =>
+      ledger.open({
+        id: ids.next("account"),
+        kind,
+        owner,
+        currency,
+        mustNotExceed: kind === "budget",
+      });
+    const funding = await open("funding", `project/${name}`);
+    const project = await open("budget", `project/${name}`);
+    const budget = await open("budget", `trial/${name}`);
+    const spend = await open("spend", `project/${name}`);
+    for (const to of [project, budget]) {
+      const transfer = { id: ids.next("transfer"), from: funding, to, reason: "test" };
+      const { outcome } = await ledger.fund({ ...transfer, amountNanos: amount });
+      assert.equal(outcome, "funded");
+    }
+    return { project, budget, spend };
+  }
 }

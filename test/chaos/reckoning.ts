@@ -63,11 +63,12 @@ export async function reckon(db: Database, provided: readonly Billed[]): Promise
     db.sql,
     sql`
       with taken as (
-        select kind, reason, amount_nanos - coalesce((
+        select transfer.kind, reason, amount_nanos - coalesce((
             select sum(back.amount_nanos) from transfer as back
             where back.reverses_id = transfer.id), 0) as net,
           exists (select from transfer as back where back.reverses_id = transfer.id) as is_corrected
-        from transfer where kind = 'post'
+        from transfer join account on account.id = debit_account_id
+        where transfer.kind = 'post' and currency = 'CAD'
       )
       select coalesce(sum(net), 0)::text as spent,
         coalesce(sum(net) filter (where reason = 'expired' and not is_corrected), 0)::text as flagged

@@ -12,6 +12,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Agent, request } from "undici";
 import { createLedger } from "../../orchestrator/ledger/postgres.ts";
+import type { AccountId } from "../../orchestrator/runtime/ids.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import { openPayer, type Payer } from "../chaos/payer.ts";
 import type { Billed } from "../chaos/provider.ts";
@@ -28,6 +29,7 @@ const LIVES = 6;
 const ROUNDS = 5;
 const CALLS_AT_ONCE = 4;
 const FUNDED_NANOS = 40_000n;
+const TOKENS = 30_000n;
 
 const fates = newFateTally();
 const statuses: Record<string, number> = {};
@@ -55,8 +57,10 @@ test(`gateways under ${SEEDS.length} seeds of crashes`, async (t) => {
 async function runSeed(database: TestDatabase, seed: number, billed: Billed[]): Promise<void> {
   const random = seededRandom(seed);
   const clock = createTestClock(Date.now());
-  const payer = await openPayer(database, FUNDED_NANOS);
-  const tree = treeOf(payer);
+  // Every second one rations tokens beside money: both are reserved, or neither.
+  const isRationed = seed % 2 === 0;
+  const payer = await openPayer(database, FUNDED_NANOS, isRationed ? { tokens: TOKENS } : {});
+  const trees = treesOf(payer);
   const upstream = createKnowingUpstream(random, billed);
   for (let lives = 0; lives < LIVES; lives++) {
     await using life = new AsyncDisposableStack();
@@ -68,24 +72,33 @@ async function runSeed(database: TestDatabase, seed: number, billed: Billed[]): 
         call(gateway.url, payer.secret, agent, random.below(2) === 0),
       );
       await Promise.all(calls);
-      await checkTree(database, tree);
+      for (const tree of trees) await checkTree(database, tree);
       clock.ms += random.below(1_000);
     }
   }
   clock.ms += 30 * 86_400_000;
   const ledger = createLedger(database, clock);
   while ((await ledger.expire(100)) > 0);
-  const balance = await ledger.balance(payer.budget);
-  assert.equal(balance?.reservedNanos, 0n, "reserved past its time");
-  await checkTree(database, tree);
+  for (const tree of trees) {
+    for (const { id } of tree.leaves) {
+      const balance = await ledger.balance(id);
+      assert.equal(balance?.reservedNanos, 0n, "reserved past its time");
+    }
+    await checkTree(database, tree);
+  }
 }
 
-function treeOf({ project, budget, spend }: Payer): Tree {
-  return {
-    around: [{ id: project, fundedNanos: FUNDED_NANOS }],
-    leaves: [{ id: budget, fundedNanos: FUNDED_NANOS }],
-    spend,
-  };
+function treesOf({ project, budget, spend, grant }: Payer): Tree[] {
+  const tree = (around: AccountId, leaf: AccountId, to: AccountId, fundedNanos: bigint) => ({
+    around: [{ id: around, fundedNanos }],
+    leaves: [{ id: leaf, fundedNanos }],
+    spend: to,
+  });
+  const money = tree(project, budget, spend, FUNDED_NANOS);
+  const { tokens } = grant;
+  const [around] = tokens?.within ?? [];
+  if (tokens === undefined || around === undefined) return [money];
+  return [money, tree(around, tokens.budget, tokens.spend, TOKENS)];
 }
 
 async function call(url: string, secret: string, agent: Agent, isStream: boolean): Promise<void> {
