@@ -21,9 +21,11 @@ export interface Breaker {
   failed(nowMs: EpochMs): void;
   /** The call that was let in says nothing of the server: its client left, for one. */
   ended(): void;
-  /** From when on a call may pass; 0 while it is closed. */
-  openUntilMs(): EpochMs;
+  /** From when on a call may pass; null when one may now. */
+  shutUntilMs(nowMs: EpochMs): EpochMs | null;
 }
+
+const TRY_MS = 1_000;
 
 export const BREAKER_DEFAULTS: BreakerOptions = {
   failuresMax: 5,
@@ -37,13 +39,19 @@ export function createBreaker(options: BreakerOptions = BREAKER_DEFAULTS): Break
   let openings = 0;
   let untilMs: EpochMs = 0;
   let isTrying = false;
-  return { enter, succeeded, failed, ended, openUntilMs: () => untilMs };
+  return { enter, succeeded, failed, ended, shutUntilMs };
 
   function enter(nowMs: EpochMs): boolean {
-    if (openings === 0) return true;
-    if (nowMs < untilMs || isTrying) return false;
-    isTrying = true;
+    if (shutUntilMs(nowMs) !== null) return false;
+    isTrying = openings > 0;
     return true;
+  }
+
+  function shutUntilMs(nowMs: EpochMs): EpochMs | null {
+    if (openings === 0) return null;
+    if (nowMs < untilMs) return untilMs;
+    // Nobody knows how long the try takes: asked again soon.
+    return isTrying ? nowMs + TRY_MS : null;
   }
 
   function succeeded(): void {

@@ -47,8 +47,8 @@ export function createProviderHealth(): ProviderHealth {
   function shut(asked: Asked, nowMs: EpochMs): Shut | null {
     const pausedMs = pauses.get(nameOf(asked)) ?? 0;
     if (nowMs < pausedMs) return { why: "quota", untilMs: pausedMs };
-    const openMs = breakerOf(asked).openUntilMs();
-    return nowMs < openMs ? { why: "failing", untilMs: openMs } : null;
+    const untilMs = breakerOf(asked).shutUntilMs(nowMs);
+    return untilMs === null ? null : { why: "failing", untilMs };
   }
 
   function enter(asked: Asked, nowMs: EpochMs): boolean {

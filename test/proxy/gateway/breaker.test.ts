@@ -12,11 +12,13 @@ test("closed, open, half open, and closed again", () => {
     assert.equal(breaker.enter(0), true);
     breaker.failed(0);
   }
-  assert.deepEqual([breaker.enter(99), breaker.openUntilMs()], [false, 100]);
+  assert.deepEqual([breaker.enter(99), breaker.shutUntilMs(99)], [false, 100]);
+  assert.equal(breaker.shutUntilMs(100), null);
   assert.equal(breaker.enter(100), true);
   assert.equal(breaker.enter(100), false, "two tries at once");
+  assert.equal(breaker.shutUntilMs(100), 1_100);
   breaker.succeeded();
-  assert.deepEqual([breaker.enter(100), breaker.openUntilMs()], [true, 0]);
+  assert.deepEqual([breaker.enter(100), breaker.shutUntilMs(100)], [true, null]);
 });
 
 test("each opening in a row lasts twice as long, up to a bound", () => {
@@ -25,8 +27,9 @@ test("each opening in a row lasts twice as long, up to a bound", () => {
   const lasted: number[] = [];
   for (let failures = 0; failures < 3; failures++) breaker.failed(nowMs);
   for (let round = 0; round < 4; round++) {
-    lasted.push(breaker.openUntilMs() - nowMs);
-    nowMs = breaker.openUntilMs();
+    const untilMs = breaker.shutUntilMs(nowMs) ?? 0;
+    lasted.push(untilMs - nowMs);
+    nowMs = untilMs;
     assert.equal(breaker.enter(nowMs), true);
     breaker.failed(nowMs);
   }
@@ -63,15 +66,16 @@ test("whatever happens: never closed to a server that works, never open for long
       for (const { afterMs, end } of steps) {
         nowMs += afterMs;
         if (!breaker.enter(nowMs)) {
-          assert.ok(breaker.openUntilMs() > nowMs, "shut though its time is over");
-          assert.ok(breaker.openUntilMs() - nowMs <= OPTIONS.openMaxMs);
+          const untilMs = breaker.shutUntilMs(nowMs) ?? 0;
+          assert.ok(untilMs > nowMs, "shut though its time is over");
+          assert.ok(untilMs - nowMs <= OPTIONS.openMaxMs);
           continue;
         }
         if (end === "failed") breaker.failed(nowMs);
         else breaker[end]();
-        if (end === "succeeded") assert.equal(breaker.openUntilMs(), 0);
+        if (end === "succeeded") assert.equal(breaker.shutUntilMs(nowMs), null);
       }
-      assert.equal(breaker.enter(Math.max(nowMs, breaker.openUntilMs())), true);
+      assert.equal(breaker.enter(breaker.shutUntilMs(nowMs) ?? nowMs), true);
     }),
   );
 });
