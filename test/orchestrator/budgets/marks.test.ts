@@ -62,7 +62,7 @@ test("every level's marks are told once, by however many looks at once", async (
   assert.deepEqual(await marksOf(database, inner.budget), ["50@100", "80@100", "90@100", "95@100"]);
   assert.deepEqual(await marksOf(database, outer.budget), []);
 
-  // Looks at what moved alone, and after a while at everything; a clock that is set back is no harm.
+  // It looks at what moved, and after a while at everything; a clock set back does no harm.
   for (const [ms, amount, percent] of [
     [30_000, 2n, 0],
     [30_000, 2n, 0],
