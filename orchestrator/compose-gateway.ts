@@ -81,6 +81,7 @@ export function buildGateway(parts: GatewayParts): Gateway {
       onCalls: events.settled,
       onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),
       onBudgetExhausted: (grant, facts) => events.exhausted(grant.trialId, facts),
+      onQuotaExhausted: (grant, quota) => events.quotaExhausted(grant.trialId, quota),
       onThreshold: (grant, percent, balance) => events.threshold(grant.trialId, percent, balance),
     },
   });
