@@ -39,8 +39,9 @@ const path = await openPath(ledger, ids);
 const signer = createTestSigner();
 const journal = createJournal(database, systemClock, signer);
 
+const cpuUs = new Map<string, number>();
 let pairs = 0;
-const made = await measure(wanted, async () => {
+const made = await measure("write", async () => {
   await Promise.all(
     Array.from({ length: CALLERS }, async () => {
       while (pairs * 2 < wanted) {
@@ -51,17 +52,17 @@ const made = await measure(wanted, async () => {
   );
 });
 await database.sql.execute(sql`analyze`);
-const sealed = await measure(wanted, () => journal.catchUp());
+const sealed = await measure("seal", () => journal.catchUp());
 
 const file = join(folder.path, "export");
 const ledgerExport = createLedgerExport(database, systemClock, journal, signer);
-const exported = await measure(wanted, async () =>
+const exported = await measure("export", async () =>
   pipeline(await ledgerExport.open(), createWriteStream(file)),
 );
 globalThis.gc?.();
 const beforeBytes = process.memoryUsage().rss;
 let mostBytes = beforeBytes;
-const checked = await measure(wanted, async () => {
+const checked = await measure("check", async () => {
   const onProgress = () => {
     mostBytes = Math.max(mostBytes, process.memoryUsage().rss);
   };
@@ -75,6 +76,10 @@ const figures = {
   sealed_per_second: Math.round(sealed),
   exported_per_second: Math.round(exported),
   checked_per_second: Math.round(checked),
+  // Of our process alone, and so the same on a busy machine.
+  sealed_cpu_us: cpuUs.get("seal"),
+  exported_cpu_us: cpuUs.get("export"),
+  checked_cpu_us: cpuUs.get("check"),
   export_mb: Math.round((await stat(file)).size / 1e6),
   check_grew_mb: Math.round((mostBytes - beforeBytes) / 1e6),
 };
@@ -83,9 +88,12 @@ const lines = values.json
   : Object.entries(figures).map(([name, value]) => `${name.padEnd(20)} ${value}`);
 process.stdout.write(`${lines.join("\n")}\n`);
 
-/** Items a second. */
-async function measure(items: number, work: () => Promise<void>): Promise<number> {
+/** Transfers a second; what one cost our process goes into `cpuUs`. */
+async function measure(name: string, work: () => Promise<void>): Promise<number> {
+  const before = process.cpuUsage();
   const startMs = performance.now();
   await work();
-  return (items * 1_000) / (performance.now() - startMs);
+  const { user, system } = process.cpuUsage(before);
+  cpuUs.set(name, Math.round((user + system) / wanted));
+  return (wanted * 1_000) / (performance.now() - startMs);
 }
