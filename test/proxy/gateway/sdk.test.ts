@@ -216,7 +216,7 @@ test("an answer that the budget ends early is a whole answer to both", async () 
         .stream(asked)
         .finalChatCompletion()
         .catch((e) => e);
-      // Its helper makes an error of its own of an answer that reached its limit; a stream does not.
+      // Its helper makes an error of an answer that reached its limit; a stream does not.
       if (final instanceof Error) assert.match(final.constructor.name, /LengthFinishReason/);
       else assert.equal(final.choices[0]?.finish_reason, "length");
     } else if (kind === "responses") {

@@ -1,6 +1,6 @@
 /**
- * Goal (S9): no request has a second one hidden in it: what a server behind the gateway gets is what
- * the gateway billed, request for request and byte for byte.
+ * Goal (S9): no request has a second one hidden in it: what a server behind the gateway gets is
+ * what the gateway billed, request for request and byte for byte.
  *
  * Method: raw bytes on a socket; then the requests that the model server received are held against
  * the calls in the books. A hidden request would ask for `thinking`, and none may arrive.
