@@ -2,8 +2,10 @@
  * What is written of a call once its money is: the bodies that passed and whoever is told of it, in
  * batches, behind the calls, so that no answer waits for it.
  *
- * Invariant: at most `bytesMax` of bodies wait. Past that, a call's bodies are given up (its row
- * says so by having none), never the call.
+ * Invariant: at most `bytesMax` of bodies wait, and at most `bytesPerSecondMax` are taken: they are
+ * compressed, which costs ten times what forwarding them does, so that a flood of long prompts must
+ * not make calls wait for their records. Past that, a call's bodies are given up (its row says so by
+ * having none), never the call.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../orchestrator/runtime/log.ts";
@@ -29,12 +31,15 @@ export interface RecorderOptions {
   /** How long a batch gathers: its events come this much later. */
   gatherMs: number;
   bytesMax: number;
+  /** Of a second's worth, as much as ten may be taken at once. */
+  bytesPerSecondMax: number;
   callsMax: number;
 }
 
 export const RECORDER_DEFAULTS: RecorderOptions = {
   gatherMs: 50,
-  bytesMax: 64 * 1024 * 1024,
+  bytesMax: 32 * 1024 * 1024,
+  bytesPerSecondMax: 4 * 1024 * 1024,
   callsMax: 500,
 };
 
@@ -42,8 +47,11 @@ export function createRecorder(
   { calls, log }: { calls: Pick<Calls, "attach">; log: Log },
   /** Told of the calls of a batch. */
   onCalls: (ended: readonly FinishedCall[]) => Promise<void> | void,
-  { gatherMs, bytesMax, callsMax }: RecorderOptions = RECORDER_DEFAULTS,
+  { gatherMs, bytesMax, bytesPerSecondMax, callsMax }: RecorderOptions = RECORDER_DEFAULTS,
 ): Recorder {
+  const allowanceMax = 10 * bytesPerSecondMax;
+  let allowance = allowanceMax;
+  let allowedAtMs = performance.now();
   let waiting: RecordedCall[] = [];
   let waitingBytes = 0;
   let droppedCount = 0;
@@ -53,7 +61,7 @@ export function createRecorder(
 
   function record(recorded: RecordedCall): void {
     const bytes = bytesOf(recorded);
-    if (waitingBytes + bytes > bytesMax) {
+    if (waitingBytes + bytes > bytesMax || !takeAllowance(bytes)) {
       droppedCount++;
       waiting.push({ ...recorded, request: null, response: null });
     } else {
@@ -61,6 +69,16 @@ export function createRecorder(
       waiting.push(recorded);
     }
     running ??= run();
+  }
+
+  function takeAllowance(bytes: number): boolean {
+    const now = performance.now();
+    const earned = ((now - allowedAtMs) / 1_000) * bytesPerSecondMax;
+    allowance = Math.min(allowanceMax, allowance + earned);
+    allowedAtMs = now;
+    if (bytes > allowance) return false;
+    allowance -= bytes;
+    return true;
   }
 
   async function run(): Promise<void> {

@@ -92,9 +92,10 @@ if (!values.json) {
   print("");
 }
 const only = values.only.split(",");
+// First, while nothing that was measured before is left in memory.
+if (only.includes("P5")) await measureMemory(bench);
 if (only.includes("P1")) await measureCpu(bench);
 if (only.includes("P2")) await measureLatency(bench);
 if (only.includes("P3")) await measureStreams(bench);
 if (only.includes("P4")) await measurePrompt(bench);
-if (only.includes("P5")) await measureMemory(bench);
 if (process.env["BENCH_DEBUG"] !== undefined) print(ours.output().slice(-3000));

@@ -6,9 +6,14 @@ import { createLog } from "../../../orchestrator/runtime/log.ts";
 import type { CallBodies, FinishedCall } from "../../../proxy/gateway/calls.ts";
 import { createRecorder, type RecorderOptions } from "../../../proxy/gateway/recorder.ts";
 
-const OPTIONS: RecorderOptions = { gatherMs: 5, bytesMax: 100, callsMax: 3 };
+const OPTIONS: RecorderOptions = {
+  gatherMs: 5,
+  bytesMax: 100,
+  bytesPerSecondMax: 1_000_000,
+  callsMax: 3,
+};
 
-function open(fail: { attach?: boolean; told?: boolean } = {}) {
+function open(fail: { attach?: boolean; told?: boolean } = {}, options = OPTIONS) {
   const told: string[][] = [];
   const kept: CallBodies[][] = [];
   const recorder = createRecorder(
@@ -25,7 +30,7 @@ function open(fail: { attach?: boolean; told?: boolean } = {}) {
       if (fail.told === true) throw new Error("down");
       told.push(ended.map(({ id }) => id));
     },
-    OPTIONS,
+    options,
   );
   const record = (id: string, request: string | null = "ask", response: string | null = "say") =>
     recorder.record({
@@ -69,6 +74,14 @@ test("bodies past the bound are given up, their calls are told of; then there is
   record("c", "z".repeat(90), null);
   await recorder.drain();
   assert.deepEqual([kept.flat().length, recorder.dropped()], [2, 1]);
+});
+
+test("no more is taken than can be compressed beside the calls", async () => {
+  const { recorder, record, kept } = open({}, { ...OPTIONS, bytesPerSecondMax: 5 });
+  record("a", "x".repeat(40), null);
+  record("b", "y".repeat(40), null);
+  await recorder.drain();
+  assert.deepEqual([kept.flat().length, recorder.dropped()], [1, 1]);
 });
 
 test("what fails is not tried again, and holds nothing up", async () => {
