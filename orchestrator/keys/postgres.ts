@@ -44,7 +44,8 @@ export function createKeys(
       await tx.execute(revocation(grant.trialId));
       await tx.execute(sql`
         insert into virtual_key (id, trial_id, token_sha256, "grant", expires_at, created_at)
-        values (${keyId}, ${grant.trialId}, ${hash("sha256", secret, "buffer")}, ${JSON.stringify(grant)}::jsonb,
+        values (${keyId}, ${grant.trialId}, ${hash("sha256", secret, "buffer")},
+          ${JSON.stringify(grant)}::jsonb,
           ${rfc3339(expiresAtMs)}, ${rfc3339(clock.now())})`);
     });
     forget(grant.trialId);

@@ -4,7 +4,7 @@
  *
  * The answer does not wait for the settlement. Its reservation is durable, so that a crash in
  * between makes no call free (it expires, posted in full), and what it cost is known; the next
- * reservation of this process is flushed behind the settlement, so that it sees what was given back.
+ * reservation of this process is flushed behind the settlement, and sees what was given back.
  */
 import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { FinishedCall, FinishResult } from "./calls.ts";
@@ -33,7 +33,7 @@ export function endCall(
     if (result !== null) onSettled(result);
   });
 
-  /** A call that went as it should is in the ledger and in the metrics: a line of it is for debug. */
+  /** A call that went as it should is in the ledger and the metrics: its line is for debug. */
   function note(): void {
     const isPlain = ended.error === null && !ended.isEstimated;
     const level = isPlain ? "debug" : "info";

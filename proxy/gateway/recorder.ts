@@ -3,9 +3,9 @@
  * batches, behind the calls, so that no answer waits for it.
  *
  * Invariant: at most `bytesMax` of bodies wait, and at most `bytesPerSecondMax` are taken: they are
- * compressed, which costs ten times what forwarding them does, so that a flood of long prompts must
- * not make calls wait for their records. Past that, a call's bodies are given up (its row says so by
- * having none), never the call.
+ * compressed, which costs ten times what forwarding them does, so that a flood of long prompts
+ * must not make calls wait for their records. Past that, a call's bodies are given up (its row says
+ * so by having none), never the call.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../orchestrator/runtime/log.ts";

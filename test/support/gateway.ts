@@ -178,7 +178,8 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     await rows(
       database.sql,
       sql`insert into project (id, name, currency, time_zone, config, created_at, updated_at)
-      values (${project}, ${project.replace("_", "-")}, 'CAD', 'UTC', ${PROJECT_FILE}::jsonb, ${at}, ${at})`,
+      values (${project}, ${project.replace("_", "-")}, 'CAD', 'UTC',
+        ${PROJECT_FILE}::jsonb, ${at}, ${at})`,
     );
     await rows(
       database.sql,

@@ -1,4 +1,4 @@
-/** Goal: one load for those who ask at once or soon after, and none is kept that failed or is old. */
+/** Goal: one load for those who ask at once or soon after; none is kept that failed or is old. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createKept } from "../../../orchestrator/runtime/kept.ts";
