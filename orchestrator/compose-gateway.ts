@@ -10,6 +10,7 @@ import { sql } from "drizzle-orm";
 import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
 import { createPostgresCalls } from "../proxy/gateway/calls-postgres.ts";
+import type { GatewayDeps } from "../proxy/gateway/gateway.ts";
 import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
 import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
@@ -19,7 +20,7 @@ import type { Database } from "./db/database.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPostgresDatabase } from "./db/postgres.ts";
 import { rows } from "./db/rows.ts";
-import type { Grant, Keys } from "./keys/keys.ts";
+import type { Grant, KeyLimits, Keys } from "./keys/keys.ts";
 import { createKeys } from "./keys/postgres.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { createLedger } from "./ledger/postgres.ts";
@@ -57,11 +58,14 @@ export interface GatewayParts {
   log: Log;
 }
 
-export function buildGateway(parts: GatewayParts): Gateway {
+export function buildGateway(
+  parts: GatewayParts,
+  config: Pick<Config, "keyRequestsPerMinute" | "keyTokensPerMinute" | "keyCallsAtOnce">,
+): Gateway {
   const { db, ledger, days, projects, pairs, log } = parts;
   const events = createGatewayEvents(db, clock);
   const projectOf = createKept(projects.findById, PROJECT_KEPT_MS, clock);
-  return createGateway({
+  const deps: GatewayDeps = {
     keys: { find },
     ledger,
     calls: createPostgresCalls(db, ledger),
@@ -76,6 +80,7 @@ export function buildGateway(parts: GatewayParts): Gateway {
       days.tokenDayAccount(dayOf(await projectOf(grant.projectId))),
     ids,
     clock,
+    random,
     log,
     hooks: {
       onCalls: events.settled,
@@ -84,7 +89,8 @@ export function buildGateway(parts: GatewayParts): Gateway {
       onQuotaExhausted: (grant, quota) => events.quotaExhausted(grant.trialId, quota),
       onThreshold: (grant, percent, balance) => events.threshold(grant.trialId, percent, balance),
     },
-  });
+  };
+  return createGateway(deps, { keyLimits: keyLimits(config) });
 
   /** The key, and what its project's file says of providers that were not known here yet. */
   async function find(secret: string) {
@@ -94,6 +100,16 @@ export function buildGateway(parts: GatewayParts): Gateway {
     if (!isKnown) pairs.learn((await projectOf(found.grant.projectId)).config);
     return found;
   }
+}
+
+/** 0 is no limit. */
+function keyLimits(config: Parameters<typeof buildGateway>[1]): KeyLimits {
+  const { keyRequestsPerMinute, keyTokensPerMinute, keyCallsAtOnce } = config;
+  return {
+    ...(keyRequestsPerMinute > 0 ? { requestsPerMinute: keyRequestsPerMinute } : {}),
+    ...(keyTokensPerMinute > 0 ? { tokensPerMinute: keyTokensPerMinute } : {}),
+    callsAtOnce: keyCallsAtOnce,
+  };
 }
 
 export interface GatewayProcess extends AsyncDisposable {
@@ -128,7 +144,7 @@ export async function composeGateway(
   const agents = AGENTS.map(({ facts }) => facts);
   const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
   const keys = createKeys(db, clock, ids, random);
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log });
+  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(config.gatewayGraceMs));
   const opened = opening.move();
   return { gateway, start, isReady, [Symbol.asyncDispose]: () => opened.disposeAsync() };

@@ -109,7 +109,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const agents = AGENTS.map(({ facts }) => facts);
   const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
   const wakes = opening.use(await openWakes(db));
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log });
+  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "" };

@@ -25,6 +25,11 @@ export interface Config {
   gatewayMetricsPort: number;
   /** How long a gateway that is told to stop lets running calls end. */
   gatewayGraceMs: number;
+  /** What limits a virtual key, on each gateway for itself; 0: nothing does. */
+  keyRequestsPerMinute: number;
+  keyTokensPerMinute: number;
+  /** Calls of one key at a time. */
+  keyCallsAtOnce: number;
   databaseUrl: string | null;
   /** What the sealed secrets are opened with; null: with the key file beside them. */
   secretsPassphrase: string | null;
@@ -82,6 +87,9 @@ export function readConfig(
     gatewayUrl: address("AUTOCODE_GATEWAY_URL", /^https?:\/\//),
     gatewayMetricsPort: integer("AUTOCODE_GATEWAY_METRICS_PORT", 0, 0, 65_535),
     gatewayGraceMs: integer("AUTOCODE_GATEWAY_GRACE_MS", 30_000, 0, 3_600_000),
+    keyRequestsPerMinute: integer("AUTOCODE_KEY_REQUESTS_PER_MINUTE", 0, 0, 1_000_000),
+    keyTokensPerMinute: integer("AUTOCODE_KEY_TOKENS_PER_MINUTE", 0, 0, 1_000_000_000),
+    keyCallsAtOnce: integer("AUTOCODE_KEY_CALLS_AT_ONCE", 32, 1, 10_000),
     databaseUrl: address("DATABASE_URL", /^postgres(ql)?:\/\//),
     secretsPassphrase: text("AUTOCODE_SECRETS_PASSPHRASE") ?? null,
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),

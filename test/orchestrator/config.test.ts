@@ -37,6 +37,21 @@ test("an ecosystem's own variables switch to the real engines", () => {
   ]);
 });
 
+test("a key's limits are off but for its calls at once, and each can be set", () => {
+  const limits = (env: Record<string, string>) => {
+    const config = readConfig({ ...HOME, ...env }, CWD);
+    const { keyRequestsPerMinute, keyTokensPerMinute, keyCallsAtOnce } = config;
+    return [keyRequestsPerMinute, keyTokensPerMinute, keyCallsAtOnce];
+  };
+  assert.deepEqual(limits({}), [0, 0, 32]);
+  const set = {
+    AUTOCODE_KEY_REQUESTS_PER_MINUTE: "60",
+    AUTOCODE_KEY_TOKENS_PER_MINUTE: "100000",
+    AUTOCODE_KEY_CALLS_AT_ONCE: "4",
+  };
+  assert.deepEqual(limits(set), [60, 100_000, 4]);
+});
+
 test("every fault is told at once, and an address is not repeated: it may hold a password", () => {
   const env = {
     ...HOME,
