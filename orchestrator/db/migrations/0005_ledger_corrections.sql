@@ -10,7 +10,7 @@
 -- Token budgets are accounts in the unit TOK, whose amounts are tokens, not nano-units.
 
 alter table transfer
-  add column seq bigint generated always as identity,
+  add column seq bigint,
   -- What becomes of a reservation whose time is over: `post` where a call may have been forwarded
   -- on it, `void` where it cannot have been.
   add column expires_to text check (expires_to in ('post', 'void')),
@@ -19,6 +19,18 @@ alter table transfer
   add column note text check (length(note) between 1 and 500);
 
 update transfer set expires_to = 'post' where kind = 'pending';
+
+-- What is there already is numbered as it was made: a resolution after its reservation.
+update transfer set seq = ordered.seq
+from (
+  select id, row_number() over (order by created_at, pending_id is not null, id) as seq
+  from transfer
+) as ordered
+where ordered.id = transfer.id;
+alter table transfer alter column seq set not null;
+alter table transfer alter column seq add generated always as identity;
+select setval(pg_get_serial_sequence('transfer', 'seq'), coalesce(max(seq), 0) + 1, false)
+from transfer;
 
 alter table transfer
   add constraint transfer_pending_says_expiry check ((kind = 'pending') = (expires_to is not null)),

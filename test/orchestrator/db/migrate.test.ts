@@ -57,6 +57,45 @@ test("a database newer than the code, and a landed file that changed, are refuse
   });
 });
 
+test("transfers from before they were numbered are numbered as they were made", async () => {
+  await using older = await openFolder();
+  await using database = await openEmptyDatabase();
+  const names = ["0001_ledger", "0002_trials", "0003_gateway", "0004_access"];
+  for (const name of names) {
+    await cp(join(MIGRATIONS, `${name}.sql`), join(older.path, `${name}.sql`));
+  }
+  await migrate(database, { folder: older.path });
+  const id = (kind: string, last: string) =>
+    `${kind}_01j00000000000000000000${last.padStart(3, "0")}`;
+  const [budget, spend] = [id("account", "1"), id("account", "2")];
+  await database.sql.execute(sql`
+    insert into account (id, kind, owner, currency, must_not_exceed, created_at)
+    values (${budget}, 'budget', 'project/a', 'CAD', false, now()),
+      (${spend}, 'spend', 'project/a', 'CAD', false, now())`);
+  const insert = (name: string, kind: string, pendingId: string | null, at: string) =>
+    database.sql.execute(sql`
+      insert into transfer (id, kind, debit_account_id, credit_account_id, amount_nanos,
+        pending_id, expires_at, reason, created_at)
+      values (${name}, ${kind}, ${budget}, ${spend}, 1, ${pendingId},
+        ${kind === "pending" ? at : null}::timestamptz, 'call', ${at}::timestamptz)`);
+  // A reservation that sorts after its settlement, and a later one that lies before both.
+  await insert(id("transfer", "3"), "pending", null, "2026-11-02T00:00:00Z");
+  await insert(id("transfer", "9"), "pending", null, "2026-11-01T00:00:00Z");
+  await insert(id("transfer", "4"), "post", id("transfer", "9"), "2026-11-01T00:00:00Z");
+
+  await migrate(database);
+  const found = await rows<{ id: string }>(database.sql, sql`select id from transfer order by seq`);
+  assert.deepEqual(
+    found.map((row) => row.id),
+    ["9", "4", "3"].map((last) => id("transfer", last)),
+  );
+  const [next] = await rows<{ seq: string }>(
+    database.sql,
+    sql`select nextval(pg_get_serial_sequence('transfer', 'seq'))::text as seq`,
+  );
+  assert.equal(next?.seq, "4");
+});
+
 /** Read it as a diff: `npm run golden` writes it anew. */
 test("the schema is the one we reviewed", async (t) => {
   await using database = await openTestDatabase();
