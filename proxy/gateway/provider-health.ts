@@ -19,7 +19,7 @@ export type Verdict =
   | { kind: "failed" }
   /** `untilMs`: null when it does not say. */
   | { kind: "limited"; untilMs: EpochMs | null }
-  /** Nothing: its client left, or the time that we gave it was over. */
+  /** Nothing: its client left, its time was over, or the request itself may be why it failed. */
   | { kind: "unknown" };
 
 export interface Shut {
@@ -90,13 +90,19 @@ export function createProviderHealth(): ProviderHealth {
   }
 }
 
-/** Reads off an exchange how its provider is. */
+/** What a server, or what stands before it, says when it cannot serve anybody. */
+const UNAVAILABLE: readonly number[] = [502, 503, 504, 529];
+
+/**
+ * Reads off an exchange how its provider is. A worker must not be able to shut a provider for the
+ * others by requests of its own making: so a 500, or an answer that broke, is not held against it.
+ */
 export function judge(result: ExchangeResult, nowMs: EpochMs): Verdict {
   const { status, ending, headers, body } = result;
   if (ending === "client_gone" || ending === "deadline") return { kind: "unknown" };
   if (status === 429) return { kind: "limited", untilMs: quotaResetMs(headers, body, nowMs) };
-  if (status === null || status >= 500 || ending === "broken") return { kind: "failed" };
-  return { kind: "well" };
+  if (status === null || UNAVAILABLE.includes(status)) return { kind: "failed" };
+  return status >= 500 || ending === "broken" ? { kind: "unknown" } : { kind: "well" };
 }
 
 function nameOf({ provider, upstreamName }: Asked): string {

@@ -138,7 +138,7 @@ test("one provider is asked once: its client tries again by itself", async () =>
 });
 
 test("a provider that fails is left alone, tried after a while, and goes first again", async () => {
-  await using fixture = await open(fails(500));
+  await using fixture = await open(fails(503));
   for (let calls = 0; calls < 7; calls++) await (await fixture.chat()).text();
   assert.equal(fixture.servers.a.requests.length, 5);
   assert.equal(fixture.servers.b.requests.length, 7);
@@ -150,8 +150,8 @@ test("a provider that fails is left alone, tried after a while, and goes first a
 });
 
 test("the only provider: after five failures nothing is reserved or forwarded for a while", async () => {
-  await using fixture = await open(fails(500), answerChat, false);
-  for (let calls = 0; calls < 5; calls++) assert.equal((await fixture.chat()).status, 500);
+  await using fixture = await open(fails(503), answerChat, false);
+  for (let calls = 0; calls < 5; calls++) assert.equal((await fixture.chat()).status, 503);
   const refused = await fixture.chat();
   assert.equal(refused.status, 503);
   assert.equal(refused.headers.get("retry-after"), "5");
@@ -160,6 +160,15 @@ test("the only provider: after five failures nothing is reserved or forwarded fo
   assert.equal((await fixture.calls()).length, 5);
   fixture.servers.a.state.behave = answerChat;
   fixture.clock.ms += 5_001;
+  assert.equal((await fixture.chat()).status, 200);
+});
+
+test("what a request itself may be the cause of shuts nobody else out", async () => {
+  await using fixture = await open(fails(500), answerChat, false);
+  for (let calls = 0; calls < 9; calls++) assert.equal((await fixture.chat()).status, 500);
+  fixture.servers.a.state.behave = (_, response) => void response.end("x".repeat(17_000_000));
+  for (let calls = 0; calls < 6; calls++) assert.equal((await fixture.chat()).status, 502);
+  fixture.servers.a.state.behave = answerChat;
   assert.equal((await fixture.chat()).status, 200);
 });
 
