@@ -232,7 +232,10 @@ function lesser(a: bigint, b: bigint): bigint {
   return b;
 }
 
-/** The last day before `date` that was opened. */
+/**
+ * The last day before `date` that was opened. None where a later day was: then the clock was set
+ * back, and what was left of earlier days is the later one's already.
+ */
 async function lastDay(
   db: Sql,
   prefix: string,
@@ -241,10 +244,10 @@ async function lastDay(
   const [row] = await rows<{ id: AccountId; date: string }>(
     db,
     sql`select id, right(owner, 10) as date from account
-      where kind = 'budget' and starts_with(owner, ${prefix}) and right(owner, 10) < ${date}
+      where kind = 'budget' and starts_with(owner, ${prefix}) and right(owner, 10) <> ${date}
       order by right(owner, 10) collate "C" desc limit 1`,
   );
-  return row === undefined ? null : { account: row.id, date: row.date };
+  return row === undefined || row.date > date ? null : { account: row.id, date: row.date };
 }
 
 /** Null before the day was ever given anything. */

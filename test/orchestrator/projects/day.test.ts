@@ -213,3 +213,22 @@ test("R14: a clock that is set back over midnight and forward again funds nothin
     ["allowance 100", "carry_over 50", "allowance 100"],
   );
 });
+
+test("R14: a day that a set-back clock opens late has its allowance, and nothing of others", async () => {
+  await using fixture = await openTestLedger();
+  const { clock, ledger, database } = fixture;
+  const day = dayOf(fixture, { carryOverNanos: 150n });
+  for (const [date, funded] of [
+    ["2026-11-20", 100n],
+    ["2026-11-22", 250n],
+    ["2026-11-21", 100n],
+    ["2026-11-22", 250n],
+    ["2026-11-23", 250n],
+  ] as const) {
+    clock.ms = Date.parse(`${date}T12:00:00Z`);
+    const account = await openDays(fixture).dayAccount(day);
+    assert.ok(account !== null);
+    assert.equal((await ledger.balance(account))?.fundedNanos, funded, date);
+  }
+  await auditLedger(database);
+});
