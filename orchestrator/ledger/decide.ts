@@ -211,9 +211,11 @@ export function decide(
       const balance = balanceOf(pending.debit);
       return { result: { outcome: "corrected", balance }, budget: pending.debit };
     }
+    // Not all of `pending`: one that was made in this flush has an id and an expiry besides.
+    const { debit, within, credit } = pending;
     add({
       id,
-      ...pending,
+      ...{ debit, within, credit },
       kind: isSettle ? "post" : "void",
       // A void names what it gives back; a post what it took.
       amountNanos: isSettle ? costNanos : reservedNanos,

@@ -14,6 +14,7 @@ export interface Mutant {
 
 const LEDGER = "test/orchestrator/ledger/ledger.test.ts";
 const CONCURRENCY = "test/orchestrator/ledger/concurrency.test.ts";
+const DECIDE = "test/orchestrator/ledger/decide.test.ts";
 const CONSTRAINTS = "test/orchestrator/ledger/constraints.test.ts";
 const JOURNAL = "test/orchestrator/ledger/journal.test.ts";
 const CLOCK = "test/simulation/clock.test.ts";
@@ -45,7 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: decide,
     find: "const isCovered = !account.mustNotExceed || availableNanos >= amountNanos;",
     replace: "const isCovered = !account.mustNotExceed || availableNanos >= 0n;",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "the locks of the single statement",
@@ -85,14 +86,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: single,
     find: `exists (select from transfer where id = \${id}) as is_repeated,\n        short.id`,
     replace: "false as is_repeated,\n        short.id",
-    tests: [LEDGER],
+    tests: [LEDGER, CONCURRENCY],
   },
   {
     guard: "transfer id: a repeated id is looked for (flush)",
     file: decide,
     find: 'if (state.transferIds.has(id)) return { outcome: "already_reserved" };',
     replace: "",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "a repeat that waited for its first is told so",
@@ -106,14 +107,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: single,
     find: `where locked_count > 0 and resolved_reason is null and \${amount} <= amount_nanos`,
     replace: `where locked_count > 0 and \${amount} <= amount_nanos`,
-    tests: [LEDGER],
+    tests: [LEDGER, CONCURRENCY],
   },
   {
     guard: "a reservation is resolved once (flush)",
     file: decide,
     find: 'if (resolved !== undefined && late === null) return refuse({ outcome: "already_resolved" });',
     replace: "",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "settle <= reserved (single statement)",
@@ -127,7 +128,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: decide,
     find: "if (costNanos > reservedNanos) return",
     replace: "if (costNanos < 0n) return",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "expiry posts what may have been forwarded",
@@ -155,7 +156,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: decide,
     find: "if (reversed?.isCorrected) return null;",
     replace: "",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "within[]: the enclosing budgets are part of the path (single statement)",
@@ -169,14 +170,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: decide,
     find: "for (const accountId of [...within, budget, spend]) {",
     replace: "for (const accountId of [budget, spend]) {",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "within[]: a debit is a debit of what encloses it (flush)",
     file: decide,
     find: "for (const accountId of isReversal ? [debit] : [...within, debit]) {",
     replace: "for (const accountId of [debit]) {",
-    tests: [LEDGER],
+    tests: [DECIDE, LEDGER],
   },
   {
     guard: "an unpriced model is refused",
