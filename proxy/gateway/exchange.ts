@@ -9,6 +9,7 @@ import type { Socket } from "node:net";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { Ending } from "./bill.ts";
+import { createByteRecord } from "./byte-record.ts";
 import { createDecoder, type Decoder, isPlain } from "./decode.ts";
 import type { StreamEnding } from "./ending.ts";
 import { createFreePassage, createPaidPassage, type Way } from "./passage.ts";
@@ -77,9 +78,7 @@ export function runExchange(
     request.slices === null
       ? createFreePassage(wire, request.withoutUsageChunk, way)
       : createPaidPassage(wire, request.withoutUsageChunk, request.slices, way);
-  const recorded: Buffer[] = [];
-  let recordedBytes = 0;
-  let beyondBytes = 0;
+  const record = createByteRecord(recordBytesMax);
   const body: Buffer[] = [];
   let answerBytes = 0;
   let decoder: Decoder | null = null;
@@ -145,7 +144,7 @@ export function runExchange(
       onError(new Error(`the answer is over ${bytesMax} bytes`));
       return;
     }
-    record(chunk);
+    record.add(chunk);
     if (isStreamed) passage.push(chunk);
     else body.push(chunk);
   }
@@ -160,16 +159,6 @@ export function runExchange(
     else if (!response.write(part) && !isOver) {
       exchange.pause();
       response.once("drain", () => exchange.resume());
-    }
-  }
-
-  function record(chunk: Buffer): void {
-    const room = recordBytesMax - recordedBytes;
-    if (chunk.length <= room) {
-      recorded.push(chunk);
-      recordedBytes += chunk.length;
-    } else {
-      beyondBytes += chunk.length;
     }
   }
 
@@ -192,8 +181,8 @@ export function runExchange(
       error,
       isStreamed,
       body: whole,
-      recorded: Buffer.concat(recorded),
-      beyondBytes,
+      recorded: record.bytes(),
+      beyondBytes: record.beyondBytes(),
       seen: isStreamed ? passage.seen() : usageOfBody(wire, whole),
       countedTokens: isStreamed ? passage.countedTokens() : null,
       isBetweenEvents: isStreamed && passage.isBetweenEvents(),

@@ -25,7 +25,9 @@ export function startOurs(
   upstreamPort: number,
   { cpu, home }: { cpu: number; home: string },
 ): Promise<Measured> {
-  const args = [join(ROOT, "proxy/gateway/main.ts")];
+  // As `npm run gateway` does.
+  const heap = ["--max-semi-space-size=8", "--initial-old-space-size=32"];
+  const args = [...heap, join(ROOT, "proxy/gateway/main.ts")];
   const profile = process.env["BENCH_CPU_PROF_DIR"];
   if (profile !== undefined) args.unshift("--cpu-prof", `--cpu-prof-dir=${profile}`);
   return startMeasured(execPath, {
