@@ -41,7 +41,7 @@ function dependencies(
         pair("coder-32b", "set VLLM_BASE_URL"),
       ],
     } as unknown as DoctorDependencies["pairs"],
-    gateway: { metrics: () => "autocode_gateway_calls 0\n" },
+    gateway: { metrics: async () => "autocode_gateway_calls 0\n" },
     closedToAgents: async () => null,
     journal: {
       status: async () => ({
