@@ -73,7 +73,7 @@ test(`R13: ${DISCONNECTS} clients that leave, each at its own moment, SEED=${SEE
     );
   }
   const calls = await checkNothingLeft(world);
-  assert.ok(calls.length > DISCONNECTS / 10, `${calls.length} calls were forwarded`);
+  assert.ok(calls.length > DISCONNECTS / 100, `${calls.length} calls were forwarded`);
 });
 
 test("R13: a client that closes its half of the connection gets its whole answer, or none", async () => {
