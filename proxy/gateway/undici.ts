@@ -35,8 +35,15 @@ export function createUndiciUpstream(options: UndiciOptions): Upstream {
     let isSent = false;
     let isAborted = false;
     let isOver = false;
+    let isReturned = false;
 
     const fail = (error: Error): void => {
+      // What cannot be sent at all (a credential that is no header) fails within `dispatch`, and
+      // our caller has no exchange yet to end.
+      if (!isReturned) {
+        queueMicrotask(() => fail(error));
+        return;
+      }
       if (isOver) return;
       isOver = true;
       listener.onError(error);
@@ -70,6 +77,7 @@ export function createUndiciUpstream(options: UndiciOptions): Upstream {
         onResponseError: (_, error) => fail(error),
       },
     );
+    isReturned = true;
     return { isSent: () => isSent, abort, pause: () => controller?.pause(), resume };
 
     function abort(): void {

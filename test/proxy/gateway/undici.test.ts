@@ -64,6 +64,13 @@ test("an answer, a reset, a refusal to connect", async () => {
   assert.deepEqual(await run(provider("http://127.0.0.1:1")), ["error"]);
 });
 
+test("what cannot be sent is told of once the caller has its exchange", async () => {
+  for (const abortOn of [null, "send"] as const) {
+    const told = await run(provider("http://127.0.0.1:9", { apiKey: "sk-\u2026" }), abortOn);
+    assert.deepEqual(told, ["error"], String(abortOn));
+  }
+});
+
 test("an abort at any moment is an error, once", async () => {
   await using server = await openModelServer((_, response) => void response.write("x"));
   const to = provider(server.url);
