@@ -94,7 +94,7 @@ export function createProjects(dependencies: ProjectsDependencies) {
       // One at a time: two that raise the total at once would both find the old one.
       const [now] = await rows<ProjectRow>(
         transaction,
-        sql`select * from project where id = ${row.id} for update`,
+        sql`select * from project where id = ${row.id} for no key update`,
       );
       if (known !== null || row.id !== id) {
         refuseBudgetChange(file, file_name, (now ?? row).config, clock.now());

@@ -156,9 +156,13 @@ async function topUp(
   if (outcome !== "funded") throw new Error(`an open approval's top-up: ${outcome}`);
 }
 
-/** The trial first: the engine, and an answer that came at the same time, wait for this one. */
+/**
+ * The trial first: the engine, and an answer that came at the same time, wait for this one. Not
+ * `for update`: whoever appends an event of the trial would wait for it too, with the lock on all
+ * events in hand, which this transaction needs next.
+ */
 async function lock(transaction: Sql, trialId: TrialId, id: ApprovalId): Promise<ApprovalRow> {
-  await transaction.execute(sql`select id from trial where id = ${trialId} for update`);
+  await transaction.execute(sql`select id from trial where id = ${trialId} for no key update`);
   return need(transaction, id);
 }
 

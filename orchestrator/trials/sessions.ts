@@ -281,7 +281,7 @@ async function report(
   await db.sql.execute(sql`
     with locked as materialized (
       -- The trial first, as the engine does when it ends an allocation.
-      select id from trial where id = ${session.trialId} for update
+      select id from trial where id = ${session.trialId} for no key update
     ), reported as (
       update allocation set reported_at = ${rfc3339(clock.now())}
       from locked

@@ -101,7 +101,7 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
       guard: async (transaction) => {
         const [now] = await rows<{ cancel_requested: boolean }>(
           transaction,
-          sql`select cancel_requested from trial where id = ${trial.id} for update`,
+          sql`select cancel_requested from trial where id = ${trial.id} for no key update`,
         );
         return now?.cancel_requested === false;
       },

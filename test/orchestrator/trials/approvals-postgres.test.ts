@@ -130,6 +130,21 @@ test("approved: the budget grows and the trial goes on, once for all repeats", a
   await auditLedger(life.world.database);
 });
 
+test("an answer does not wait for events of its trial, whose lock it needs", {
+  timeout: 30_000,
+}, async () => {
+  await using life = await openPaused();
+  const { id: trialId } = await life.pauseOne();
+  const { id, hash } = await openOne(life, trialId);
+  await life.db.sql.transaction(async (transaction) => {
+    // What an uncommitted event or call holds of the rows that it refers to.
+    await transaction.execute(sql`select from trial where id = ${trialId} for key share`);
+    await transaction.execute(sql`select from project for key share`);
+    const { state } = await life.approvals.approve(id, { content_sha256: hash });
+    assert.equal(state, "granted");
+  });
+});
+
 test("rejected: the trial is cancelled with the reason, and nothing moves", async () => {
   await using life = await openPaused();
   const { id: trialId, budget } = await life.pauseOne();
