@@ -300,13 +300,13 @@ function checkCell(
   const allowed = project.config.agents ?? agents.map(({ name }) => name);
   const facts = agents.find(({ name }) => name === agentName);
   if (facts === undefined || !allowed.includes(agentName)) {
-    const detail = `${field.agent}: unknown agent "${agentName}"; in this project: ${allowed.join(", ")}`;
-    throw new Problem("invalid_request", detail);
+    const detail = `unknown agent "${agentName}"; in this project: ${allowed.join(", ")}`;
+    throw new Problem("invalid_request", `${field.agent}: ${detail}`);
   }
   const allowedPairs = project.config.pairs;
   if (allowedPairs !== undefined && !allowedPairs.includes(pair)) {
-    const detail = `${field.pair}: unknown pair "${pair}"; in this project: ${allowedPairs.join(", ")}`;
-    throw new Problem("invalid_request", detail);
+    const detail = `unknown pair "${pair}"; in this project: ${allowedPairs.join(", ")}`;
+    throw new Problem("invalid_request", `${field.pair}: ${detail}`);
   }
   try {
     return pairs.resolve(project.config, pair, facts);

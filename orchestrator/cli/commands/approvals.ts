@@ -146,7 +146,8 @@ function amountIn(approval: Approval, text: string): string {
 /** What is asked, or was. */
 export function showApproval(print: Printer, approval: Approval): void {
   const { facts } = approval;
-  print.line(`${approval.id}  ${approval.state}  ${approval.trial_id}  ${approval.project}`);
+  print.line(`${approval.id}  ${approval.state}`);
+  print.line(`trial       ${approval.trial_id}  ${approval.project}`);
   if (facts !== null) for (const line of factLines(facts)) print.line(line);
   if (approval.reason !== null) print.line(`reason      ${approval.reason}`);
   if (approval.topped_up_nanos !== null) {
@@ -161,19 +162,22 @@ function factLines(facts: ApprovalFacts): string[] {
   const unit = (nanos: string) => shownAmount(nanos, shortage?.unit ?? currency);
   const { files_changed: files, lines_added: added, lines_removed: removed } = checkpoint;
   const session = checkpoint.has_session ? "its conversation" : "no conversation";
+  const { confidence_percent: sure, evidence_count: count } = forecast ?? {};
   const like = forecast?.basis === "finished_trials" ? "trials like it" : "its own calls";
   return [
     `spent       ${money(facts.spent_nanos)} of ${money(facts.limit_nanos)}`,
     ...(shortage === null
       ? []
       : [
-          `short       the ${shortage.level}'s budget: the next call may take ` +
-            `${unit(shortage.required_nanos)}, ${unit(shortage.available_nanos)} is left`,
+          `short       the ${shortage.level}'s budget: ${unit(shortage.available_nanos)} is left`,
+          `next call   may take ${unit(shortage.required_nanos)}`,
         ]),
-    forecast === null
-      ? "to finish   not enough evidence"
-      : `to finish   ${unit(forecast.low_nanos)} to ${unit(forecast.high_nanos)} more, ` +
-        `with ${forecast.confidence_percent} % (from ${forecast.evidence_count} of ${like})`,
+    ...(forecast === null
+      ? ["to finish   not enough evidence"]
+      : [
+          `to finish   ${unit(forecast.low_nanos)} to ${unit(forecast.high_nanos)} more`,
+          `            ${sure} % sure, from ${count} of ${like}`,
+        ]),
     `suggested   ${unit(facts.suggested_nanos)}`,
     `kept        ${files} changed files (+${added} -${removed}), ${session}`,
   ];

@@ -13,11 +13,27 @@ import test from "node:test";
 import { createApi } from "../../../orchestrator/api/server.ts";
 import type { Trial } from "../../../orchestrator/contract/trials.ts";
 import type { TrialId } from "../../../orchestrator/runtime/ids.ts";
+import { APPROVAL } from "../../support/api-answers.ts";
 import { type ApiFixture, openApiServices } from "../../support/api-services.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const BIN = join(ROOT, "bin/autocode.mjs");
 const ENDED_AT = "2026-11-21T12:01:00.000Z";
+
+const APPROVAL_SHOWN = new RegExp(
+  [
+    `^${APPROVAL.id} +open`,
+    `trial +${APPROVAL.trial_id} +demo`,
+    "spent +0\\.041 CAD of 0\\.05 CAD",
+    "short +the trial's budget: 0\\.009 CAD is left",
+    "next call +may take 0\\.012 CAD",
+    "to finish +0\\.008 CAD to 0\\.031 CAD more",
+    " +50 % sure, from 7 of its own calls",
+    "suggested +0\\.03 CAD",
+    "kept +1 changed files \\(\\+3 -2\\), its conversation",
+    `content +${APPROVAL.content_sha256}\n$`,
+  ].join("\n"),
+);
 
 interface Ended {
   exit: number | null;
@@ -163,6 +179,18 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["budget", "pl", "demo"], /aider +scripted +1\/2 [\s\S]*^result +-0\.00042 CAD$/m],
     [["budget", "costs", "demo", "--by", "phase"], /^phase +[\s\S]*0\.00042 CAD a success$/m],
     [["budget", "adherence", "demo"], /^of 1 limited budgets, each held\nproof +checkpoint 12, /m],
+    [
+      ["approval", "ls"],
+      /^approval +state +spent +suggested\napproval_\S+ +open +0\.041 CAD +0\.03 /,
+    ],
+    [["approval", "show", APPROVAL.id], APPROVAL_SHOWN],
+    [["approval", "show", APPROVAL.trial_id], APPROVAL_SHOWN],
+    [["approval", "approve", APPROVAL.id], /granted, 0\.01 CAD more; trial_\S+ goes on\n$/],
+    [["approval", "approve", APPROVAL.id, "--amount", "0.5"], /granted, 0\.50 CAD more/],
+    [
+      ["approval", "reject", APPROVAL.id, "--reason", "too dear"],
+      /rejected; trial_\S+ is cancelled/,
+    ],
     [["budget", "topup", "demo", "1.50"], /^funded/],
     [["budget", "topup", "demo", "1.50 CAD"], /^funded/],
     [["budget", "export", "demo", "--since", "2026-11-01"], /^BilledCost\n/],
@@ -327,6 +355,9 @@ test("mistakes are one line on standard error, with their exit status", async (t
     [["trial", "ls", "-n", "0"], 2, /--limit: "0" is not a whole number from 1 to 200/],
     [["trial", "ls", "--state", "asleep"], 2, /querystring\.state/],
     [["trial", "resume", nothing], 1, /No trial has this id/],
+    [["approval", "reject", APPROVAL.id], 2, /--reason is missing: say why/],
+    [["approval", "approve", APPROVAL.id, "--amount", "x"], 2, /--amount: "x" is not an amount/],
+    [["approval", "approve", APPROVAL.id, "--hash", "0".repeat(64)], 1, /asks for something else/],
     [["budget", "topup", "demo", "abc"], 2, /amount: "abc" is not an amount/],
     [["budget", "topup", "demo", "1 EUR"], 2, /in CAD, not in EUR/],
     [["budget", "topup", "demo", "1.5 TOK"], 2, /"1\.5" is not a whole number of tokens/],
