@@ -31,7 +31,7 @@ import { balance, MARKUP } from "../../support/ui-fixture-data.ts";
 const FIRST_LOAD_BYTES = 100_000;
 const PHONE = { width: 390, height: 844 };
 
-describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
+describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
   let fixture: UiFixture;
   let browser: Browser;
   let context: BrowserContext;
@@ -46,7 +46,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 180_000 }, () => {
     fixture = await startUiFixture();
     context = await browser.newContext();
     page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(30_000);
     complaints = complaintsOf(page);
     await page.goto(fixture.loginUrl);
   });
