@@ -11,10 +11,22 @@ import type { Upstream, UpstreamPath } from "./upstream.ts";
 
 /** The bytes of a request that its count depends on, by the counter's own words for them. */
 const COUNTED: Readonly<Record<string, readonly string[]>> = {
-  "openai.chat": ["messages", "tools", "chat_template", "chat_template_kwargs"],
+  "openai.chat": ["messages", "tools", "chat_template_kwargs"],
   "openai.completions": ["prompt"],
-  "anthropic.messages": ["messages", "system", "tools", "tool_choice", "thinking"],
+  "anthropic.messages": [
+    ...["messages", "system", "tools", "tool_choice", "thinking"],
+    ...["output_config", "output_format"],
+  ],
 };
+/** What adds no input, or only less. With anything else beside, no count is taken for exact. */
+const FREE: ReadonlySet<string> = new Set([
+  ...["model", "max_tokens", "max_completion_tokens", "min_tokens", "stream", "stream_options"],
+  ...["n", "best_of", "echo", "stop", "stop_sequences", "seed", "ignore_eos"],
+  ...["temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"],
+  ...["repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "response_format"],
+  ...["tool_choice", "parallel_tool_calls", "reasoning_effort", "context_management"],
+  ...["user", "metadata", "store", "service_tier", "cache_control"],
+]);
 const TIMEOUT_MS = 5_000;
 /** Special tokens that a count may leave out. */
 const MARGIN_TOKENS = 64;
@@ -61,12 +73,18 @@ async function countOf(
   return count === null ? null : Math.ceil(count * 1.02) + MARGIN_TOKENS;
 }
 
-/** Who counts it; null for what its counter does not see: images for vLLM, stored conversations. */
+/**
+ * Who counts it; null for what its counter does not see: images for vLLM, stored conversations,
+ * and whatever else a server may make input of (`documents`, for one).
+ */
 function counterOf(
   wire: Wire,
   provider: Candidate["provider"],
   request: CallRequest,
 ): UpstreamPath | null {
+  const counted = COUNTED[wire] ?? [];
+  const keys = [...request.object.members.keys()];
+  if (!keys.every((key) => FREE.has(key) || counted.includes(key))) return null;
   if (wire === "anthropic.messages") {
     return provider.hasTokenCount && !request.hasOutsideInput ? "/messages/count_tokens" : null;
   }

@@ -95,8 +95,11 @@ const HOSTED_ONLY: Readonly<Record<string, readonly unknown[]>> = {
 const HOSTED_TOOL =
   /^(?:web_search|web_fetch|code_interpreter|code_execution|file_search|image_generation|mcp)/;
 
-/** Input that is billed and not in the bytes. */
-const OUTSIDE_INPUT = ["previous_response_id", "conversation", "prompt", "container"];
+/** Input that is billed and not in the bytes; a template of the client's own may repeat them. */
+const OUTSIDE_INPUT = [
+  ...["previous_response_id", "conversation", "prompt", "container"],
+  "chat_template",
+];
 
 /** The types of the parts of a message that stand for more input than their bytes. */
 const OUTSIDE_PARTS: ReadonlySet<string> = new Set([

@@ -90,14 +90,20 @@ test("a count that is none, fails, or is no help leaves the bound of bytes", asy
 
 test("what a counter does not see is not counted by it", async () => {
   const image = { type: "image_url", image_url: { url: "http://x/y.png" } };
-  await using world = await openTestGateway({
-    fundedNanos: 9_000n,
-    provider: { hasTokenize: true },
-    behave: counting(1),
-  });
-  const said = [{ role: "user", content: [image] }];
-  assert.equal((await world.chat({ messages: said, max_tokens: 9 })).status, 403);
-  assert.deepEqual(counters(world.models.requests), []);
+  const unseen: object[] = [
+    { messages: [{ role: "user", content: [image] }] },
+    { ...LONG, documents: [{ text: "y" }] },
+    { ...LONG, chat_template: "{{ messages }}{{ messages }}" },
+  ];
+  for (const body of unseen) {
+    await using world = await openTestGateway({
+      fundedNanos: 9_000n,
+      provider: { hasTokenize: true },
+      behave: counting(1),
+    });
+    assert.equal((await world.chat({ ...body, max_tokens: 9 })).status, 403);
+    assert.deepEqual(counters(world.models.requests), []);
+  }
 });
 
 test("R12: without usage the provider's tokenizer counts what passed, and it is still an estimate", async () => {
