@@ -16,7 +16,12 @@ import type { FinishedCall } from "./calls.ts";
 import type { Draft } from "./draft.ts";
 import { type Estimate, estimateAnswer } from "./estimate.ts";
 import { countInput, countText } from "./exact-count.ts";
-import { type ExchangeRequest, type ExchangeResult, runExchange } from "./exchange.ts";
+import {
+  type ExchangeRequest,
+  type ExchangeResult,
+  type ResponseHeaders,
+  runExchange,
+} from "./exchange.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import { QUOTA_WAIT_MS } from "./provider-health.ts";
@@ -120,10 +125,8 @@ export async function forwardCall(
   answer();
   state.metrics.addedAfter(performance.now() - endedAtMs);
 
-  function exchangeWith(
-    { provider, upstreamName }: Candidate,
-    deadlineMs: number,
-  ): ExchangeRequest {
+  function exchangeWith(asked: Candidate, deadlineMs: number): ExchangeRequest {
+    const { provider, upstreamName } = asked;
     const { outputTokens } = call;
     return {
       upstream: {
@@ -139,11 +142,11 @@ export async function forwardCall(
       deadlineMs,
       bodyBytesMax: options.answerBytesMax,
       recordBytesMax: options.recordBytesMax,
-      streamHead: async (headers) => ({
-        ...clientHeaders(headers, call.id),
-        "cache-control": "no-cache",
-        "x-autocode-remaining-nanos": String(call.availableNanos),
-      }),
+      streamHead: async (headers) => {
+        // A server that is being tried serves again: the others need not wait for the stream's end.
+        state.health.told(asked, { kind: "well" }, clock.now());
+        return streamHead(headers, call);
+      },
     };
   }
 
@@ -241,6 +244,14 @@ async function countAnswer(
     ...estimate,
     outputTokens: Math.min(bound, output ?? bound),
     inputTokens: input === null ? null : Math.min(input, inputTokens),
+  };
+}
+
+function streamHead(headers: ResponseHeaders, { id, availableNanos }: PreparedCall) {
+  return {
+    ...clientHeaders(headers, id),
+    "cache-control": "no-cache",
+    "x-autocode-remaining-nanos": String(availableNanos),
   };
 }
 

@@ -149,6 +149,23 @@ test("a provider that fails is left alone, tried after a while, and goes first a
   assert.equal(fixture.servers.b.requests.length, 7);
 });
 
+test("a provider that is tried by a long stream serves others before its end", async () => {
+  await using fixture = await open(fails(503), answerChat, false);
+  for (let calls = 0; calls < 5; calls++) await (await fixture.chat()).text();
+  const ended = Promise.withResolvers<void>();
+  fixture.servers.a.state.behave = async (received, response) => {
+    if (!received.text.includes('"stream":true')) return answerChat(received, response);
+    response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
+    await ended.promise;
+    response.end("data: [DONE]\n\n");
+  };
+  fixture.clock.ms += 5_001;
+  const stream = await fixture.chat({ stream: true });
+  assert.equal((await fixture.chat()).status, 200);
+  ended.resolve();
+  await stream.text();
+});
+
 test("the only provider: after five failures nothing is reserved or forwarded for a while", async () => {
   await using fixture = await open(fails(503), answerChat, false);
   for (let calls = 0; calls < 5; calls++) assert.equal((await fixture.chat()).status, 503);
