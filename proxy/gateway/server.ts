@@ -301,6 +301,8 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     while (work.size > 0) await Promise.all(work);
     await finisher.drain(graceMs);
     await recorder.drain();
+    // What was told of the last settlements.
+    while (work.size > 0) await Promise.all(work);
     await deps.upstream.close();
   }
 }
