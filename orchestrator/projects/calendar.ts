@@ -72,16 +72,6 @@ function countUntil({ every, starting }: Schedule, until: LocalDate): number {
   return Math.max(0, Math.floor(days / length));
 }
 
-/** The dates that become due after `fromMs` and up to `toMs`. */
-export function datesDue(
-  schedule: Schedule,
-  { fromMs, toMs }: { fromMs: EpochMs; toMs: EpochMs },
-  localDate: (atMs: EpochMs) => LocalDate,
-): LocalDate[] {
-  const seen = localDate(fromMs);
-  return datesUntil(schedule, localDate(toMs)).filter((date) => date > seen);
-}
-
 /**
  * The first instant of `date` in a time zone, to the millisecond. Where clocks went back over
  * midnight, so that the date began twice, it is one of the two.

@@ -71,6 +71,7 @@ interface Allowance {
 }
 
 interface Known {
+  timeZone: string;
   amount: bigint;
   account: AccountId;
   fromMs: EpochMs;
@@ -100,13 +101,14 @@ export function createDays(dependencies: DaysDependencies): Days {
     const now = clock.now();
     const last = known.get(prefix);
     const isToday = last !== undefined && last.fromMs <= now && now < last.untilMs;
-    if (isToday && last.amount >= amount) return last.account;
+    // In another time zone the day that now is may be another, as in every other process.
+    if (isToday && last.timeZone === timeZone && last.amount >= amount) return last.account;
     const inZone = (atMs: EpochMs) => localDate(atMs, timeZone);
     const date = inZone(now);
     const account = await openFunded(dependencies, allowance, date);
     const fromMs = startOfDate(date, inZone);
     const untilMs = startOfDate(addDays(date, 1), inZone);
-    known.set(prefix, { amount, account, fromMs, untilMs });
+    known.set(prefix, { timeZone, amount, account, fromMs, untilMs });
     return account;
   }
 }

@@ -52,6 +52,23 @@ async function eventsOf({ database }: TestLedger) {
   );
 }
 
+test("a project that moves to another time zone has that zone's day at once", async () => {
+  await using fixture = await openTestLedger();
+  const { ledger, clock } = fixture;
+  const days = openDays(fixture);
+  const day = dayOf(fixture, { timeZone: "America/Toronto" });
+  clock.ms = Date.parse("2026-11-20T20:00:00Z");
+  for (const [timeZone, date] of [
+    ["America/Toronto", "2026-11-20"],
+    ["Asia/Tokyo", "2026-11-21"],
+    ["America/Toronto", "2026-11-20"],
+  ] as const) {
+    const account = await days.dayAccount({ ...day, timeZone });
+    assert.ok(account !== null);
+    assert.equal((await ledger.balance(account))?.owner, `day/${day.projectId}/${date}`);
+  }
+});
+
 test("a day is funded once by all who open it, and each day anew", async () => {
   await using fixture = await openTestLedger();
   const { ledger, clock, database } = fixture;
