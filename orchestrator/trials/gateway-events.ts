@@ -19,8 +19,6 @@ export interface SettledCall {
   costNanos: Nanos;
 }
 
-export type GatewayEvents = ReturnType<typeof createGatewayEvents>;
-
 export function createGatewayEvents(db: Database, clock: Clock) {
   return { settled, refused, exhausted, quotaExhausted, threshold };
 
