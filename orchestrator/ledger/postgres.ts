@@ -75,7 +75,6 @@ export function createLedger(
   });
   /** Every reservation that expired before it is resolved. */
   let expiredUntil: EpochMs | null = null;
-  let expiredAt: EpochMs | null = null;
   return {
     open,
     fund,
@@ -204,9 +203,6 @@ export function createLedger(
 
   async function expire(limit: number): Promise<number> {
     const now = clock.now();
-    // A clock that is set back makes reservations that end before what is behind us.
-    if (expiredAt !== null && now < expiredAt) expiredUntil = null;
-    expiredAt = now;
     const found = await findExpired(db.sql, { from: expiredUntil, now, limit });
     const resolved = await endAll(found);
     if (found.length < limit) expiredUntil = now - CLOCK_SKEW_MS;

@@ -203,13 +203,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: [CLOCK],
   },
   {
-    guard: "the reaper looks again at what a clock that was set back made",
-    file: "orchestrator/ledger/postgres.ts",
-    find: "if (expiredAt !== null && now < expiredAt) expiredUntil = null;",
-    replace: "",
-    tests: [CLOCK],
-  },
-  {
     guard: "a journal entry is chained to the one before",
     file: "orchestrator/journal/chain.ts",
     find: ".update(chain).update(transferContent(transfer))",
