@@ -25,5 +25,25 @@ export function createLog(level: LogLevel, file?: string): Log {
     return [key, `*${key}`, `req.headers${key}`, `res.headers${key}`];
   });
   const stream = destination({ dest: file ?? 2, sync: true, mkdir: true });
-  return pino({ level, redact: { paths, censor: "[redacted]" }, base: null }, stream);
+  const redact = { paths, censor: "[redacted]" };
+  const err = (error: unknown) => {
+    return error instanceof Error ? pino.stdSerializers.err(withoutParameters(error)) : error;
+  };
+  return pino({ level, redact, serializers: { err }, base: null }, stream);
+}
+
+/** A failed statement names its parameters in its message too: prompts, answers, whole files. */
+function withoutParameters(error: Error & { query?: unknown; params?: unknown }): Error {
+  const cause = error.cause instanceof Error ? withoutParameters(error.cause) : error.cause;
+  const { query, params } = error;
+  if (params === undefined && cause === error.cause) return error;
+  const message = params === undefined ? error.message : `Failed query: ${String(query)}`;
+  const { params: _, ...fields } = error;
+  const stack = error.stack ?? "";
+  const frames = stack.slice(stack.indexOf(error.message) + error.message.length);
+  return Object.assign(new Error(message), fields, {
+    name: error.name,
+    stack: `${error.name}: ${message}${frames}`,
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
