@@ -13,7 +13,7 @@ import { attemptCall, type Candidate } from "./attempts.ts";
 import { type Bill, billCall, isCounted } from "./bill.ts";
 import { endCall } from "./call-end.ts";
 import type { FinishedCall } from "./calls.ts";
-import type { Draft } from "./draft.ts";
+import { allShut, type Draft } from "./draft.ts";
 import { type Estimate, estimateAnswer } from "./estimate.ts";
 import { countInput, countText } from "./exact-count.ts";
 import {
@@ -25,7 +25,7 @@ import {
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import { QUOTA_WAIT_MS } from "./provider-health.ts";
-import { quotaUsedUp, type Refusal } from "./refusal.ts";
+import type { Refusal } from "./refusal.ts";
 import { hasUsageChunk, rewriteRequest } from "./request.ts";
 import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
 import { createSlices, type ReserveOutput } from "./slices.ts";
@@ -154,11 +154,7 @@ export async function forwardCall(
   function limitRefusal(untilMs: EpochMs | null): Refusal | null {
     const nowMs = clock.now();
     if (untilMs === null || untilMs - nowMs < QUOTA_WAIT_MS) return null;
-    const { name } = candidate.provider;
-    state.tell("onQuotaExhausted", () => {
-      return deps.hooks?.onQuotaExhausted?.(grant, { provider: name, untilMs });
-    });
-    return quotaUsedUp(name, untilMs, nowMs);
+    return allShut(deps, state, grant, call.candidates, nowMs);
   }
 
   function answer(): void {

@@ -8,7 +8,8 @@ import type { Candidate } from "./attempts.ts";
 import { inputCeiling, outputThatFits } from "./ceiling.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { ScanError } from "./json-scan.ts";
-import { quotaUsedUp, type Refusal, serverFailing } from "./refusal.ts";
+import { QUOTA_WAIT_MS } from "./provider-health.ts";
+import { providerBusy, quotaUsedUp, type Refusal, serverFailing } from "./refusal.ts";
 import { type CallRequest, checkHosted, RequestError, readRequest } from "./request.ts";
 import { resolveModel } from "./resolve-model.ts";
 
@@ -101,8 +102,11 @@ function candidatesOf(
   return { status: 503, code: "unavailable", message, isFinal: true };
 }
 
-/** The refusal when none of them may be asked now; the one that may first says until when. */
-function allShut(
+/**
+ * The refusal when none of them may be asked now; the one that may first says until when, and a
+ * quota that is back later than a client can sit out is told of.
+ */
+export function allShut(
   deps: GatewayDeps,
   state: GatewayState,
   grant: Grant,
@@ -119,6 +123,7 @@ function allShut(
   if (first === undefined || shuts.includes(null)) return null;
   const { provider, untilMs } = first;
   if (first.why === "failing") return serverFailing(untilMs, nowMs);
+  if (untilMs - nowMs < QUOTA_WAIT_MS) return providerBusy(provider, untilMs, nowMs);
   state.tell("onQuotaExhausted", () => {
     return deps.hooks?.onQuotaExhausted?.(grant, { provider, untilMs });
   });

@@ -109,6 +109,13 @@ export function quotaUsedUp(provider: string, untilMs: EpochMs, nowMs: EpochMs):
   return { status: 429, code: "quota_exceeded", message, retryAfterS, isFinal: true, facts };
 }
 
+/** The provider takes no more calls for a moment, which clients sit out. */
+export function providerBusy(provider: string, untilMs: EpochMs, nowMs: EpochMs): Refusal {
+  const message = `The provider "${provider}" takes no more calls now. Wait as retry-after says.`;
+  const retryAfterS = secondsUntil(untilMs, nowMs);
+  return { status: 429, code: "rate_limited", message, retryAfterS };
+}
+
 /** The key has been used faster than it may be. */
 export function rateLimited(waitMs: number): Refusal {
   const message = "This key is used faster than it may be. Wait as retry-after says.";

@@ -240,6 +240,35 @@ test("both quotas used up: the one that is back first says until when", async ()
   assert.equal(fixture.told.at(-1), "b 3600");
 });
 
+test("the trial waits for the provider that is back first, not for the one that said no last", async () => {
+  const used = (seconds: string) => fails(429, { "retry-after": seconds });
+  await using both = await open(used("7200"), used("86400"));
+  assert.equal((await both.chat()).headers.get("retry-after"), "7200");
+  assert.deepEqual(both.told, ["a 7200"]);
+
+  // Left alone for seconds: no reason to stop a trial for a day.
+  await using failing = await open(fails(503), answerChat);
+  for (let calls = 0; calls < 5; calls++) await (await failing.chat()).text();
+  failing.servers.b.state.behave = used("86400");
+  const response = await failing.chat();
+  assert.equal(response.status, 503);
+  assert.equal(response.headers.get("retry-after"), "5");
+  assert.deepEqual(failing.told, []);
+});
+
+test("when all want a few seconds the client waits, and the trial is not stopped", async () => {
+  await using fixture = await open(
+    fails(429, { "retry-after": "20" }),
+    fails(429, { "retry-after": "30" }),
+  );
+  await fixture.chat();
+  const response = await fixture.chat();
+  assert.deepEqual([response.status, response.headers.get("retry-after")], [429, "20"]);
+  assert.equal(response.headers.get("x-should-retry"), null);
+  assert.equal((await response.json()).error.code, "rate_limited");
+  assert.deepEqual(fixture.told, []);
+});
+
 test("a stream that broke after its first byte is not begun anew", async () => {
   await using fixture = await open((_, response) => {
     response.writeHead(200, { "content-type": "text/event-stream" });
