@@ -13,7 +13,7 @@ export const EVENT_TYPES = [
   "trial.retry", // { failure_class, tries }
   "trial.note", // { level: "info" | "warn", message }
   "budget.threshold", // { percent, spent_nanos, limit_nanos }
-  "budget.exhausted", // { required_nanos, available_nanos }
+  "budget.exhausted", // { account_id, required_nanos, available_nanos, unit?: "TOK" }
   "quota.exhausted", // { provider, until }
   "call.settled", // { call_id, side, model, input_tokens, output_tokens, cost_nanos }
   "call.refused", // { code, message }

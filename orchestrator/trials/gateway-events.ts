@@ -2,7 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
-import type { Nanos } from "../money.ts";
+import { type Nanos, TOKEN_UNIT } from "../money.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, CallId, TrialId } from "../runtime/ids.ts";
 import { appendEvent, appendEvents, TRIAL_CHANNEL } from "./events.ts";
@@ -48,12 +48,18 @@ export function createGatewayEvents(db: Database, clock: Clock) {
   /** The worker is told at once: no CLI is relied upon to stop by itself. */
   async function exhausted(
     trialId: TrialId,
-    money: { budget: AccountId; requiredNanos: Nanos; availableNanos: Nanos },
+    short: {
+      unit?: "money" | "tokens";
+      budget: AccountId;
+      requiredNanos: Nanos;
+      availableNanos: Nanos;
+    },
   ): Promise<void> {
     const data = {
-      account_id: money.budget,
-      required_nanos: String(money.requiredNanos),
-      available_nanos: String(money.availableNanos),
+      account_id: short.budget,
+      required_nanos: String(short.requiredNanos),
+      available_nanos: String(short.availableNanos),
+      ...(short.unit === "tokens" ? { unit: TOKEN_UNIT } : {}),
     };
     await db.sql.transaction(async (transaction) => {
       await transaction.execute(sql`

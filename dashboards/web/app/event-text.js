@@ -55,13 +55,13 @@ const TEXTS = {
     title: `${asText(percent)} % of the allowance is spent`,
     detail: `${money(spent_nanos, currency)} of ${money(limit_nanos, currency)}`,
   }),
-  "budget.exhausted": ({ required_nanos, available_nanos }, currency) => ({
+  "budget.exhausted": ({ required_nanos, available_nanos, unit }, currency) => ({
     kind: "money",
     tone: "bad",
     title: "The allowance is exhausted",
     detail: joined([
-      `the next call may cost ${money(required_nanos, currency)}`,
-      `${money(available_nanos, currency)} is left`,
+      `the next call may cost ${money(required_nanos, unit === "TOK" ? unit : currency)}`,
+      `${money(available_nanos, unit === "TOK" ? unit : currency)} is left`,
     ]),
   }),
   "call.settled": ({ model, side, input_tokens, output_tokens, cost_nanos }) => ({

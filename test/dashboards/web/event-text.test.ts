@@ -93,3 +93,13 @@ test("escape codes and changes of direction are made visible", () => {
   assert.equal(visible("if (admin\u202e)"), "if (admin⟨U+202E⟩)");
   assert.equal(visible("\u009b31m"), "\ufffd31m");
 });
+
+test("a token budget that is exhausted is told of in tokens, money in its currency", () => {
+  const detail = (unit: object) => {
+    const data = { required_nanos: "9000", available_nanos: "200", ...unit };
+    return eventText({ type: "budget.exhausted", data, at: "2026-11-21T00:00:00Z" }, "CAD").detail;
+  };
+  assert.equal(detail({ unit: "TOK" }), "the next call may cost 9,000 tokens · 200 tokens is left");
+  assert.doesNotMatch(detail({}) ?? "", /tokens/);
+  assert.equal(detail({ unit: MARKUP }), detail({}));
+});

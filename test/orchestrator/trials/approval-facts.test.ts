@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
+import { rows } from "../../../orchestrator/db/rows.ts";
 import { derivedId, type TrialId } from "../../../orchestrator/runtime/ids.ts";
 import { gatherApprovalFacts } from "../../../orchestrator/trials/approval-facts.ts";
 import { findTrial } from "../../../orchestrator/trials/rows.ts";
@@ -80,7 +81,13 @@ test("tokens are forecast in tokens", async () => {
     currency: "TOK",
     mustNotExceed: true,
   });
-  await life.events.exhausted(id, { budget, requiredNanos: 9_000n, availableNanos: 200n });
+  const short = { unit: "tokens", budget, requiredNanos: 9_000n, availableNanos: 200n } as const;
+  await life.events.exhausted(id, short);
+  const [told] = await rows<{ unit: string }>(
+    life.db.sql,
+    sql`select data ->> 'unit' as unit from event where type = 'budget.exhausted'`,
+  );
+  assert.equal(told?.unit, "TOK");
   const { shortage, forecast, suggested_nanos: suggested } = await facts(life, id);
   assert.deepEqual(
     [shortage?.level, shortage?.unit, shortage?.required_nanos],
