@@ -64,7 +64,7 @@ interface Waiting {
 export function createPaidPassage(
   wire: Wire,
   withoutUsageChunk: boolean,
-  slices: Pick<Slices, "reach" | "decided" | "paidTokens">,
+  slices: Pick<Slices, "reach" | "decided">,
   way: Way,
 ): Passage {
   const ending = createStreamEnding(wire);
@@ -109,11 +109,12 @@ export function createPaidPassage(
     const event = parsed(bytes);
     const found = event === null ? null : readEventUsage(wire, event, seen);
     const isLast = found?.isAlone ?? false;
-    const after = isLast ? tokens : tokensAfter(event, found?.seen ?? null);
-    if (!isLast && !slices.reach(after)) {
+    const exact = runningCount(found?.seen ?? null);
+    const after = isLast ? tokens : (exact ?? tokensAfter(event));
+    if (!isLast && !slices.reach(after, exact !== null)) {
       if (waiting === null) {
         way.pause();
-        waiting = slices.decided().then(() => retry(after));
+        waiting = slices.decided().then(() => retry(after, exact !== null));
       }
       return false;
     }
@@ -124,18 +125,21 @@ export function createPaidPassage(
     return true;
   }
 
-  /** The server's running count where it sends one, else a byte of text for a token. */
-  function tokensAfter(event: Record<string, unknown> | null, now: SeenUsage | null): number {
-    if (hasUsageChunk(wire) && now !== null && now.usage !== null && !now.isInvalid) {
-      return now.usage.outputTokens;
-    }
+  /** What the server says that it has generated so far; null where it does not say. */
+  function runningCount(now: SeenUsage | null): number | null {
+    const isTold = hasUsageChunk(wire) && now !== null && !now.isInvalid;
+    return isTold ? (now.usage?.outputTokens ?? null) : null;
+  }
+
+  /** A byte of text for a token. */
+  function tokensAfter(event: Record<string, unknown> | null): number {
     return event === null ? tokens : tokens + writtenIn(wire, event, true);
   }
 
-  function retry(needed: number): void {
+  function retry(needed: number, isExact: boolean): void {
     waiting = null;
     if (isStopped) return;
-    if (needed > slices.paidTokens()) {
+    if (!slices.reach(needed, isExact)) {
       stop();
     } else {
       way.resume();

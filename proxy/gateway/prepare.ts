@@ -4,6 +4,7 @@ import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
+import { affordableOutput } from "./ceiling.ts";
 import { type Draft, draftCall } from "./draft.ts";
 import { countInput } from "./exact-count.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
@@ -17,6 +18,7 @@ import {
 } from "./hold.ts";
 import type { Exhaustion } from "./key-state.ts";
 import { BUDGET_BUSY, budgetGone, LEDGER_UNAVAILABLE, type Refusal } from "./refusal.ts";
+import { hasUsageChunk } from "./request.ts";
 
 export type PrepareResult =
   | { outcome: "prepared"; call: PreparedCall }
@@ -42,8 +44,7 @@ export async function prepareCall(
   switch (held.outcome) {
     case "held": {
       const { reservations, availableNanos, hold, outputTokens: paid } = held;
-      // A slice that was lowered is all there is: the server itself is to stop there.
-      const outputTokens = paid === hold.outputTokens ? draft.outputTokens : paid;
+      const outputTokens = ceilingOf(draft, held);
       const paidTokens = paid * request.choices;
       const { echoedTokens } = hold;
       const extend = extendHold(holdDeps(deps, state), hold);
@@ -75,6 +76,7 @@ export async function prepareCall(
 }
 
 type Held = (HoldResult & { hold: HoldRequest }) | { outcome: "unavailable" };
+type HeldCall = Extract<Held, { outcome: "held" }>;
 
 /** By the bound of bytes; where the budget does not cover that, by the provider's own count. */
 async function holdCounted(
@@ -162,6 +164,18 @@ function firstSlice({ request, candidates, outputTokens }: Draft, options: Gatew
   const areOwn = candidates.every(({ provider }) => provider.hasContinuousUsage);
   const isSliced = areOwn && request.isStream && !request.isEchoed;
   return isSliced ? Math.min(outputTokens, options.sliceTokens) : outputTokens;
+}
+
+/** The output, of each answer, that is written into the request. */
+function ceilingOf(
+  { wire, request, outputTokens }: Draft,
+  { hold: { outputTokens: wished, rates }, outputTokens: paid, availableNanos }: HeldCall,
+): number {
+  // A slice that was lowered is all there is: the server itself is to stop there.
+  if (paid < wished) return paid;
+  if (hasUsageChunk(wire)) return outputTokens;
+  // Without a running count we would have to cut by bytes: the server stops itself in time.
+  return Math.min(outputTokens, paid + affordableOutput(availableNanos, rates, request.choices));
 }
 
 function refused(refusal: Refusal): PrepareResult {

@@ -3,7 +3,8 @@
  * slice of its output reserved, and further slices are reserved ahead of it, each as large as all
  * before together. So a large ceiling holds back from others only a small multiple of what is used.
  *
- * Invariant: `reach` is true only for output that is reserved.
+ * Invariant: `reach` is true only for output that is reserved. Once the whole ceiling is, that is
+ * all that the server may write, and a count of bytes must not cut an answer that is paid for.
  */
 import type { HeldReservation } from "./reservations.ts";
 
@@ -17,8 +18,12 @@ export type ReserveOutput = (
 ) => Promise<{ reservations: HeldReservation[]; outputTokens: number } | null>;
 
 export interface Slices {
-  /** Whether so many output tokens of all answers are reserved; asks for more in time. */
-  reach(tokens: number): boolean;
+  /**
+   * Whether so many output tokens, of all answers together, are reserved; asks for more in time.
+   *
+   * @param isExact whether they are the server's own count; else they are bytes.
+   */
+  reach(tokens: number, isExact: boolean): boolean;
   /** Resolves when the extension that is under way is decided; at once when there is none. */
   decided(): Promise<void>;
   /** How many output tokens are reserved. */
@@ -31,6 +36,8 @@ export interface Slices {
 const SLICES_MAX = 16;
 /** An extension is asked for while this much, or a quarter of all, is left. */
 const AHEAD_TOKENS = 512;
+/** More than a vocabulary's longest runs: a server beyond it does not keep its ceiling. */
+const BYTES_PER_TOKEN_MAX = 64;
 /** A smaller slice is not worth its two writes. */
 const SLICE_TOKENS_MIN = 16;
 
@@ -53,9 +60,10 @@ export function createSlices(
   let dueAt = dueFor(0);
   return { reach, decided, paidTokens: () => paid, close };
 
-  function reach(tokens: number): boolean {
+  function reach(tokens: number, isExact: boolean): boolean {
     if (tokens > dueAt) extend(tokens);
-    return tokens <= paid;
+    if (isExact || paid < ceilingTokens) return tokens <= paid;
+    return tokens <= ceilingTokens * BYTES_PER_TOKEN_MAX;
   }
 
   function extend(generated: number): void {

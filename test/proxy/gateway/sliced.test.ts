@@ -120,6 +120,31 @@ test("messages and responses end as at their limit", async () => {
   }
 });
 
+test("messages: an answer within its ceiling passes whole, though it has more bytes", async () => {
+  const text = "four".repeat(1_400);
+  const behave: Behaviour = (_, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    const message = { id: "m", usage: { input_tokens: 50, output_tokens: 1 } };
+    response.write(named({ type: "message_start", message } as never));
+    for (let at = 0; at < text.length; at += 40) {
+      const delta = { type: "text_delta", text: text.slice(at, at + 40) };
+      response.write(named({ type: "content_block_delta", index: 0, delta } as never));
+    }
+    const usage = { output_tokens: 1_400 };
+    const delta = { stop_reason: "end_turn" };
+    response.write(named({ type: "message_delta", delta, usage } as never));
+    response.end(named({ type: "message_stop" }));
+  };
+  await using world = await openTestGateway({ ...OWN, behave });
+  const response = await world.post("/v1/messages", { ...LARGE, max_tokens: 1_500 });
+  const passed = await response.text();
+  assert.match(passed, /"stop_reason":"end_turn"/);
+  assert.equal(passed.match(/four/g)?.length, 1_400);
+  const { calls } = await books(world);
+  assert.equal(calls[0]?.is_estimated, false);
+  assert.equal(Number(calls[0]?.output_tokens), 1_400);
+});
+
 test("a large ceiling does not starve another key of the same budget", async () => {
   const gate = Promise.withResolvers<void>();
   const behave: Behaviour = async ({ text }, response) => {

@@ -31,7 +31,7 @@ test("a long answer doubles what is reserved, ahead of itself", async () => {
   const { asked, reserve } = budget(1_000_000);
   const slices = createSlices(reserve, [held(0, 1_024)], 1_024, 30_000);
   for (let tokens = 0; tokens <= 30_000; tokens++) {
-    assert.ok(slices.reach(tokens), `${tokens} of ${slices.paidTokens()}`);
+    assert.ok(slices.reach(tokens, true), `${tokens} of ${slices.paidTokens()}`);
     await slices.decided();
     assert.ok(slices.paidTokens() <= Math.max(1_024, 4 * tokens), `${tokens}`);
   }
@@ -43,7 +43,7 @@ test("a long answer doubles what is reserved, ahead of itself", async () => {
 test("a short answer asks for nothing more", async () => {
   const { asked, reserve } = budget(1_000);
   const slices = createSlices(reserve, [held(0, 1_024)], 1_024, 30_000);
-  for (let tokens = 0; tokens <= 512; tokens++) assert.ok(slices.reach(tokens));
+  for (let tokens = 0; tokens <= 512; tokens++) assert.ok(slices.reach(tokens, true));
   assert.deepEqual(asked, []);
   assert.deepEqual(await slices.close(), [held(0, 1_024)]);
 });
@@ -52,7 +52,7 @@ test("a budget that is short gives what it has, then refuses, and is asked a few
   const { asked, reserve } = budget(100);
   const slices = createSlices(reserve, [held(0, 1_024)], 1_024, 30_000);
   let reached = 0;
-  for (; slices.reach(reached + 1); reached++) await slices.decided();
+  for (; slices.reach(reached + 1, true); reached++) await slices.decided();
   assert.equal(reached, 1_124);
   assert.ok(asked.length <= 12, `${asked.length} times`);
   const all = await slices.close();
@@ -66,15 +66,27 @@ test("an extension under way is waited for, and kept though the answer is over",
   const gate = Promise.withResolvers<void>();
   const { asked, reserve } = budget(9_000, gate.promise);
   const slices = createSlices(reserve, [held(0, 1_024)], 1_024, 4_000);
-  assert.equal(slices.reach(600), true);
-  assert.equal(slices.reach(1_025), false);
+  assert.equal(slices.reach(600, true), true);
+  assert.equal(slices.reach(1_025, true), false);
   assert.deepEqual(asked, [1_024], "asked twice at once");
   const closing = slices.close();
   gate.resolve();
   assert.equal((await closing).length, 2);
-  assert.equal(slices.reach(2_048), true);
-  assert.equal(slices.reach(2_049), false);
+  assert.equal(slices.reach(2_048, true), true);
+  assert.equal(slices.reach(2_049, true), false);
   assert.equal(asked.length, 1, "asked after the end");
+});
+
+test("a count of bytes does not cut an answer whose whole ceiling is reserved", async () => {
+  const { reserve } = budget(1_000_000);
+  const slices = createSlices(reserve, [held(0, 1_024)], 1_024, 2_000);
+  for (let bytes = 0; bytes <= 8_000; bytes += 10) {
+    if (!slices.reach(bytes, false)) await slices.decided();
+    assert.ok(slices.reach(bytes, false), `${bytes}`);
+  }
+  assert.equal(slices.paidTokens(), 2_000);
+  assert.equal(slices.reach(2_001, true), false, "the server's own count is over its ceiling");
+  assert.equal(slices.reach(1_000_000, false), false, "a server without end");
 });
 
 test("whatever the budget and the steps, what is reached is reserved", async () => {
@@ -86,7 +98,7 @@ test("whatever the budget and the steps, what is reached is reserved", async () 
       const slices = createSlices(budget(tokens).reserve, [held(0, first)], first, ceiling);
       let generated = 0;
       for (const size of sizes) {
-        if (!slices.reach(generated + size)) {
+        if (!slices.reach(generated + size, true)) {
           await slices.decided();
           if (generated + size > slices.paidTokens()) break;
         }
