@@ -12,12 +12,12 @@ function balance(spentNanos: bigint, fundedNanos = 100n) {
 
 test("marks", () => {
   const thresholds = createThresholds();
-  assert.deepEqual(thresholds.passed(BUDGET, balance(79n), 79n), []);
+  assert.deepEqual(thresholds.passed(BUDGET, balance(79n), 79n), [50]);
   assert.deepEqual(thresholds.passed(BUDGET, balance(92n), 13n), [80, 90]);
   assert.deepEqual(thresholds.passed(BUDGET, balance(85n), 3n), []);
   assert.deepEqual(thresholds.passed(BUDGET, balance(93n), 1n), []);
-  assert.deepEqual(thresholds.passed(BUDGET, balance(100n), 7n), [95]);
-  assert.deepEqual(thresholds.passed(BUDGET, balance(110n, 200n), 10n), []);
+  assert.deepEqual(thresholds.passed(BUDGET, balance(100n), 7n), [95, 100]);
+  assert.deepEqual(thresholds.passed(BUDGET, balance(110n, 200n), 10n), [50]);
   assert.deepEqual(thresholds.passed(BUDGET, balance(170n, 200n), 60n), [80]);
 });
 
