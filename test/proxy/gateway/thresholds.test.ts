@@ -17,7 +17,7 @@ test("marks", () => {
   assert.deepEqual(thresholds.passed(BUDGET, balance(85n), 3n), []);
   assert.deepEqual(thresholds.passed(BUDGET, balance(93n), 1n), []);
   assert.deepEqual(thresholds.passed(BUDGET, balance(100n), 7n), [95, 100]);
-  assert.deepEqual(thresholds.passed(BUDGET, balance(110n, 200n), 10n), [50]);
+  assert.deepEqual(thresholds.passed(BUDGET, balance(110n, 200n), 10n), []);
   assert.deepEqual(thresholds.passed(BUDGET, balance(170n, 200n), 60n), [80]);
 });
 
