@@ -44,7 +44,7 @@ export interface Bill {
 
 /** Whether the server has said what it used, or owes nothing, so that nothing is to be counted. */
 export function isCounted({ isSent, status, ending, seen }: ExchangeFacts): boolean {
-  if (!isSent || (status === null ? ending !== "client_gone" : status >= 300)) return true;
+  if (!isSent || (status === null ? !isEndedByUs(ending) : status >= 300)) return true;
   return seen.usage !== null && seen.isComplete && !seen.isInvalid;
 }
 
@@ -55,14 +55,14 @@ export function isCounted({ isSent, status, ending, seen }: ExchangeFacts): bool
 export function billCall(facts: ExchangeFacts, ceiling: Ceiling, estimate: () => Estimate): Bill {
   const { status, ending, seen, error } = facts;
   if (!facts.isSent) return released(error);
-  if (status === null && ending !== "client_gone") return released(error);
+  if (status === null && !isEndedByUs(ending)) return released(error);
   if (status !== null && status >= 300) return released(error ?? `upstream status ${status}`);
   if (seen.usage !== null && seen.isComplete && !seen.isInvalid) {
     return settled(seen.usage, false, error, ceiling);
   }
   const counted = estimate();
   const told = error ?? counted.error;
-  const hasFailed = ending === "broken" || ending === "deadline" || counted.error !== null;
+  const hasFailed = ending === "broken" || counted.error !== null;
   if (!counted.hasOutput && seen.usage === null && hasFailed) return released(told);
   const output = Math.min(
     Math.max(counted.outputTokens, seen.usage?.outputTokens ?? 0),
@@ -71,6 +71,11 @@ export function billCall(facts: ExchangeFacts, ceiling: Ceiling, estimate: () =>
   // Anthropic states the input first, so a cut stream lacks only its output's count.
   const usage = seen.usage ?? { ...NO_USAGE, inputTokens: ceiling.inputTokens };
   return settled({ ...usage, outputTokens: output }, true, told, ceiling);
+}
+
+/** The server may have worked, and bill for it, though nobody waited for its answer. */
+function isEndedByUs(ending: Ending): boolean {
+  return ending === "client_gone" || ending === "deadline";
 }
 
 function released(error: string | null): Bill {
