@@ -139,10 +139,12 @@ export async function composeGateway(
   const addresses = providerAddresses(config, scriptedUrl);
   const pairs = createCatalogPairs(catalog, addresses, config.readApiKey, clock);
   const ledger = createLedger(db, clock);
-  const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
+  const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
+  const days = createDays({ db, ledgerIn, ids, clock });
   const tasks = createTasks(db, createLayout(config.home), clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
-  const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+  const funds = { db, ledger, ledgerIn };
+  const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const keys = createKeys(db, clock, ids, random);
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(config.gatewayGraceMs));

@@ -107,7 +107,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const topUps = createTopUps({ db, ledgerIn, clock, log });
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
-  const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+  const funds = { db, ledger, ledgerIn };
+  const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const wakes = opening.use(await openWakes(db));
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));

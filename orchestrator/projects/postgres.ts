@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
 import type { NewProject, Project, ProjectFile } from "../contract/projects.ts";
-import type { Database } from "../db/database.ts";
+import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { type Nanos, parseUnits } from "../money.ts";
@@ -48,6 +48,8 @@ export interface ProjectAccounts {
 export interface ProjectsDependencies {
   db: Database;
   ledger: Ledger;
+  /** The ledger inside a transaction. */
+  ledgerIn: (transaction: { sql: Sql }) => Pick<Ledger, "fund">;
   tasks: Tasks;
   days: Days;
   pairs: Pairs;
@@ -104,9 +106,9 @@ export function createProjects(dependencies: ProjectsDependencies) {
           time_zone = ${file.time_zone ?? "UTC"}, updated_at = ${rfc3339(clock.now())},
           daily_allowance_nanos = ${allowanceText(file)}
         where id = ${row.id}`);
-      await fundTotal(dependencies, row, units(file.budget.total));
-      await fundTokens(dependencies, row, BigInt(file.budget.tokens?.total ?? 0));
     });
+    await fundTotal(dependencies, row, units(file.budget.total));
+    await fundTokens(dependencies, row, BigInt(file.budget.tokens?.total ?? 0));
     return get(file.project);
   }
 
@@ -268,17 +270,24 @@ async function fundTokens(
 }
 
 async function fundUpTo(
-  { db, ledger }: ProjectsDependencies,
+  { db, ledgerIn }: ProjectsDependencies,
   transfer: { id: TransferId; from: AccountId; to: AccountId },
   total: bigint,
 ): Promise<void> {
-  const [given] = await rows<{ nanos: string }>(
-    db.sql,
-    sql`select coalesce(sum(amount_nanos), 0)::text as nanos from transfer
-      where credit_account_id = ${transfer.to} and reason = 'total'`,
-  );
-  const amountNanos = total - BigInt(given?.nanos ?? "0");
-  if (amountNanos > 0n) await ledger.fund({ ...transfer, amountNanos, reason: "total" });
+  await db.sql.transaction(async (transaction) => {
+    // One at a time: two that raise the total at once would both find what was given before.
+    const lock = `total/${transfer.to}`;
+    await transaction.execute(sql`select pg_advisory_xact_lock(hashtextextended(${lock}, 0))`);
+    const [given] = await rows<{ nanos: string }>(
+      transaction,
+      sql`select coalesce(sum(amount_nanos), 0)::text as nanos from transfer
+        where credit_account_id = ${transfer.to} and reason = 'total'`,
+    );
+    const amountNanos = total - BigInt(given?.nanos ?? "0");
+    if (amountNanos <= 0n) return;
+    const funding = { ...transfer, amountNanos, reason: "total" };
+    await ledgerIn({ sql: transaction }).fund(funding);
+  });
 }
 
 async function describe(dependencies: ProjectsDependencies, row: ProjectRow): Promise<Project> {

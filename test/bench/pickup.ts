@@ -56,10 +56,12 @@ const scripted = {
 const catalog = await loadCatalog(join(import.meta.dirname, "../../models"));
 const pairs = createCatalogPairs(catalog, [scripted], () => null, clock);
 const ledger = createLedger(db, clock);
-const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
+const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
+const days = createDays({ db, ledgerIn, ids, clock });
 const tasks = createTasks(db, layout, clock, ids);
 const agents = AGENTS.map(({ facts }) => facts);
-const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+const funds = { db, ledger, ledgerIn };
+const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
 const shared = { db, ledger, projects, clock, ids, random };
 const trials = createTrials({ ...shared, tasks, pairs, agents, wakes, layout });
 const scheduler: Scheduler = {

@@ -145,10 +145,12 @@ function openLife(parts: {
   const layout = createLayout(home);
   const ledger = createLedger(db, clock);
   const keys = createKeys(db, clock, ids, random);
-  const days = createDays({ db, ledgerIn: (tx) => createLedger(tx, clock), ids, clock });
+  const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
+  const days = createDays({ db, ledgerIn, ids, clock });
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
-  const projects = createProjects({ db, ledger, tasks, days, pairs, agents, clock, ids });
+  const funds = { db, ledger, ledgerIn };
+  const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const steps = createSteps(
     { db, ledger, keys, projects, scheduler, clock, ids, random },

@@ -45,6 +45,15 @@ test("projects", async (t) => {
     assert.equal(await funded("c"), "3000000000");
   });
 
+  await t.test(
+    "more at once than there are connections: none waits for one of another",
+    async () => {
+      await apply("e", "5");
+      await Promise.all(Array.from({ length: 14 }, () => apply("e", "6")));
+      assert.equal(await funded("e"), "6000000000");
+    },
+  );
+
   await t.test("a broken task folder leaves nothing", async () => {
     const before = await readdir(join(opened.world.home, "projects"));
     await symlink("/etc/passwd", join(folder, "task/tests/link"));
