@@ -133,7 +133,7 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["trial", "trajectory", id], /ATIF-v1\.7/],
     [
       ["trial", "reprice", id],
-      /normal +1\.50k +45 +0\.00042 CAD +0\.0004 [^]*1 call by m@2026-01-01/,
+      /normal +1\.50k +45 +0\.00042 CAD +0\.0004 [\s\S]*1 call by m@2026-01-01/,
     ],
     [
       ["trial", "reprice", id, "--pair", "scripted", "--at", "2026-11-21"],
