@@ -66,12 +66,14 @@ export function budgetChangeFault(
     if (budget.tokens.total < was) return { path: ["tokens", "total"], message };
   }
   const today = localDate(now, file.time_zone ?? "UTC");
+  // Where one schedule becomes another, the dates that are over have been funded by the one before.
+  const pastMax = (before?.top_ups ?? []).length > 0 ? 0 : CATCH_UP_MAX;
   for (const [index, entry] of (budget.top_ups ?? []).entries()) {
     const isKnown = before?.top_ups?.some(
       ({ every, starting }) => every === entry.every && starting === entry.starting,
     );
     const past = isKnown === true ? 0 : datesUntil(entry, today).length;
-    if (past <= CATCH_UP_MAX) continue;
+    if (past <= pastMax) continue;
     const message = `${entry.starting} would fund ${past} past dates at once; use a later day`;
     return { path: ["top_ups", String(index), "starting"], message };
   }

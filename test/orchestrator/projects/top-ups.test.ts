@@ -168,6 +168,22 @@ test("a schedule that would fund long-gone years at once is refused, one that di
   assert.equal(budgetChangeFault(config, config, NOW_MS), null);
 });
 
+test("R14: a schedule that is changed does not fund the dates of the one before again", () => {
+  const weekly = { amount: "10", every: "week", starting: "2026-01-01" } as const;
+  const known = project([weekly]).config;
+  for (const other of [
+    { ...weekly, starting: "2026-01-02" },
+    { ...weekly, every: "two_weeks" as const },
+  ]) {
+    const fault = budgetChangeFault(project([other]).config, known, NOW_MS);
+    assert.match(fault?.message ?? "", /would fund \d+ past dates at once; use a later day/);
+    const later = { ...other, starting: "2026-11-22" };
+    assert.equal(budgetChangeFault(project([later]).config, known, NOW_MS), null);
+  }
+  const dearer = { ...weekly, amount: "20" };
+  assert.equal(budgetChangeFault(project([dearer]).config, known, NOW_MS), null);
+});
+
 test("in every zone, all that is due is dated by the project's calendar, none too early", () => {
   const entries = fc.record({
     amount: fc.constant("1"),
