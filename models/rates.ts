@@ -64,6 +64,9 @@ export function ratesUpTo({ base, tiers }: PriceRates, inputTokens: number): Rat
 
 /** The dearest rate of each kind: what covers a call whoever of several providers answers it. */
 export function dearest(several: readonly Rates[]): Rates {
+  const [first] = several;
+  // Nearly every call: one provider, one tier.
+  if (first !== undefined && several.length === 1) return first;
   const most = (kind: keyof Rates) =>
     several.map((rates) => rates[kind]).toSorted((a, b) => (a < b ? 1 : -1))[0] ?? 0n;
   return {

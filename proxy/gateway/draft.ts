@@ -93,7 +93,7 @@ function candidatesOf(
   }
   const usable = [model, ...(model.fallbacks ?? [])].flatMap((one): Candidate[] => {
     const provider = providers(one.provider);
-    const oneRates = readRates(one.price, currency);
+    const oneRates = one === model ? rates : readRates(one.price, currency);
     if (provider === null || oneRates === null) return [];
     return [{ provider, upstreamName: one.upstreamName, price: one.price, rates: oneRates }];
   });
