@@ -4,6 +4,7 @@ import {
   type Upstream,
   type UpstreamExchange,
   type UpstreamListener,
+  type UpstreamPath,
   type UpstreamRequest,
   upstreamUrl,
 } from "./upstream.ts";
@@ -16,6 +17,14 @@ export interface UndiciOptions {
   chunkTimeoutMs: number;
 }
 
+interface Address {
+  origin: string;
+  path: string;
+}
+
+/** Projects may name servers of their own. */
+const ADDRESSES_MAX = 1_000;
+
 export function createUndiciUpstream(options: UndiciOptions): Upstream {
   const agent = new Agent({
     connect: { timeout: options.connectTimeoutMs },
@@ -26,11 +35,24 @@ export function createUndiciUpstream(options: UndiciOptions): Upstream {
     pipelining: 1,
     maxHeaderSize: 64 * 1024,
   });
+  /** Addresses that were taken apart before: a URL costs more than a call's other headers. */
+  const known = new Map<string, Address>();
   return { send, close };
+
+  function addressOf(baseUrl: string, path: UpstreamPath): Address {
+    const key = `${path} ${baseUrl}`;
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const url = upstreamUrl(baseUrl, path);
+    const address = { origin: url.origin, path: url.pathname + url.search };
+    if (known.size >= ADDRESSES_MAX) known.clear();
+    known.set(key, address);
+    return address;
+  }
 
   function send(request: UpstreamRequest, listener: UpstreamListener): UpstreamExchange {
     const { provider, path, body } = request;
-    const url = upstreamUrl(provider.baseUrl, path);
+    const address = addressOf(provider.baseUrl, path);
     let controller: { abort(reason: Error): void; pause(): void; resume(): void } | null = null;
     let isSent = false;
     let isAborted = false;
@@ -50,8 +72,7 @@ export function createUndiciUpstream(options: UndiciOptions): Upstream {
     };
     agent.dispatch(
       {
-        origin: url.origin,
-        path: url.pathname + url.search,
+        ...address,
         method: "POST",
         body,
         headers: { ...request.headers, ...credential(provider.authStyle, provider.apiKey) },
