@@ -72,8 +72,14 @@ export function createSseSplitter(
 
 /** The event's data as text: its `data` lines joined, or null when it has none. */
 export function eventData(event: Buffer): string | null {
+  const text = event.toString("utf8");
+  const [lineEnd, end] = [text.indexOf("\n"), text.length - 2];
+  // Nearly every event: one line of data and the blank one.
+  if (lineEnd === end && text.startsWith("data:") && text.endsWith("\n") && !text.includes("\r")) {
+    return text.slice(text[5] === " " ? 6 : 5, end);
+  }
   let data: string | null = null;
-  for (const line of event.toString("utf8").split(/\r\n|\n|\r/)) {
+  for (const line of text.split(/\r\n|\n|\r/)) {
     if (!line.startsWith("data")) continue;
     const value = line.startsWith("data:") ? line.slice(5).replace(/^ /, "") : null;
     if (value === null && line !== "data") continue;
