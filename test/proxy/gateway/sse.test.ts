@@ -36,6 +36,9 @@ test("a line end cut in two is one line end", () => {
 test("an event's data", () => {
   const data = (event: string) => eventData(Buffer.from(event));
   assert.equal(data("data: a\ndata:b\ndata\n\n"), "a\nb\n");
+  assert.equal(data("data: {}\n\n"), "{}");
+  assert.equal(data("data:  a\n\n"), " a");
+  assert.equal(data("data:a\r\n\n"), "a");
   assert.equal(data("event: x\r\ndata: {}\r\n\r\n"), "{}");
   assert.equal(data(": comment\nid: 1\ndatabase: 1\n\n"), null);
 });
