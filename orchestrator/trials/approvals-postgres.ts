@@ -17,7 +17,7 @@ import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type ApprovalId, derivedId, type Ids, type TrialId } from "../runtime/ids.ts";
 import type { ApprovalFilter, Approvals } from "./approvals.ts";
-import { isToday, type ResumeDependencies, stillShort } from "./resume.ts";
+import { isToday, openDay, type ResumeDependencies, stillShort } from "./resume.ts";
 import { findTrial } from "./rows.ts";
 import { lastShortage, type Shortage } from "./shortage.ts";
 import { createTransitions, queueAgain } from "./transitions.ts";
@@ -70,6 +70,7 @@ async function approve(
   answer: Approve,
 ): Promise<Approval> {
   const { trial_id: trialId } = await need(db.sql, id);
+  const today = await openDay(projects, await lastShortage(db.sql, trialId));
   await db.sql.transaction(async (transaction) => {
     const row = await lock(transaction, trialId, id);
     const shortage = await lastShortage(transaction, trialId);
@@ -80,8 +81,7 @@ async function approve(
     refuseUnlessOpen(row, answer);
     const ledger = ledgerIn({ sql: transaction });
     if (amountNanos > 0n) await topUp(transaction, ledger, { id, trialId, shortage, amountNanos });
-    const detail =
-      shortage === null ? null : await stillShort({ ledger, projects, clock }, shortage);
+    const detail = shortage === null ? null : await stillShort({ ledger, clock }, shortage, today);
     if (detail !== null) throw new Problem("budget_exceeded", detail);
     const at = rfc3339(clock.now());
     if (!(await queueAgain(transaction, trialId, at))) throw notPaused(trialId);

@@ -1,5 +1,6 @@
 /** A paused trial goes on: only once what stopped it would not stop it again at once. */
 import { sql } from "drizzle-orm";
+import type { Balance } from "../contract/money.ts";
 import type { Database } from "../db/database.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { TOKEN_UNIT } from "../money.ts";
@@ -32,7 +33,8 @@ export async function resumeTrial(dependencies: ResumeDependencies, id: TrialId)
   }
   // A provider's quota may be back before it said so: that is for the person to know.
   const shortage = row.resume_at === null ? await lastShortage(db.sql, id) : null;
-  const detail = shortage === null ? null : await stillShort(dependencies, shortage);
+  const today = await openDay(dependencies.projects, shortage);
+  const detail = shortage === null ? null : await stillShort(dependencies, shortage, today);
   if (detail !== null) throw new Problem("budget_exceeded", detail);
   const at = rfc3339(clock.now());
   await db.sql.transaction(async (transaction) => {
@@ -44,21 +46,32 @@ export async function resumeTrial(dependencies: ResumeDependencies, id: TrialId)
 }
 
 /**
+ * The day that now is, opened as the project's file has it; null where no day was short, or the
+ * project has no allowance (any more). Never inside a transaction: whoever opens a day waits for
+ * the accounts that the transaction holds.
+ */
+export async function openDay(
+  projects: ResumeDependencies["projects"],
+  shortage: Shortage | null,
+): Promise<Balance | null> {
+  if (shortage === null || shortage.day === null) return null;
+  return (await projects.get(shortage.project)).today;
+}
+
+/**
  * Why the budget that ended the trial would refuse the same call again; null: it would not.
  *
  * @param ledger where the balance is read: a transaction's own sees what was funded in it.
+ * @param today what `openDay` answered.
  */
 export async function stillShort(
-  { ledger, projects, clock }: Pick<ResumeDependencies, "ledger" | "projects" | "clock">,
+  { ledger, clock }: Pick<ResumeDependencies, "ledger" | "clock">,
   shortage: Shortage,
+  today: Balance | null,
 ): Promise<string | null> {
-  if (shortage.day !== null) {
-    // Opens the day's budget as the project's file has it now; the day may be another one.
-    const { today } = await projects.get(shortage.project);
-    if (!isToday(shortage, clock)) {
-      if (today === null || shortage.currency === TOKEN_UNIT) return null;
-      return tellShortage(shortage, BigInt(today.available_nanos));
-    }
+  if (shortage.day !== null && !isToday(shortage, clock)) {
+    if (today === null || shortage.currency === TOKEN_UNIT) return null;
+    return tellShortage(shortage, BigInt(today.available_nanos));
   }
   const balance = await ledger.balance(shortage.account);
   return balance === null ? null : tellShortage(shortage, balance.availableNanos);

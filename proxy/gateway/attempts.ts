@@ -81,7 +81,11 @@ export async function attemptCall(
   }
 
   async function attempt(candidate: Candidate): Promise<Omit<Attempted, "attempts">> {
-    const result = await run(candidate, Math.max(1, untilMs - clock.now()));
+    const result = await run(candidate, Math.max(1, untilMs - clock.now())).catch((error) => {
+      // A try that began must be told of, or a breaker on trial would wait for it for ever.
+      health.told(candidate, { kind: "unknown" }, clock.now());
+      throw error;
+    });
     const nowMs = clock.now();
     const verdict = judge(result, nowMs);
     const limitedUntilMs = verdict.kind === "limited" ? verdict.untilMs : null;

@@ -3,7 +3,7 @@
  * never loses it while this process lives. If it dies, the reservation expires, in full.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Ledger } from "../../orchestrator/ledger/ledger.ts";
+import type { Ledger, ReleaseResult } from "../../orchestrator/ledger/ledger.ts";
 import type { CallId, Ids, TransferId } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { Calls, FinishedCall, FinishResult } from "./calls.ts";
@@ -21,6 +21,8 @@ export interface Finisher {
 
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 5_000;
+/** Each after twice as long as the one before: 12 s in all. */
+const LOOKS = 6;
 
 export function createFinisher({
   calls,
@@ -35,6 +37,7 @@ export function createFinisher({
 }): Finisher {
   const running = new Set<Promise<unknown>>();
   const stopped = new AbortController();
+  const leaving = new AbortController();
   return { finish, forget, pending: () => running.size, drain };
 
   function finish(call: FinishedCall): Promise<FinishResult | null> {
@@ -43,8 +46,28 @@ export function createFinisher({
 
   function forget(pendingId: TransferId): void {
     const id = ids.next("transfer");
+    const release = () => ledger.release({ id, pendingId });
     // Not at once: the statement that was lost may still be on its way to its commit.
-    void keepTrying(() => ledger.release({ id, pendingId }), pendingId, RETRY_MIN_MS);
+    void keepTrying(release, pendingId, RETRY_MIN_MS).then((first) =>
+      lookAgain(release, pendingId, first),
+    );
+  }
+
+  /** A statement that was not there yet may still come: it is looked for a few times more. */
+  async function lookAgain(
+    release: () => Promise<ReleaseResult>,
+    pendingId: TransferId,
+    first: ReleaseResult | null,
+  ): Promise<void> {
+    let result = first;
+    for (let look = 1; look <= LOOKS && result?.outcome === "reservation_not_found"; look++) {
+      try {
+        await sleep(RETRY_MIN_MS * 2 ** look, undefined, { signal: leaving.signal, ref: false });
+      } catch {
+        return;
+      }
+      result = await keepTrying(release, pendingId);
+    }
   }
 
   /** Never rejects. */
@@ -80,6 +103,7 @@ export function createFinisher({
   }
 
   async function drain(graceMs: number): Promise<void> {
+    leaving.abort();
     const timer = setTimeout(() => stopped.abort(), graceMs);
     await Promise.all(running);
     clearTimeout(timer);

@@ -2,7 +2,7 @@
 import { dearest, ratesUpTo } from "../../models/rates.ts";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
-import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
+import type { AccountId, CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { PreparedCall } from "./call.ts";
 import { affordableOutput } from "./ceiling.ts";
 import { type Draft, draftCall } from "./draft.ts";
@@ -68,7 +68,15 @@ export async function prepareCall(
       const facts: Exhaustion = { unit, budget, requiredNanos, availableNanos };
       if (state.keys.exhaust(keyId, facts)) {
         deps.log.info({ trial_id: trialId, model: request.model }, "budget exhausted");
-        state.tell("onBudgetExhausted", () => deps.hooks?.onBudgetExhausted?.(grant, facts));
+        state.tell("onBudgetExhausted", async () => {
+          try {
+            await deps.hooks?.onBudgetExhausted?.(grant, facts);
+          } catch (error) {
+            // Whoever stops the agent must hear of it: the next refusal tells again.
+            state.keys.restore(keyId);
+            throw error;
+          }
+        });
       }
       return refused(budgetGone(budgetStopStatus, facts, currency));
     }
@@ -85,7 +93,11 @@ async function holdCounted(
   state: GatewayState,
   draft: Draft,
 ): Promise<{ held: Held; draft: Draft }> {
-  const held = await hold(deps, options, state, draft);
+  let held = await hold(deps, options, state, draft);
+  // What a day has left carries into the next at midnight: by now the call may be of that one.
+  if (held.outcome === "budget_gone" && isOfDay(draft.grant, held.budget)) {
+    held = await hold(deps, options, state, draft);
+  }
   if (held.outcome !== "budget_gone" && held.outcome !== "busy") return { held, draft };
   const inputTokens = await countInput(deps.upstream, draft.candidates, draft.request);
   if (inputTokens === null || inputTokens >= draft.inputTokens) return { held, draft };
@@ -135,6 +147,11 @@ async function holdPaths(
     spend: rationed.spend,
   };
   return { budget, within, spend, tokens };
+}
+
+function isOfDay({ budget, enclosing, tokens }: Grant, gone: AccountId): boolean {
+  const lasting = [budget, ...enclosing, ...(tokens?.within ?? [])];
+  return gone !== tokens?.budget && !lasting.includes(gone);
 }
 
 /** Whether a budget that was gone covers again what it did not: asked once a second. */

@@ -70,7 +70,14 @@ test("the first start runs the example to its verdicts, the second does not", {
   await t.test("the data lies where it is said to lie", async () => {
     assert.deepEqual(await readdir(installation.home), ["projects", "shared"]);
     const shared = await readdir(join(installation.home, "shared"));
-    assert.deepEqual(shared, ["agents", "allocations", "configs", "logs", "postgres"]);
+    assert.deepEqual(shared, [
+      "agents",
+      "allocations",
+      "configs",
+      "logs",
+      "postgres",
+      "vault-secrets",
+    ]);
     assert.deepEqual(await readdir(join(installation.home, "shared/allocations")), []);
     const endpoint = join(installation.home, "shared/configs/endpoint.json");
     assert.equal((await stat(endpoint)).mode & 0o777, 0o600);

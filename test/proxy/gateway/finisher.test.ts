@@ -4,6 +4,7 @@ import test from "node:test";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import type { Calls, FinishedCall } from "../../../proxy/gateway/calls.ts";
 import { createFinisher } from "../../../proxy/gateway/finisher.ts";
+import { eventually } from "../../support/eventually.ts";
 import { openTestLedger } from "../../support/ledger.ts";
 
 const BALANCE = { fundedNanos: 9n, reservedNanos: 0n, spentNanos: 4n, availableNanos: 5n };
@@ -59,4 +60,32 @@ test("a reservation that may exist is released if it does", async () => {
   world.finisher.forget(world.ids.next("transfer"));
   await world.finisher.drain(10_000);
   assert.equal((await world.ledger.balance(budget))?.reservedNanos, 0n);
+});
+
+test("a reservation that is made after it was looked for is released all the same", async () => {
+  await using world = await open(0);
+  const { budget, spend } = await world.openBudget(10n);
+  const id = world.ids.next("transfer");
+  const looks: string[] = [];
+  const release: typeof world.ledger.release = async (given) => {
+    const result = await world.ledger.release(given);
+    looks.push(result.outcome);
+    if (looks.length === 1) {
+      const path = { budget, within: [], spend };
+      await world.ledger.reserve({ id, ...path, amountNanos: 10n, timeoutMs: 60_000 });
+    }
+    return result;
+  };
+  const { ids } = world;
+  const calls = {} as Calls;
+  const log = createLog("silent");
+  const finisher = createFinisher({ calls, ledger: { release }, ids, log });
+  finisher.forget(id);
+  await eventually(
+    () => looks.length,
+    (count) => count === 2,
+  );
+  assert.deepEqual(looks, ["reservation_not_found", "released"]);
+  assert.equal((await world.ledger.balance(budget))?.reservedNanos, 0n);
+  await finisher.drain(1_000);
 });
