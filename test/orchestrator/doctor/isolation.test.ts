@@ -10,8 +10,15 @@ async function isolation(isRoot: boolean, closed: string | null) {
     scheduler: { name: "local" },
     installer: { facts: [] },
     pairs: { list: () => [] },
-    gateway: { metrics: () => "" },
+    gateway: { metrics: async () => "" },
     closedToAgents: async () => closed,
+    journal: {
+      status: async () => ({
+        key: { key_id: "ed25519:k", fingerprint: "SHA256:f", public_key: "PEM" },
+        ...{ sealed: 0, unsealed: 0, checkpoints: 0, last_signed_at: null },
+      }),
+    },
+    secrets: { name: "file" },
   } as unknown as DoctorDependencies;
   const found = await createDoctor(dependencies).doctor();
   return found.find(({ part }) => part === "isolation");
