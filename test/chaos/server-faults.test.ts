@@ -35,7 +35,7 @@ async function endure(
 ): Promise<number> {
   assert.equal((await world.chat(SHORT_TOKENS)).status, 200);
   const stream = world.chat(LONG_TOKENS, true);
-  await sleep(300);
+  await eventually(world.isAnswering, Boolean);
   await damage();
   const refused = await eventually(
     () => world.chat(SHORT_TOKENS),

@@ -89,6 +89,9 @@ export async function openChaosWorld(server: ChaosServer, paceMs: number) {
     settled,
     check,
     acknowledged: () => acknowledged.size,
+    /** Whether an answer is on its way. */
+    isAnswering: () =>
+      provider.calls.some(({ outputTokens, isWhole }) => outputTokens > 0 && !isWhole),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 
