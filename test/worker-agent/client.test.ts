@@ -22,7 +22,7 @@ async function openServer(answers: readonly Answer[]) {
   const { port } = server.address() as AddressInfo;
   const client = createClient(
     { now: () => Date.now() },
-    { apiUrl: `http://127.0.0.1:${port}`, orphanMs: 400 },
+    { apiUrl: `http://127.0.0.1:${port}`, orphanMs: 2_000 },
   );
   return {
     client,
