@@ -19,7 +19,7 @@ import {
 } from "./dialect.ts";
 
 /** Fixed, so that the same request has the same answer to the byte. */
-const CREATED_SECONDS = 1_700_000_000;
+export const CREATED_SECONDS = 1_700_000_000;
 
 export const openaiChat: Dialect = {
   wire: "openai.chat",

@@ -9,10 +9,7 @@ import {
   type StreamEvent,
   tokensOf,
 } from "./dialect.ts";
-import { finishReason, openaiError, usageChunks, usageOf } from "./openai-chat.ts";
-
-/** Fixed, so that the same request has the same answer to the byte. */
-const CREATED_SECONDS = 1_700_000_000;
+import { CREATED_SECONDS, finishReason, openaiError, usageChunks, usageOf } from "./openai-chat.ts";
 
 export const openaiCompletions: Dialect = {
   wire: "openai.completions",

@@ -15,10 +15,7 @@ import {
   type Turn,
   type Usage,
 } from "./dialect.ts";
-import { openaiError } from "./openai-chat.ts";
-
-/** Fixed, so that the same request has the same answer to the byte. */
-const CREATED_SECONDS = 1_700_000_000;
+import { CREATED_SECONDS, openaiError } from "./openai-chat.ts";
 
 export const openaiResponses: Dialect = {
   wire: "openai.responses",

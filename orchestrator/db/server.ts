@@ -294,7 +294,8 @@ async function lastWords(dir: string): Promise<string> {
   return (fatal ?? lines.at(-1) ?? "it said nothing").replace(/^.*?(?:FATAL|PANIC): +/, "");
 }
 
-async function answers(url: string): Promise<boolean> {
+/** Whether a server lets a client in at `url` now. */
+export async function answers(url: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
   client.on("error", () => {});
   try {

@@ -8,7 +8,6 @@ import { gpuMs } from "../../models/rates.ts";
 import type { Nanos } from "../../orchestrator/money.ts";
 import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { TransferId } from "../../orchestrator/runtime/ids.ts";
-import { systemRandom } from "../../orchestrator/runtime/random.ts";
 import { attemptCall, type Candidate } from "./attempts.ts";
 import { type Bill, billCall, isCounted } from "./bill.ts";
 import { endCall } from "./call-end.ts";
@@ -54,7 +53,7 @@ export async function forwardCall(
   response: ServerResponse,
   refuse: (refusal: Refusal) => void,
 ): Promise<void> {
-  const { clock, ids } = deps;
+  const { clock, ids, random } = deps;
   const { grant, request, wire } = call;
   const ceilingTokens = call.outputTokens * request.choices;
   const slices =
@@ -63,7 +62,7 @@ export async function forwardCall(
       : null;
   const { socket } = incoming;
   const { result, candidate, attempts, limitedUntilMs } = await attemptCall(
-    { health: state.health, clock, random: deps.random ?? systemRandom },
+    { health: state.health, clock, random },
     call.candidates,
     {
       timeoutMs: options.callTimeoutMs,

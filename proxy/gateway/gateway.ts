@@ -50,7 +50,7 @@ export interface GatewayDeps {
   ids: Ids;
   clock: Clock;
   /** The jitter of repeated tries. */
-  random?: Pick<Random, "below">;
+  random: Pick<Random, "below">;
   log: Log;
   hooks?: GatewayHooks;
 }

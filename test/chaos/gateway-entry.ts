@@ -47,6 +47,7 @@ const parts = {
 const gateway = createGateway(
   {
     keys: createKeys(database, clock, ids, systemRandom),
+    random: systemRandom,
     ...withTrigger(parts, setup.kill),
     providers: (name) => (name === PROVIDER ? provider : null),
     dayAccount: async () => null,

@@ -9,11 +9,10 @@ import { open } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import pg from "pg";
 import { findServerUser, prepareBinaries } from "../../orchestrator/db/binaries.ts";
 import { migrate } from "../../orchestrator/db/migrate.ts";
 import { openPostgresDatabase } from "../../orchestrator/db/postgres.ts";
-import { startServer } from "../../orchestrator/db/server.ts";
+import { answers, startServer } from "../../orchestrator/db/server.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 
 const START_MS = 30_000;
@@ -116,19 +115,6 @@ export async function openChaosServer(
     await exited;
     clearTimeout(timer);
   }
-}
-
-async function answers(url: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2_000 });
-  client.on("error", () => {});
-  try {
-    await client.connect();
-  } catch {
-    void client.end().catch(() => {});
-    return false;
-  }
-  await client.end();
-  return true;
 }
 
 async function freePort(): Promise<number> {

@@ -50,6 +50,7 @@ export async function openChaosWorld(server: ChaosServer, paceMs: number) {
   const gateway = createGateway(
     {
       keys: createKeys(database, clock, ids, systemRandom),
+      random: systemRandom,
       ledger,
       calls: createPostgresCalls(database, ledger),
       upstream: createUndiciUpstream({

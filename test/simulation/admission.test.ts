@@ -92,6 +92,7 @@ async function openGateways(database: TestDatabase, upstream: Upstream, count: n
     const gateway = createGateway(
       {
         keys: createKeys(own, clock, ids, systemRandom),
+        random: systemRandom,
         ledger,
         calls: createPostgresCalls(own, ledger),
         upstream,

@@ -44,6 +44,7 @@ export async function openLife({ database, random, clock, fates, upstream }: Lif
   const gateway = createGateway(
     {
       keys: createKeys(db, clock, ids, random),
+      random,
       ledger,
       calls: createPostgresCalls(db, ledger),
       upstream,

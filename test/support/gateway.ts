@@ -141,6 +141,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       dayAccount: async () => null,
       ids,
       clock,
+      random: systemRandom,
       log,
       ...(given.hooks === undefined ? {} : { hooks: given.hooks }),
       ...given.deps,
