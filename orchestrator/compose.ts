@@ -45,6 +45,7 @@ import type { Log } from "./runtime/log.ts";
 import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
+import { thisMachine } from "./scheduler/machine.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
@@ -230,6 +231,7 @@ async function openScheduler(
     allocationsDir: layout.allocations,
     agentsDir: layout.agents,
     slots: config.slots,
+    machine: thisMachine(),
     env: config.workerEnv,
     firstUid: config.isRoot ? firstUid(config.home) : null,
     graceMs: 10_000,

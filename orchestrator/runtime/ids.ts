@@ -20,6 +20,9 @@ export const ID_KINDS = [
   "approval",
   "token",
   "log",
+  "worker",
+  "checkpoint",
+  "process",
 ] as const;
 
 export type IdKind = (typeof ID_KINDS)[number];
@@ -35,6 +38,8 @@ export type AllocationId = Id<"allocation">;
 export type KeyId = Id<"key">;
 export type CallId = Id<"call">;
 export type ApprovalId = Id<"approval">;
+export type WorkerId = Id<"worker">;
+export type CheckpointId = Id<"checkpoint">;
 
 export interface Ids {
   next<Kind extends IdKind>(kind: Kind): Id<Kind>;

@@ -5,9 +5,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Capabilities, Requirements } from "../contract/workers.ts";
+import { Problem } from "../problem.ts";
 import { type AllocationId, isId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
-import type { AllocationStatus, Placement, Scheduler } from "./scheduler.ts";
+import { followFile } from "./follow-file.ts";
+import { lacks } from "./placement.ts";
+import type { AllocationStatus, Host, Placement, Scheduler } from "./scheduler.ts";
 
 export interface LocalOptions {
   /** The worker-agent's command line. */
@@ -18,6 +22,7 @@ export interface LocalOptions {
   allocationsDir: string;
   agentsDir: string;
   slots: number;
+  machine: { name: string; capabilities: Capabilities };
   /** What a worker needs of the environment, and nothing more. */
   env: Readonly<Record<string, string>>;
   /** As root: the first of `slots` user ids for agents, one a slot. Null: all run as we do. */
@@ -46,6 +51,8 @@ interface ProcessFile {
   slot: number | null;
 }
 
+/** There is one machine, and it is of no other pool. */
+const POOL = "local";
 /** Ended allocations are forgotten after this many more. */
 const ENDED_KEPT = 1000;
 
@@ -57,6 +64,7 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
   const ended = new Map<AllocationId, AllocationStatus>();
   const listeners = new Set<(allocationId: AllocationId) => void>();
   let isClosing = false;
+  let isDraining = false;
 
   await mkdir(options.allocationsDir, { recursive: true });
   await adoptAll();
@@ -65,8 +73,10 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     place,
     status: async (allocationId) => statusNow(allocationId),
     stop,
-    capacity: async () =>
-      Math.max(0, options.slots - running.size - starting.size - pending.length),
+    capacity: async (requirements = {}) => capacity(requirements),
+    hosts: async () => [host()],
+    drain,
+    logs,
     onEnd(listener) {
       listeners.add(listener);
       return { [Symbol.dispose]: () => void listeners.delete(listener) };
@@ -80,6 +90,36 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     if (statusNow(placement.allocationId) !== null) return;
     pending.push(placement);
     startNext();
+  }
+
+  function used(): number {
+    return running.size + starting.size + pending.length;
+  }
+
+  function capacity(requirements: Requirements): number {
+    const machine = { capabilities: options.machine.capabilities, pool: POOL };
+    if (isDraining || lacks(machine, requirements) !== null) return 0;
+    return Math.max(0, options.slots - used());
+  }
+
+  function host(): Host {
+    const { name, capabilities } = options.machine;
+    const status = isDraining ? "draining" : "ready";
+    return { id: name, name, pool: POOL, status, slots: options.slots, used: used(), capabilities };
+  }
+
+  async function drain(hostId: string, wanted: boolean): Promise<void> {
+    const { name } = options.machine;
+    if (hostId !== name) throw new Problem("not_found", `There is no host ${hostId} but ${name}`);
+    isDraining = wanted;
+  }
+
+  async function logs(
+    allocationId: AllocationId,
+    { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array> | null> {
+    const isGrowing = () => isFollowed && !signal.aborted && running.has(allocationId);
+    return followFile(join(options.allocationsDir, allocationId, "worker.log"), isGrowing);
   }
 
   function startNext(): void {

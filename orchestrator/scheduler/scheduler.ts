@@ -1,7 +1,9 @@
 /**
  * The scheduler port: where allocations run. `local.ts` runs them as processes of this machine;
- * a Nomad adapter registers jobs. All pass `test/orchestrator/scheduler/conformance.ts`.
+ * `fleet.ts` on hosts that joined; `nomad.ts` as Nomad jobs. All pass
+ * `test/orchestrator/scheduler/conformance.ts`.
  */
+import type { Capabilities, HostStatus, Requirements } from "../contract/workers.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
 
 export interface Placement {
@@ -10,6 +12,23 @@ export interface Placement {
   trialId: TrialId;
   /** Good for one enrolment; never logged. */
   enrolmentToken: string;
+  requirements: Requirements;
+  /** Higher ones first. */
+  priority: number;
+}
+
+/** A machine that allocations are placed on. */
+export interface Host {
+  /** As its engine names it: a Nomad node's id, a worker's. */
+  id: string;
+  name: string;
+  pool: string;
+  status: HostStatus;
+  slots: number;
+  /** Allocations it has now. */
+  used: number;
+  /** Null where its engine does not tell. */
+  capabilities: Capabilities | null;
 }
 
 /** Nomad's client statuses, which every adapter reports in. `lost`: its machine is gone. */
@@ -23,8 +42,23 @@ export interface Scheduler extends AsyncDisposable {
   status(allocationId: AllocationId): Promise<AllocationStatus | null>;
   /** Asks the engine to stop it, with grace. Stopping what has already ended is not an error. */
   stop(allocationId: AllocationId): Promise<void>;
-  /** How many more allocations could run now. */
-  capacity(): Promise<number>;
+  /** How many more allocations that ask for `requirements` (nothing: any) could run now. */
+  capacity(requirements?: Requirements): Promise<number>;
+  hosts(): Promise<Host[]>;
+  /**
+   * A draining host ends what it has and takes nothing new; undone with `isDraining` false.
+   *
+   * @throws Problem `not_found`: the engine has no such host.
+   */
+  drain(hostId: string, isDraining: boolean): Promise<void>;
+  /**
+   * What the worker printed (its agent's own output is among the trial's events), followed until it
+   * ends or `signal` aborts; null when the engine has nothing of it.
+   */
+  logs(
+    allocationId: AllocationId,
+    options: { isFollowed: boolean; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array> | null>;
   /** Calls back when an allocation ended, as soon as the engine knows; a hint, not a promise. */
   onEnd(listener: (allocationId: AllocationId) => void): Disposable;
 }

@@ -30,6 +30,7 @@ import {
   SECRET_VERSIONS_KEPT,
   type Secret,
   type Secrets,
+  type SecretsState,
   type Signature,
 } from "./secrets.ts";
 
@@ -73,7 +74,17 @@ export async function openFileSecrets(
   const privateKey = createPrivateKey(pem);
   const publicKeyObject = createPublicKey(privateKey);
   const keyId = keyIdOf(publicKeyObject);
-  return { name: "file", get, put, sign: signMessage, verify: verifyMessage, publicKey };
+  return { name: "file", status, get, put, sign: signMessage, verify: verifyMessage, publicKey };
+
+  async function status(): Promise<{ state: SecretsState; detail: string }> {
+    try {
+      await current();
+      return { state: "ready", detail: `sealed file in ${dir}` };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { state: "sealed", detail: error.message };
+    }
+  }
 
   async function get(path: string, version?: number): Promise<Secret | null> {
     checkPath(path);

@@ -23,8 +23,13 @@ export interface Signature {
   signature: string;
 }
 
+/** `sealed`: to be opened by a person; `denied`, `expired`: our own credentials. */
+export type SecretsState = "ready" | "sealed" | "denied" | "expired" | "unreachable";
+
 export interface Secrets {
-  readonly name: "file";
+  readonly name: "file" | "vault" | "env";
+  /** How it is now, told to people; never throws. */
+  status(): Promise<{ state: SecretsState; detail: string }>;
   /**
    * The latest version of the secret, or `version` while it is kept (the last ten are); null when
    * there is none. `path`: lower-case words with slashes between them, "forge/github/token".

@@ -2,6 +2,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { Trial, TrialState, Verdict } from "../contract/trials.ts";
 import type { AgentReport, SessionPoint, VerifyReport } from "../contract/worker.ts";
+import type { Requirements } from "../contract/workers.ts";
 import type { Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { rfc3339 } from "../runtime/clock.ts";
@@ -35,6 +36,7 @@ export type TrialRow = {
   priority: number;
   limit_nanos: string;
   wall_ms: string;
+  requirements: Requirements;
   state: TrialState;
   reason: string | null;
   verdict: Verdict | null;

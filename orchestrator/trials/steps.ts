@@ -107,7 +107,7 @@ async function advance(context: Context, trial: TrialRow): Promise<boolean> {
 async function admit(context: Context, trial: TrialRow): Promise<boolean> {
   const project = await context.projects.findById(trial.project_id);
   const concurrency = project.config.limits?.concurrency ?? null;
-  const free = await context.scheduler.capacity();
+  const free = await context.scheduler.capacity(trial.requirements);
   const isRoom = (db: Sql) => hasRoom(db, trial, free, concurrency);
   if (!(await isRoom(context.db.sql))) return false;
   const { funding } = await context.projects.accounts(project);
@@ -169,7 +169,11 @@ async function placeInTurn(
     },
   );
   // A crash here leaves an allocation that the scheduler never heard of: it counts as lost.
-  if (isPlaced) await context.scheduler.place({ allocationId, trialId: trial.id, enrolmentToken });
+  if (isPlaced) {
+    const { id: trialId, requirements, priority } = trial;
+    const placed = { allocationId, trialId, enrolmentToken, requirements, priority };
+    await context.scheduler.place(placed);
+  }
   return isPlaced;
 }
 

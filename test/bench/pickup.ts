@@ -70,6 +70,9 @@ const scheduler: Scheduler = {
   status: async () => "running",
   stop: async () => {},
   capacity: async () => 1_000,
+  hosts: async () => [],
+  drain: async () => {},
+  logs: async () => null,
   onEnd: () => ({ [Symbol.dispose]: () => {} }),
   [Symbol.asyncDispose]: async () => {},
 };

@@ -39,8 +39,10 @@ table allocation
   reported_at timestamp with time zone
   ended_at timestamp with time zone
   created_at timestamp with time zone not null
+  host text
   constraint allocation_enrolment_sha256_key UNIQUE (enrolment_sha256)
   constraint allocation_fence_check CHECK ((fence >= 0))
+  constraint allocation_host_check CHECK ((length(host) <= 200))
   constraint allocation_id_check CHECK ((id ~ '^allocation_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint allocation_pkey PRIMARY KEY (id)
   constraint allocation_purpose_check CHECK ((purpose = ANY (ARRAY['agent'::text, 'verify'::text])))
@@ -179,6 +181,41 @@ table call
   CREATE INDEX call_by_trial ON public.call USING btree (trial_id, started_at)
   CREATE UNIQUE INDEX call_pkey ON public.call USING btree (id)
 
+table checkpoint
+  id text not null
+  trial_id text not null
+  allocation_id text not null
+  parent_id text
+  cause text not null
+  resume jsonb not null
+  manifest_sha256 text not null
+  byte_count bigint not null
+  new_byte_count bigint not null
+  created_at timestamp with time zone not null
+  constraint checkpoint_allocation_id_fkey FOREIGN KEY (allocation_id) REFERENCES allocation(id)
+  constraint checkpoint_byte_count_check CHECK ((byte_count >= 0))
+  constraint checkpoint_cause_check CHECK ((cause = ANY (ARRAY['periodic'::text, 'phase'::text, 'pause'::text, 'end'::text])))
+  constraint checkpoint_check CHECK (((new_byte_count >= 0) AND (new_byte_count <= byte_count)))
+  constraint checkpoint_id_check CHECK ((id ~ '^checkpoint_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint checkpoint_manifest_sha256_check CHECK ((manifest_sha256 ~ '^[0-9a-f]{64}$'::text))
+  constraint checkpoint_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES checkpoint(id)
+  constraint checkpoint_pkey PRIMARY KEY (id)
+  constraint checkpoint_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE INDEX checkpoint_by_parent ON public.checkpoint USING btree (parent_id) WHERE (parent_id IS NOT NULL)
+  CREATE INDEX checkpoint_by_trial ON public.checkpoint USING btree (trial_id, created_at)
+  CREATE UNIQUE INDEX checkpoint_pkey ON public.checkpoint USING btree (id)
+
+table duty
+  name text not null
+  holder text not null
+  fence bigint not null
+  lease_until timestamp with time zone not null
+  constraint duty_fence_check CHECK ((fence >= 1))
+  constraint duty_holder_check CHECK ((holder ~ '^process_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint duty_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
+  constraint duty_pkey PRIMARY KEY (name)
+  CREATE UNIQUE INDEX duty_pkey ON public.duty USING btree (name)
+
 table event
   seq bigint not null generated always as identity
   project_id text not null
@@ -227,6 +264,21 @@ table idempotency
   constraint idempotency_route_check CHECK (((length(route) >= 1) AND (length(route) <= 200)))
   CREATE UNIQUE INDEX idempotency_pkey ON public.idempotency USING btree (key, route)
 
+table join_token
+  id text not null
+  token_sha256 bytea not null
+  pool text not null
+  uses_left integer not null
+  expires_at timestamp with time zone not null
+  created_at timestamp with time zone not null
+  constraint join_token_id_check CHECK ((id ~ '^token_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint join_token_pkey PRIMARY KEY (id)
+  constraint join_token_pool_check CHECK ((pool ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text))
+  constraint join_token_token_sha256_key UNIQUE (token_sha256)
+  constraint join_token_uses_left_check CHECK ((uses_left >= 0))
+  CREATE UNIQUE INDEX join_token_pkey ON public.join_token USING btree (id)
+  CREATE UNIQUE INDEX join_token_token_sha256_key ON public.join_token USING btree (token_sha256)
+
 table journal_checkpoint
   position bigint not null
   chain bytea not null
@@ -259,6 +311,39 @@ table migration
   applied_at timestamp with time zone not null
   constraint migration_pkey PRIMARY KEY (version)
   CREATE UNIQUE INDEX migration_pkey ON public.migration USING btree (version)
+
+table orchestrator
+  id text not null
+  host text not null
+  url text not null
+  version text not null
+  started_at timestamp with time zone not null
+  heartbeat_at timestamp with time zone not null
+  constraint orchestrator_host_check CHECK (((length(host) >= 1) AND (length(host) <= 255)))
+  constraint orchestrator_id_check CHECK ((id ~ '^process_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint orchestrator_pkey PRIMARY KEY (id)
+  constraint orchestrator_url_check CHECK (((length(url) >= 1) AND (length(url) <= 2000)))
+  constraint orchestrator_version_check CHECK (((length(version) >= 1) AND (length(version) <= 64)))
+  CREATE UNIQUE INDEX orchestrator_pkey ON public.orchestrator USING btree (id)
+
+table placement
+  allocation_id text not null
+  requirements jsonb not null
+  priority integer not null
+  worker_id text
+  state text not null
+  is_stop_asked boolean not null default false
+  created_at timestamp with time zone not null
+  assigned_at timestamp with time zone
+  ended_at timestamp with time zone
+  constraint placement_allocation_id_fkey FOREIGN KEY (allocation_id) REFERENCES allocation(id)
+  constraint placement_ended_has_time CHECK (((state = ANY (ARRAY['complete'::text, 'failed'::text, 'lost'::text])) = (ended_at IS NOT NULL)))
+  constraint placement_pkey PRIMARY KEY (allocation_id)
+  constraint placement_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'complete'::text, 'failed'::text, 'lost'::text])))
+  constraint placement_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES worker(id)
+  CREATE INDEX placement_by_worker ON public.placement USING btree (worker_id) WHERE (state = ANY (ARRAY['pending'::text, 'running'::text]))
+  CREATE INDEX placement_open ON public.placement USING btree (priority DESC, created_at) WHERE (state = 'pending'::text)
+  CREATE UNIQUE INDEX placement_pkey ON public.placement USING btree (allocation_id)
 
 table project
   id text not null
@@ -381,12 +466,15 @@ table trial
   ended_at timestamp with time zone
   updated_at timestamp with time zone not null
   resume_at timestamp with time zone
+  requirements jsonb not null default '{}'::jsonb
+  forked_from text
   constraint trial_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
   constraint trial_agent_check CHECK (((length(agent) >= 1) AND (length(agent) <= 64)))
   constraint trial_attempt_check CHECK ((attempt >= 1))
   constraint trial_ended_has_time CHECK (((state = ANY (ARRAY['succeeded'::text, 'failed'::text, 'errored'::text, 'cancelled'::text])) = (ended_at IS NOT NULL)))
   constraint trial_experiment_id_fkey FOREIGN KEY (experiment_id) REFERENCES experiment(id)
   constraint trial_fence_check CHECK ((fence >= 0))
+  constraint trial_forked_from_fkey FOREIGN KEY (forked_from) REFERENCES checkpoint(id)
   constraint trial_id_check CHECK ((id ~ '^trial_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint trial_limit_nanos_check CHECK ((limit_nanos >= 0))
   constraint trial_pair_check CHECK (((length(pair) >= 1) AND (length(pair) <= 64)))
@@ -422,3 +510,35 @@ table virtual_key
   CREATE INDEX virtual_key_by_trial ON public.virtual_key USING btree (trial_id)
   CREATE UNIQUE INDEX virtual_key_pkey ON public.virtual_key USING btree (id)
   CREATE UNIQUE INDEX virtual_key_token_sha256_key ON public.virtual_key USING btree (token_sha256)
+
+table worker
+  id text not null
+  name text not null
+  pool text not null
+  token_sha256 bytea not null
+  capabilities jsonb not null
+  slots integer not null
+  is_draining boolean not null default false
+  registered_at timestamp with time zone not null
+  heartbeat_at timestamp with time zone not null
+  left_at timestamp with time zone
+  constraint worker_id_check CHECK ((id ~ '^worker_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint worker_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9.-]{0,62}$'::text))
+  constraint worker_name_key UNIQUE (name)
+  constraint worker_pkey PRIMARY KEY (id)
+  constraint worker_pool_check CHECK ((pool ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text))
+  constraint worker_slots_check CHECK (((slots >= 1) AND (slots <= 1000)))
+  constraint worker_token_sha256_key UNIQUE (token_sha256)
+  CREATE UNIQUE INDEX worker_name_key ON public.worker USING btree (name)
+  CREATE UNIQUE INDEX worker_pkey ON public.worker USING btree (id)
+  CREATE UNIQUE INDEX worker_token_sha256_key ON public.worker USING btree (token_sha256)
+
+table worker_outage
+  worker_id text not null
+  started_at timestamp with time zone not null
+  ended_at timestamp with time zone
+  constraint worker_outage_check CHECK ((ended_at >= started_at))
+  constraint worker_outage_pkey PRIMARY KEY (worker_id, started_at)
+  constraint worker_outage_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES worker(id)
+  CREATE UNIQUE INDEX worker_outage_one_open ON public.worker_outage USING btree (worker_id) WHERE (ended_at IS NULL)
+  CREATE UNIQUE INDEX worker_outage_pkey ON public.worker_outage USING btree (worker_id, started_at)

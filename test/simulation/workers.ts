@@ -67,6 +67,9 @@ export function createWorkers(random: Random, tally: Tally) {
       if (worker?.status === "running") worker.status = "failed";
     },
     capacity: async () => 4,
+    hosts: async () => [],
+    drain: async () => {},
+    logs: async () => null,
     onEnd: () => ({ [Symbol.dispose]: () => {} }),
     [Symbol.asyncDispose]: async () => {},
   };

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { AllocationId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { type LocalOptions, openLocalScheduler } from "../../orchestrator/scheduler/local.ts";
+import { thisMachine } from "../../orchestrator/scheduler/machine.ts";
 import { sweepMarker } from "../../worker-agent/process.ts";
 import { eventually } from "./eventually.ts";
 
@@ -51,6 +52,7 @@ export function openInFolder(path: string, options: Partial<LocalOptions>) {
       allocationsDir: join(path, "allocations"),
       agentsDir: join(path, "agents"),
       slots: 2,
+      machine: thisMachine(),
       env: { PATH: "/usr/local/bin:/usr/bin:/bin" },
       firstUid: null,
       graceMs: 5_000,

@@ -38,6 +38,9 @@ export function createScriptedScheduler(slots: number) {
       );
       return Math.max(0, slots - waiting.length);
     },
+    hosts: async () => [],
+    drain: async () => {},
+    logs: async () => null,
     onEnd: () => ({ [Symbol.dispose]: () => {} }),
     [Symbol.asyncDispose]: async () => {},
   };

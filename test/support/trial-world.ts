@@ -109,6 +109,9 @@ function createTestScheduler(): TestScheduler {
     status: async (id) => statuses.get(id) ?? null,
     stop: async (id) => void statuses.set(id, "failed"),
     capacity: async () => scheduler.free,
+    hosts: async () => [],
+    drain: async () => {},
+    logs: async () => null,
     onEnd: () => ({ [Symbol.dispose]: () => {} }),
     [Symbol.asyncDispose]: async () => {},
   };

@@ -9,6 +9,7 @@ import { createIds } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
 import { openLocalScheduler } from "../../../orchestrator/scheduler/local.ts";
+import { thisMachine } from "../../../orchestrator/scheduler/machine.ts";
 
 test("a worker that was found ended gets no signal while its folder is cleaned up", async (t) => {
   const dir = await mkdtemp(join(tmpdir(), "autocode-scheduler-"));
@@ -25,6 +26,7 @@ test("a worker that was found ended gets no signal while its folder is cleaned u
         allocationsDir: dir,
         agentsDir: dir,
         slots: 1,
+        machine: thisMachine(),
         env: {},
         firstUid: null,
         graceMs: 10,

@@ -21,6 +21,8 @@ export function placement(behaviour: Behaviour): Placement {
     allocationId: ids.next("allocation"),
     trialId: ids.next("trial"),
     enrolmentToken: `${behaviour}:${ids.next("token")}`,
+    requirements: {},
+    priority: 0,
   };
 }
 
