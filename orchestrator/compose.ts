@@ -2,7 +2,6 @@
  * Builds every service from the configuration: the only place that knows which engine is behind
  * which port. What was opened is closed in the reverse order.
  */
-import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
@@ -10,7 +9,6 @@ import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
-import { sweepMarker } from "../worker-agent/process.ts";
 import { closedFolder } from "../worker-agent/rooms.ts";
 import { type AgentInstaller, createAgents } from "./agents/installed.ts";
 import { createAccess } from "./api/access-postgres.ts";
@@ -21,6 +19,7 @@ import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
+import { firstUid, openScheduler } from "./compose-scheduler.ts";
 import type { Config } from "./config.ts";
 import type { Database, Sql } from "./db/database.ts";
 import { openEmbeddedDatabase } from "./db/embedded.ts";
@@ -44,8 +43,6 @@ import { createIds } from "./runtime/ids.ts";
 import type { Log } from "./runtime/log.ts";
 import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
-import { openLocalScheduler } from "./scheduler/local.ts";
-import { thisMachine } from "./scheduler/machine.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
@@ -66,8 +63,6 @@ const random = systemRandom;
 const ids = createIds(clock, random);
 
 const ARTEFACT_BYTES_MAX = 64 * 1024 * 1024;
-/** User ids for agents: a block of each installation's own, far from those of people. */
-const UIDS = { first: 1_000_000, blocks: 100_000, slotsMax: 1_000 };
 const GATEWAY_GRACE_MS = 2_000;
 
 export interface Installation extends AsyncDisposable {
@@ -118,7 +113,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   // Closed after the scheduler: workers that are being ended still report.
   const closing = { api: async () => {} };
   opening.defer(() => closing.api());
-  const scheduler = opening.use(await openScheduler(config, layout, () => addresses.api, log));
+  const apiUrl = () => config.apiUrl ?? addresses.api;
+  const scheduler = opening.use(await openScheduler({ config, layout, apiUrl, log }));
   const engine = buildEngine({ db, ledger, keys, projects, scheduler, wakes, log });
   opening.use(engine);
 
@@ -219,28 +215,6 @@ async function openDatabase(config: Config, layout: Layout, log: Log): Promise<D
     : openPostgresDatabase({ url: config.databaseUrl, log });
 }
 
-async function openScheduler(
-  config: Config,
-  layout: Layout,
-  apiUrl: () => string,
-  log: Log,
-): Promise<Scheduler> {
-  const options = {
-    command: [process.execPath, join(ROOT, "worker-agent/main.ts")] as [string, string],
-    apiUrl,
-    allocationsDir: layout.allocations,
-    agentsDir: layout.agents,
-    slots: config.slots,
-    machine: thisMachine(),
-    env: config.workerEnv,
-    firstUid: config.isRoot ? firstUid(config.home) : null,
-    graceMs: 10_000,
-    adoptedPollMs: 500,
-    sweep: sweepMarker,
-  };
-  return openLocalScheduler(options, log);
-}
-
 function buildEngine(dependencies: {
   db: Database;
   ledger: Ledger;
@@ -286,13 +260,4 @@ async function readEndpoint(layout: Layout): Promise<{ url?: string; gateway_url
   } catch {
     return {};
   }
-}
-
-/**
- * Survivors of a trial are found by their user too: two installations on one machine must not take
- * each other's agents for their own.
- */
-function firstUid(home: string): number {
-  const block = createHash("sha256").update(home).digest().readUInt32BE(0) % UIDS.blocks;
-  return UIDS.first + block * UIDS.slotsMax;
 }

@@ -5,6 +5,13 @@
 import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import {
+  type NomadConfig,
+  type Reader,
+  readNomad,
+  readScheduler,
+  type SchedulerName,
+} from "./config-engines.ts";
 import type { LogLevel } from "./runtime/log.ts";
 
 export interface ProviderConfig {
@@ -18,6 +25,8 @@ export interface Config {
   host: string;
   /** 0: any free port. */
   port: number;
+  /** Where workers of other machines reach this API; null: where it listens. */
+  apiUrl: string | null;
   gatewayPort: number;
   /** Where workers reach gateways that run as processes of their own: we then start none. */
   gatewayUrl: string | null;
@@ -35,6 +44,9 @@ export interface Config {
   secretsPassphrase: string | null;
   logLevel: LogLevel;
   slots: number;
+  scheduler: SchedulerName;
+  /** Null unless Nomad is the scheduler. */
+  nomad: NomadConfig | null;
   isFirstRunExample: boolean;
   /** What the scripted model plays; the examples' scripts unless told otherwise. */
   scriptsDir: string;
@@ -79,10 +91,13 @@ export function readConfig(
   cwd: string = process.cwd(),
 ): Config {
   const faults: string[] = [];
+  const read: Reader = { text, address, oneOf, fault: (message) => void faults.push(message) };
+  const scheduler = readScheduler(read);
   const config: Config = {
     home: resolve(cwd, text("AUTOCODE_HOME") ?? defaultHome(cwd)),
     host: text("AUTOCODE_HOST") ?? "127.0.0.1",
     port: integer("AUTOCODE_PORT", PORT_DEFAULT, 0, 65_535),
+    apiUrl: address("AUTOCODE_API_URL", /^https?:\/\//),
     gatewayPort: integer("AUTOCODE_GATEWAY_PORT", 0, 0, 65_535),
     gatewayUrl: address("AUTOCODE_GATEWAY_URL", /^https?:\/\//),
     gatewayMetricsPort: integer("AUTOCODE_GATEWAY_METRICS_PORT", 0, 0, 65_535),
@@ -94,6 +109,8 @@ export function readConfig(
     secretsPassphrase: text("AUTOCODE_SECRETS_PASSPHRASE") ?? null,
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),
     slots: integer("AUTOCODE_SLOTS", Math.max(2, availableParallelism()), 1, 1000),
+    scheduler,
+    nomad: readNomad(read, scheduler),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",
     scriptsDir: resolve(cwd, text("AUTOCODE_SCRIPTS") ?? EXAMPLE_SCRIPTS),
     providers: readProviders(),

@@ -37,6 +37,43 @@ test("an ecosystem's own variables switch to the real engines", () => {
   ]);
 });
 
+test("Nomad's address chooses Nomad, and AUTOCODE_SCHEDULER chooses for itself", () => {
+  assert.equal(readConfig(HOME, CWD).scheduler, "local");
+  assert.equal(readConfig(HOME, CWD).nomad, null);
+  const env = { ...HOME, NOMAD_ADDR: "https://nomad:4646/", NOMAD_NAMESPACE: "trials" };
+  const config = readConfig(env, CWD);
+  assert.equal(config.scheduler, "nomad");
+  assert.deepEqual(config.nomad, {
+    address: "https://nomad:4646",
+    token: null,
+    namespace: "trials",
+    region: null,
+    caFile: null,
+    certFile: null,
+    keyFile: null,
+    tlsServerName: null,
+    job: "autocode-trial",
+  });
+  assert.equal(readConfig({ ...env, AUTOCODE_SCHEDULER: "local" }, CWD).nomad, null);
+  const chosen = readConfig({ ...HOME, AUTOCODE_SCHEDULER: "nomad" }, CWD);
+  assert.equal(chosen.nomad?.address, "http://127.0.0.1:4646");
+});
+
+test("what is wrong with Nomad's variables is told by their names", () => {
+  const env = {
+    ...HOME,
+    NOMAD_ADDR: "nomad.example:4646",
+    NOMAD_CLIENT_CERT: "client.pem",
+    AUTOCODE_NOMAD_JOB: "Trial Job",
+  };
+  assert.throws(
+    () => readConfig(env, CWD),
+    /NOMAD_ADDR: must be an address.*|AUTOCODE_NOMAD_JOB: "Trial Job".*NOMAD_CLIENT_KEY: set both/,
+  );
+  const unknown = { ...HOME, AUTOCODE_SCHEDULER: "slurm" };
+  assert.throws(() => readConfig(unknown, CWD), /AUTOCODE_SCHEDULER: "slurm" must be local, fleet/);
+});
+
 test("a key's limits are off but for its calls at once, and each can be set", () => {
   const limits = (env: Record<string, string>) => {
     const config = readConfig({ ...HOME, ...env }, CWD);

@@ -27,7 +27,8 @@ const ROWS: readonly Row[] = [
   { room: `${O}/runtime/`, may: [] },
   { room: `${O}/money.ts`, may: [] },
   { room: `${O}/problem.ts`, may: [] },
-  { room: `${O}/config.ts`, may: [`${O}/runtime/`] },
+  { room: `${O}/config.ts`, may: [`${O}/runtime/`, `${O}/config-engines.ts`] },
+  { room: `${O}/config-engines.ts`, may: [] },
   { room: `${O}/db/`, may: FOUNDATION },
   // Pure: the journal's arithmetic, which a command checks an export with, offline.
   { room: `${O}/journal/`, may: [`${O}/contract/`] },
@@ -35,6 +36,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
   { room: `${O}/compose.ts`, may: [""] },
   { room: `${O}/compose-gateway.ts`, may: [""] },
+  { room: `${O}/compose-scheduler.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
     may: [...FOUNDATION, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],

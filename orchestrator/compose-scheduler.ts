@@ -1,0 +1,59 @@
+/** Which scheduler is behind the port: processes of this machine, hosts that joined, or Nomad. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { sweepMarker } from "../worker-agent/process.ts";
+import type { Config } from "./config.ts";
+import type { Layout } from "./projects/layout.ts";
+import type { Log } from "./runtime/log.ts";
+import { openLocalScheduler } from "./scheduler/local.ts";
+import { thisMachine } from "./scheduler/machine.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+
+export interface SchedulerWiring {
+  config: Config;
+  layout: Layout;
+  /** Where workers reach the API; asked at each placement, since the port may be any. */
+  apiUrl: () => string;
+  log: Log;
+}
+
+const ROOT = join(import.meta.dirname, "..");
+/** User ids for agents: a block of each installation's own, far from those of people. */
+const UIDS = { first: 1_000_000, blocks: 100_000, slotsMax: 1_000 };
+
+/** @throws Problem, its message for people, when the engine cannot be used. */
+export async function openScheduler(wiring: SchedulerWiring): Promise<Scheduler> {
+  switch (wiring.config.scheduler) {
+    case "local":
+      return openLocal(wiring);
+    case "fleet":
+    case "nomad":
+      throw new Error(`AUTOCODE_SCHEDULER: ${wiring.config.scheduler} is not wired`);
+  }
+}
+
+function openLocal({ config, layout, apiUrl, log }: SchedulerWiring): Promise<Scheduler> {
+  const options = {
+    command: [process.execPath, join(ROOT, "worker-agent/main.ts")] as [string, string],
+    apiUrl,
+    allocationsDir: layout.allocations,
+    agentsDir: layout.agents,
+    slots: config.slots,
+    machine: thisMachine(),
+    env: config.workerEnv,
+    firstUid: config.isRoot ? firstUid(config.home) : null,
+    graceMs: 10_000,
+    adoptedPollMs: 500,
+    sweep: sweepMarker,
+  };
+  return openLocalScheduler(options, log);
+}
+
+/**
+ * Survivors of a trial are found by their user too: two installations on one machine must not take
+ * each other's agents for their own.
+ */
+export function firstUid(home: string): number {
+  const block = createHash("sha256").update(home).digest().readUInt32BE(0) % UIDS.blocks;
+  return UIDS.first + block * UIDS.slotsMax;
+}
