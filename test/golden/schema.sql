@@ -187,8 +187,10 @@ table checkpoint
   allocation_id text not null
   parent_id text
   cause text not null
+  phase text
   resume jsonb not null
   manifest_sha256 text not null
+  file_count integer not null
   byte_count bigint not null
   new_byte_count bigint not null
   created_at timestamp with time zone not null
@@ -196,14 +198,27 @@ table checkpoint
   constraint checkpoint_byte_count_check CHECK ((byte_count >= 0))
   constraint checkpoint_cause_check CHECK ((cause = ANY (ARRAY['periodic'::text, 'phase'::text, 'pause'::text, 'end'::text])))
   constraint checkpoint_check CHECK (((new_byte_count >= 0) AND (new_byte_count <= byte_count)))
+  constraint checkpoint_file_count_check CHECK ((file_count >= 0))
   constraint checkpoint_id_check CHECK ((id ~ '^checkpoint_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint checkpoint_manifest_sha256_check CHECK ((manifest_sha256 ~ '^[0-9a-f]{64}$'::text))
   constraint checkpoint_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES checkpoint(id)
+  constraint checkpoint_phase_check CHECK ((phase = ANY (ARRAY['plan'::text, 'execute'::text])))
   constraint checkpoint_pkey PRIMARY KEY (id)
   constraint checkpoint_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
   CREATE INDEX checkpoint_by_parent ON public.checkpoint USING btree (parent_id) WHERE (parent_id IS NOT NULL)
   CREATE INDEX checkpoint_by_trial ON public.checkpoint USING btree (trial_id, created_at)
   CREATE UNIQUE INDEX checkpoint_pkey ON public.checkpoint USING btree (id)
+
+table checkpoint_blob
+  checkpoint_id text not null
+  project_id text not null
+  sha256 text not null
+  constraint checkpoint_blob_checkpoint_id_fkey FOREIGN KEY (checkpoint_id) REFERENCES checkpoint(id) ON DELETE CASCADE
+  constraint checkpoint_blob_pkey PRIMARY KEY (checkpoint_id, sha256)
+  constraint checkpoint_blob_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint checkpoint_blob_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+  CREATE INDEX checkpoint_blob_by_project ON public.checkpoint_blob USING btree (project_id, sha256)
+  CREATE UNIQUE INDEX checkpoint_blob_pkey ON public.checkpoint_blob USING btree (checkpoint_id, sha256)
 
 table duty
   name text not null
@@ -490,6 +505,7 @@ table trial
   constraint trial_verdict_matches_state CHECK ((((state = 'succeeded'::text) = (NOT (verdict IS DISTINCT FROM 'passed'::text))) OR (state = 'cancelled'::text)))
   constraint trial_wall_ms_check CHECK ((wall_ms > 0))
   CREATE INDEX trial_by_experiment ON public.trial USING btree (experiment_id)
+  CREATE INDEX trial_by_fork ON public.trial USING btree (forked_from) WHERE (forked_from IS NOT NULL)
   CREATE INDEX trial_by_project ON public.trial USING btree (project_id, created_at DESC)
   CREATE INDEX trial_claimable ON public.trial USING btree (priority DESC, created_at) WHERE (state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text]))
   CREATE UNIQUE INDEX trial_pkey ON public.trial USING btree (id)
