@@ -1,10 +1,14 @@
 /**
- * What the scheduler tells a worker-agent: the only reader of the environment.
+ * What the scheduler tells a worker-agent: the only reader of the environment. What Nomad sets by
+ * itself (its runtime environment's NOMAD_ALLOC_ID, NOMAD_ALLOC_DIR, NOMAD_TASK_DIR) stands in for
+ * what nobody set.
  *
- * Invariant: the enrolment token leaves the environment when it is read, and no variable of ours
- * reaches a child.
+ * Invariant: the enrolment token leaves the environment, or its file the disk, when it is read, and
+ * neither a variable of ours nor one that sounds like a secret reaches a child.
  */
-import { dirname, isAbsolute, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 
 export interface RunAs {
   readonly uid: number;
@@ -16,6 +20,8 @@ export interface Config {
   readonly enrolmentToken: string;
   /** This allocation's own folder. */
   readonly allocationDir: string;
+  /** Whether we remove it when we end: nobody else does before its engine collects garbage. */
+  readonly removesAllocationDir: boolean;
   readonly agentsDir: string;
   /** The user that runs the agent and the tests; null: our own. */
   readonly runAs: RunAs | null;
@@ -28,10 +34,14 @@ export interface Config {
 }
 
 const ORPHAN_MS = 120_000;
+const TOKEN_BYTES_MAX = 16_384;
+/** Of our own making: far from people's and from those of the local scheduler. */
+const ALLOCATION_UIDS = { first: 2 ** 30, count: 2 ** 30 };
+const NOT_FOR_INSTALLERS = /^(AUTOCODE|NOMAD|VAULT)_|auth|token|password|secret|_(key|otp)$/i;
 const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
 
 /**
- * Reads the configuration, and takes the enrolment token out of the environment.
+ * Reads the configuration, and takes the enrolment token out of the environment or off the disk.
  *
  * @throws Error naming each variable that is missing or malformed.
  */
@@ -41,10 +51,12 @@ export function readConfig(
 ): Config {
   const faults: string[] = [];
   const apiUrl = required("AUTOCODE_API_URL");
-  const enrolmentToken = required("AUTOCODE_ENROLMENT_TOKEN");
-  const allocationDir = resolve(required("AUTOCODE_ALLOCATION_DIR"));
-  const agentsDir = resolve(required("AUTOCODE_AGENTS_DIR"));
-  delete env["AUTOCODE_ENROLMENT_TOKEN"];
+  const enrolmentToken = takeToken();
+  const ownDir = text("NOMAD_TASK_DIR", "trial");
+  const allocationDir = resolve(required("AUTOCODE_ALLOCATION_DIR", ownDir));
+  const agentsDir = resolve(
+    required("AUTOCODE_AGENTS_DIR", text("NOMAD_ALLOC_DIR", "data", "agents")),
+  );
 
   if (apiUrl !== "" && !/^https?:\/\//.test(apiUrl)) {
     faults.push("AUTOCODE_API_URL must be an http or https address");
@@ -54,15 +66,19 @@ export function readConfig(
   if (!Number.isSafeInteger(orphanMs) || orphanMs < 0) {
     faults.push("AUTOCODE_ORPHAN_MS must be a whole number of milliseconds");
   }
-  const runAsText = env["AUTOCODE_RUN_AS"];
-  const runAs = runAsText === undefined || runAsText === "" ? null : parseRunAs(runAsText);
-  if (runAs === undefined) faults.push("AUTOCODE_RUN_AS must be uid:gid, neither of them 0");
+  const runAs = parseRunAs(env["AUTOCODE_RUN_AS"], env["NOMAD_ALLOC_ID"]);
+  if (runAs === undefined) {
+    faults.push(
+      "AUTOCODE_RUN_AS must be uid:gid, neither of them 0, or allocation where Nomad starts us",
+    );
+  }
   if (faults.length > 0) throw new Error(faults.join("; "));
 
   return Object.freeze({
     apiUrl: apiUrl.replace(/\/+$/, ""),
     enrolmentToken,
     allocationDir,
+    removesAllocationDir: allocationDir === ownDir,
     agentsDir,
     // Only root can become another user.
     runAs: isRoot ? (runAs ?? null) : null,
@@ -71,14 +87,56 @@ export function readConfig(
     installEnv: installEnvironment(env),
   });
 
-  function required(name: string): string {
-    const value = env[name];
-    if (value === undefined || value === "") faults.push(`${name} is not set`);
-    return value ?? "";
+  function required(name: string, fallback = ""): string {
+    const value = env[name] || fallback;
+    if (value === "") faults.push(`${name} is not set`);
+    return value;
+  }
+
+  /** A path below the folder that a variable names; nothing where it is not set. */
+  function text(name: string, ...below: string[]): string {
+    const folder = env[name] ?? "";
+    return folder === "" ? "" : join(folder, ...below);
+  }
+
+  function takeToken(): string {
+    const file = env["AUTOCODE_ENROLMENT_TOKEN_FILE"] ?? "";
+    const token = file === "" ? required("AUTOCODE_ENROLMENT_TOKEN") : readToken(file, faults);
+    delete env["AUTOCODE_ENROLMENT_TOKEN"];
+    delete env["AUTOCODE_ENROLMENT_TOKEN_FILE"];
+    return token;
   }
 }
 
-function parseRunAs(text: string): RunAs | undefined {
+/** The file's one line; it is gone afterwards. */
+function readToken(path: string, faults: string[]): string {
+  try {
+    const text = readFileSync(path, "utf8");
+    rmSync(path);
+    const token = text.trim();
+    if (/^\S+$/.test(token) && token.length <= TOKEN_BYTES_MAX) return token;
+    faults.push("AUTOCODE_ENROLMENT_TOKEN_FILE: the file must hold one token and nothing else");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    faults.push(
+      `AUTOCODE_ENROLMENT_TOKEN_FILE: ${path} cannot be read and removed (${code}): a token is ` +
+        "good for one start, the next one needs a new allocation",
+    );
+  }
+  return "";
+}
+
+/**
+ * Null: nobody in particular. `allocation`: a user of this Nomad allocation's own, from a hash of its
+ * id, so that two allocations on one host cannot read each other's files. Undefined: not valid.
+ */
+function parseRunAs(text = "", allocId = ""): RunAs | null | undefined {
+  if (text === "") return null;
+  if (text === "allocation" && allocId !== "") {
+    const drawn = createHash("sha256").update(allocId).digest().readUInt32BE(0);
+    const uid = ALLOCATION_UIDS.first + (drawn % ALLOCATION_UIDS.count);
+    return { uid, gid: uid };
+  }
   const [, uid, gid] = /^([1-9][0-9]{0,9}):([1-9][0-9]{0,9})$/.exec(text) ?? [];
   if (uid === undefined || gid === undefined) return undefined;
   return { uid: Number(uid), gid: Number(gid) };
@@ -94,7 +152,7 @@ function childPath(execPath: string, path = DEFAULT_PATH): string {
 
 function installEnvironment(env: Record<string, string | undefined>): Record<string, string> {
   const entries = Object.entries(env).flatMap(([name, value]): [string, string][] =>
-    value === undefined || name.startsWith("AUTOCODE_") ? [] : [[name, value]],
+    value === undefined || NOT_FOR_INSTALLERS.test(name) ? [] : [[name, value]],
   );
   return Object.fromEntries(entries);
 }

@@ -6,9 +6,10 @@
  */
 import { randomUUID } from "node:crypto";
 import { findAgent } from "./agents/registry.ts";
-import { readConfig } from "./config.ts";
+import { type Config, readConfig } from "./config.ts";
 import { messageOf } from "./faults.ts";
 import { installAgent } from "./install.ts";
+import { removeTree } from "./rooms.ts";
 import { createStop } from "./stop.ts";
 import { runWorker } from "./worker.ts";
 
@@ -23,16 +24,18 @@ process.exitCode = await main();
 process.exit();
 
 async function main(): Promise<number> {
+  let config: Config | null = null;
   try {
-    const config = readConfig();
+    config = readConfig();
+    const { agentsDir, installEnv } = config;
     const end = await runWorker(
       {
         clock: { now: () => Date.now() },
         findAgent,
         install: (agent, signal, onProgress) =>
           installAgent(agent, {
-            agentsDir: config.agentsDir,
-            env: config.installEnv,
+            agentsDir,
+            env: installEnv,
             onProgress,
             signal,
           }),
@@ -47,6 +50,13 @@ async function main(): Promise<number> {
   } catch (error) {
     log("worker-agent failed", { error: messageOf(error) });
     return 1;
+  } finally {
+    // The hidden tests and the agent's work: not for the allocation that comes after us.
+    if (config?.removesAllocationDir) {
+      await removeTree(config.allocationDir).catch((error: unknown) => {
+        log("allocation folder left behind", { error: messageOf(error) });
+      });
+    }
   }
 }
 

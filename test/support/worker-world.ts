@@ -209,6 +209,7 @@ export function workerConfig(url: string, folder: string, overrides: Partial<Con
     apiUrl: url,
     enrolmentToken: ENROLMENT_TOKEN,
     allocationDir: join(folder, "allocation"),
+    removesAllocationDir: false,
     agentsDir: join(folder, "agents"),
     runAs: null,
     orphanMs: 20_000,
