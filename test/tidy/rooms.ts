@@ -45,6 +45,8 @@ const ROWS: readonly Row[] = [
   { room: `${O}/trials/catalog-pairs.ts`, may: [...CAPABILITY, "models/"] },
   // The rules that a call was charged by.
   { room: `${O}/trials/reprice.ts`, may: [...CAPABILITY, "models/rates.ts"] },
+  // Its engine is this machine, run with the code that a host runs its own allocations with.
+  { room: `${O}/scheduler/local.ts`, may: [...CAPABILITY, "worker-agent/"] },
   { room: `${O}/`, may: CAPABILITY },
   { room: "worker-agent/", may: [`${O}/contract/`] },
   {
