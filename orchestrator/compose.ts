@@ -49,6 +49,7 @@ import { createTasks } from "./tasks/tasks.ts";
 import { createApprovals } from "./trials/approvals-postgres.ts";
 import { createCatalogPairs } from "./trials/catalog-pairs.ts";
 import { createEngine, type Engine } from "./trials/engine.ts";
+import { createEnrolments, type Enrolments } from "./trials/enrolment.ts";
 import { createTrials } from "./trials/postgres.ts";
 import { createPricing } from "./trials/pricing.ts";
 import { createWorkerSessions } from "./trials/sessions.ts";
@@ -113,9 +114,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   // Closed after the scheduler: workers that are being ended still report.
   const closing = { api: async () => {} };
   opening.defer(() => closing.api());
+  const enrolments = createEnrolments({ db, secrets, clock, random });
   const apiUrl = () => config.apiUrl ?? addresses.api;
   const scheduler = opening.use(await openScheduler({ config, layout, apiUrl, log }));
-  const engine = buildEngine({ db, ledger, keys, projects, scheduler, wakes, log });
+  const engine = buildEngine({ db, ledger, keys, projects, scheduler, enrolments, wakes, log });
   opening.use(engine);
 
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
@@ -146,8 +148,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
     trials: createTrials({ ...shared, ids }),
     workerSessions: createWorkerSessions({
-      ...shared,
-      keys,
+      ...{ ...shared, keys, enrolments },
       gatewayUrl: () => addresses.gateway,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),
@@ -221,12 +222,13 @@ function buildEngine(dependencies: {
   keys: Keys;
   projects: PostgresProjects;
   scheduler: Scheduler;
+  enrolments: Enrolments;
   wakes: Wakes;
   log: Log;
 }): Engine {
   const { db, scheduler, wakes, log } = dependencies;
   const steps = createSteps(
-    { ...dependencies, clock, ids, random },
+    { ...dependencies, clock, ids },
     // Three times this is more than a worker waits for us (120 s, after a beat of 20): one that
     // outlived our absence is heard again, not given up by the first look.
     { staleMs: 50_000, stopGraceMs: 15_000, retryDelayMs: 2_000 },

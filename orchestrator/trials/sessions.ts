@@ -18,10 +18,10 @@ import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
-import type { Random } from "../runtime/random.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { readAllowance } from "./allowance.ts";
 import { newestArtefactPath, writeAt } from "./artefacts.ts";
+import type { Enrolments } from "./enrolment.ts";
 import { appendWorkerEvents, EVENT_CHANNEL, TRIAL_CHANNEL } from "./events.ts";
 import type { Pairs } from "./pairs.ts";
 import { findTrial, type TrialRow } from "./rows.ts";
@@ -40,7 +40,7 @@ export interface SessionsDependencies {
   wakes: Wakes;
   layout: Layout;
   clock: Clock;
-  random: Random;
+  enrolments: Pick<Enrolments, "redeem">;
   /** Where workers reach the gateway. */
   gatewayUrl: () => string;
   artefactBytesMax: number;
@@ -97,27 +97,16 @@ async function enrol(
   dependencies: SessionsDependencies,
   enrolmentToken: string,
 ): Promise<Enrolment> {
-  const { db, random, clock } = dependencies;
-  const allocationToken = `at-${Buffer.from(random.bytes(32)).toString("base64url")}`;
-  const [allocation] = await rows<AllocationRow>(
-    db.sql,
-    sql`update allocation set enrolled_at = ${rfc3339(clock.now())},
-        heartbeat_at = clock_timestamp(), token_sha256 = ${sha256(allocationToken)}
-      where enrolment_sha256 = ${sha256(enrolmentToken)} and enrolled_at is null
-        and ended_at is null
-      returning id, trial_id, purpose, true as is_current`,
-  );
-  if (allocation === undefined) {
-    throw new Problem("unauthenticated", "The enrolment token is unknown or has been used");
-  }
-  const trial = await needTrial(db, allocation.trial_id);
-  if (trial.allocation_id !== allocation.id) throw fenced();
+  const { db, enrolments } = dependencies;
+  const allocation = await enrolments.redeem(enrolmentToken);
+  const trial = await needTrial(db, allocation.trialId);
+  if (trial.allocation_id !== allocation.allocationId) throw fenced();
   const spec =
     allocation.purpose === "agent"
-      ? await agentSpec(dependencies, trial, allocation.id)
-      : await verifySpec(dependencies, trial, allocation.id);
+      ? await agentSpec(dependencies, trial, allocation.allocationId)
+      : await verifySpec(dependencies, trial, allocation.allocationId);
   await db.sql.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trial.id})`);
-  return { allocation_token: allocationToken, spec };
+  return { allocation_token: allocation.allocationToken, spec };
 }
 
 async function authenticate(

@@ -2,18 +2,18 @@
  * One step of a trial: looks at what is wanted and what is there, and moves it by one state.
  * A step that is done twice, or that another overtook, changes nothing (transitions.ts).
  */
-import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Keys } from "../keys/keys.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import { Problem } from "../problem.ts";
 import type { PostgresProjects } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type AllocationId, derivedId, type Ids } from "../runtime/ids.ts";
-import type { Random } from "../runtime/random.ts";
 import type { Scheduler } from "../scheduler/scheduler.ts";
 import { gatherApprovalFacts } from "./approval-facts.ts";
+import type { Enrolments, EnrolmentToken } from "./enrolment.ts";
 import type { TrialRow } from "./rows.ts";
 import { lastShortage, tellShortage } from "./shortage.ts";
 import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
@@ -27,7 +27,7 @@ export interface StepsDependencies {
   scheduler: Scheduler;
   clock: Clock;
   ids: Ids;
-  random: Random;
+  enrolments: Pick<Enrolments, "prepare">;
 }
 
 export interface StepsOptions {
@@ -134,18 +134,43 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
 }
 
 /** A new allocation with a new fence: from here on the one before it is refused. */
-function place(context: Context, trial: TrialRow, purpose: "agent" | "verify"): Promise<boolean> {
-  return context.inTurn(() => placeInTurn(context, trial, purpose));
-}
-
-async function placeInTurn(
+async function place(
   context: Context,
   trial: TrialRow,
   purpose: "agent" | "verify",
 ): Promise<boolean> {
   const allocationId = context.ids.next("allocation");
-  const enrolmentToken = `et-${Buffer.from(context.random.bytes(32)).toString("base64url")}`;
-  const hash = createHash("sha256").update(enrolmentToken).digest();
+  // Before anything is written, and before the others' turn: an engine of secrets may be slow.
+  const enrolment = await prepareEnrolment(context, trial, allocationId);
+  if (enrolment === null) return false;
+  const allocation = { allocationId, purpose, enrolment };
+  return context.inTurn(() => placeInTurn(context, trial, allocation));
+}
+
+/** Null while the secrets cannot be opened: the trial waits where it is, and says why. */
+async function prepareEnrolment(
+  context: Context,
+  trial: TrialRow,
+  allocationId: AllocationId,
+): Promise<EnrolmentToken | null> {
+  try {
+    return await context.enrolments.prepare(allocationId);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.code !== "secrets_sealed") throw error;
+    await context.transitions.wait(trial, `waits for the secrets: ${error.message}`);
+    return null;
+  }
+}
+
+async function placeInTurn(
+  context: Context,
+  trial: TrialRow,
+  {
+    allocationId,
+    purpose,
+    enrolment,
+  }: { allocationId: AllocationId; purpose: "agent" | "verify"; enrolment: EnrolmentToken },
+): Promise<boolean> {
   const at = rfc3339(context.clock.now());
   const forgotten =
     purpose === "agent"
@@ -164,15 +189,15 @@ async function placeInTurn(
         insert into allocation (id, trial_id, purpose, fence, scheduler, enrolment_sha256,
           heartbeat_at, created_at)
         values (${allocationId}, ${trial.id}, ${purpose}, ${trial.fence + 1},
-          ${context.scheduler.name}, ${hash}, clock_timestamp(), ${at})`);
+          ${context.scheduler.name}, ${enrolment.sha256}, clock_timestamp(), ${at})`);
       },
     },
   );
   // A crash here leaves an allocation that the scheduler never heard of: it counts as lost.
   if (isPlaced) {
     const { id: trialId, requirements, priority } = trial;
-    const placed = { allocationId, trialId, enrolmentToken, requirements, priority };
-    await context.scheduler.place(placed);
+    const placed = { allocationId, trialId, requirements, priority };
+    await context.scheduler.place({ ...placed, enrolmentToken: enrolment.token });
   }
   return isPlaced;
 }

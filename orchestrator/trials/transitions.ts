@@ -35,7 +35,7 @@ export interface Ending {
 export type Transitions = ReturnType<typeof createTransitions>;
 
 export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: Ids) {
-  return { move, end, pause, resumeDue, requeue };
+  return { move, wait, end, pause, resumeDue, requeue };
 
   /** Whether the trial moved: false when its state or fence was no longer what the step saw. */
   async function move(
@@ -65,6 +65,18 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
       await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trial.id})`);
       return true;
     });
+  }
+
+  /** Says why the trial stays where it is; forgotten when it moves. */
+  async function wait(trial: TrialRow, reason: string): Promise<void> {
+    await db.sql.execute(sql`
+      with told as (
+        update trial set reason = ${reason.slice(0, 2000)}, updated_at = ${rfc3339(clock.now())}
+        where id = ${trial.id} and state = ${trial.state} and fence = ${trial.fence}
+          and reason is distinct from ${reason.slice(0, 2000)}
+        returning id
+      )
+      select pg_notify(${TRIAL_CHANNEL}, id) from told`);
   }
 
   async function end(trial: TrialRow, ending: Ending): Promise<boolean> {

@@ -23,11 +23,13 @@ import type { Scheduler } from "../../orchestrator/scheduler/scheduler.ts";
 import { createTasks } from "../../orchestrator/tasks/tasks.ts";
 import { createCatalogPairs } from "../../orchestrator/trials/catalog-pairs.ts";
 import { createEngine } from "../../orchestrator/trials/engine.ts";
+import { createEnrolments } from "../../orchestrator/trials/enrolment.ts";
 import { createTrials } from "../../orchestrator/trials/postgres.ts";
 import { createSteps } from "../../orchestrator/trials/steps.ts";
 import { openWakes } from "../../orchestrator/trials/wakes.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestEmbedded, openTestFolder } from "../support/embedded.ts";
+import { testSecrets } from "../support/secrets.ts";
 
 const { values } = parseArgs({
   options: {
@@ -76,8 +78,9 @@ const scheduler: Scheduler = {
   onEnd: () => ({ [Symbol.dispose]: () => {} }),
   [Symbol.asyncDispose]: async () => {},
 };
+const enrolments = createEnrolments({ db, secrets: await testSecrets(), clock, random });
 const steps = createSteps(
-  { ...shared, keys: createKeys(db, clock, ids, random), scheduler },
+  { ...shared, keys: createKeys(db, clock, ids, random), scheduler, enrolments },
   { staleMs: 600_000, stopGraceMs: 600_000, retryDelayMs: 1_000 },
 );
 let onClaimed: (atMs: number) => void = () => {};

@@ -16,9 +16,11 @@ import { createIds } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { type Random, seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { Scheduler } from "../../orchestrator/scheduler/scheduler.ts";
+import type { Secrets } from "../../orchestrator/secrets/secrets.ts";
 import { createTasks } from "../../orchestrator/tasks/tasks.ts";
 import { createApprovals } from "../../orchestrator/trials/approvals-postgres.ts";
 import { createEngine } from "../../orchestrator/trials/engine.ts";
+import { createEnrolments } from "../../orchestrator/trials/enrolment.ts";
 import { createGatewayEvents } from "../../orchestrator/trials/gateway-events.ts";
 import type { Pairs } from "../../orchestrator/trials/pairs.ts";
 import { createTrials } from "../../orchestrator/trials/postgres.ts";
@@ -27,11 +29,15 @@ import { createSteps } from "../../orchestrator/trials/steps.ts";
 import type { Wakes } from "../../orchestrator/trials/wakes.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestDatabase, type TestDatabase } from "../support/database.ts";
+import { testSecrets } from "../support/secrets.ts";
 import { type CrashingDatabase, createCrashingDatabase } from "./crashing-database.ts";
 
 /** Short, since leases and silences are measured by the database's own clock. */
 export const LEASE_MS = 40;
 const NEVER = Number.MAX_SAFE_INTEGER;
+
+/** What trials need of the secrets. */
+export type Signer = Pick<Secrets, "sign" | "verify">;
 
 /** One life of the orchestrator. */
 export type Life = ReturnType<typeof openLife>;
@@ -48,6 +54,8 @@ export interface LifeOptions {
   operations: number;
   isAppliedAtDeath: boolean;
   scheduler: Scheduler;
+  /** The one of the process's tests, unless given. */
+  secrets?: Signer;
   /** Polled, never woken, unless given. */
   wakes?: Wakes;
   leaseMs?: number;
@@ -111,6 +119,7 @@ export async function openWorld(seed: number): Promise<World> {
   let nowMs = Date.parse("2026-11-21T12:00:00Z");
   const clock: Clock = { now: () => ++nowMs };
   const ids = createIds(clock, random);
+  const secrets = await testSecrets();
   return {
     database,
     clock,
@@ -118,7 +127,7 @@ export async function openWorld(seed: number): Promise<World> {
     home,
     open: ({ operations, isAppliedAtDeath, ...options }) => {
       const db = createCrashingDatabase(database, { operations, isAppliedAtDeath });
-      return openLife({ db, home, clock, ids, random, ...options });
+      return openLife({ db, home, secrets, clock, ids, random, ...options });
     },
     [Symbol.asyncDispose]: async () => {
       await database[Symbol.asyncDispose]();
@@ -130,6 +139,7 @@ export async function openWorld(seed: number): Promise<World> {
 function openLife(parts: {
   db: CrashingDatabase;
   home: string;
+  secrets: Signer;
   clock: Clock;
   ids: ReturnType<typeof createIds>;
   random: Random;
@@ -139,7 +149,7 @@ function openLife(parts: {
   staleMs?: number;
   concurrency?: number;
 }) {
-  const { db, home, clock, ids, random, scheduler } = parts;
+  const { db, home, secrets, clock, ids, random, scheduler } = parts;
   const { wakes = noWakes, leaseMs = LEASE_MS, staleMs = NEVER, concurrency = 2 } = parts;
   const log = createLog("silent");
   const layout = createLayout(home);
@@ -152,8 +162,9 @@ function openLife(parts: {
   const funds = { db, ledger, ledgerIn };
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
+  const enrolments = createEnrolments({ db, secrets, clock, random });
   const steps = createSteps(
-    { db, ledger, keys, projects, scheduler, clock, ids, random },
+    { db, ledger, keys, projects, scheduler, clock, ids, enrolments },
     { staleMs, stopGraceMs: 0, retryDelayMs: 1 },
   );
   return {
@@ -164,6 +175,7 @@ function openLife(parts: {
     projects,
     tasks,
     layout,
+    enrolments,
     events: createGatewayEvents(db, clock),
     approvals: createApprovals({
       ledgerIn: (transaction) => createLedger(transaction, clock),
@@ -171,8 +183,7 @@ function openLife(parts: {
     }),
     trials: createTrials({ ...shared, ids }),
     sessions: createWorkerSessions({
-      ...shared,
-      keys,
+      ...{ ...shared, keys, enrolments },
       gatewayUrl: () => "http://127.0.0.1:1",
       artefactBytesMax: 1_000_000,
     }),

@@ -10,7 +10,7 @@ import type {
   Scheduler,
 } from "../../orchestrator/scheduler/scheduler.ts";
 import { openWakes, type Wakes } from "../../orchestrator/trials/wakes.ts";
-import { type Life, openWorld, type World } from "../simulation/world.ts";
+import { type Life, openWorld, type Signer, type World } from "../simulation/world.ts";
 
 export interface TrialWorld extends AsyncDisposable {
   world: World;
@@ -18,7 +18,7 @@ export interface TrialWorld extends AsyncDisposable {
   wakes: Wakes;
   scheduler: TestScheduler;
   /** Another orchestrator on the same database. */
-  another(options?: { leaseMs?: number; concurrency?: number }): Life;
+  another(options?: { leaseMs?: number; concurrency?: number; secrets?: Signer }): Life;
   create(options?: { limit_nanos?: string; priority?: number }): Promise<TrialId>;
   state(id: TrialId): Promise<string>;
 }
