@@ -8,6 +8,7 @@ import { type AccountId, createIds } from "../../orchestrator/runtime/ids.ts";
 import { type Random, seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { createTestClock } from "../support/ledger.ts";
+import { createCalmDatabase } from "./calm-database.ts";
 import type { FateTally } from "./faulty-database.ts";
 import { checkCalls, checkTree, type Tree } from "./ledger-books.ts";
 import {
@@ -47,7 +48,7 @@ export async function runSeed(
   const ids = createIds(clock, random);
   const turnstile = createTurnstile(random);
   const faults = { oneIn: FAULTY_ONE_IN, fates };
-  const parts = { database, random, turnstile, clock, ids, signer };
+  const parts = { database: createCalmDatabase(database), random, turnstile, clock, ids, signer };
   const world: LedgerWorld = { ...parts, faults, outcomes };
   const { tree, paths } = await openTree(world, seed);
   const processes = createProcesses(world, PROCESSES);

@@ -1,6 +1,6 @@
 /**
  * Lets the operations of many processes through one at a time, in an order that the seed draws:
- * a run is then a function of its seed, as good as always whatever the machine does meanwhile.
+ * a run is then a function of its seed alone, whatever the machine does meanwhile.
  *
  * Invariant: an operation is chosen only when nobody can ask for another one before it has run,
  * so that the choice is always made from the same queue.
@@ -23,8 +23,6 @@ interface Waiting {
   /** How many must go before it. */
   others: number;
 }
-
-const TURNS = 8;
 
 export function createTurnstile(random: Random): Turnstile {
   let waiting: Waiting[] = [];
@@ -55,9 +53,8 @@ export function createTurnstile(random: Random): Turnstile {
   /** What is late runs only while somebody is being served, who can be told from its traces. */
   async function run(goesOn: (queue: readonly Waiting[]) => boolean): Promise<void> {
     for (;;) {
-      // Every promise that an operation settled has had its say after these, unless a thread of the
-      // machine's own is slow with its part: seen once in a full run under load.
-      for (let turns = 0; turns < TURNS; turns++) await turn();
+      // Every promise that an operation settled has had its say after this.
+      await turn();
       if (!goesOn(waiting)) break;
       const ready = waiting.filter(({ others }) => others <= 0);
       const one = ready[random.below(Math.max(1, ready.length))] ?? waiting[0];
