@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { sweepMarker } from "../worker-agent/process.ts";
 import type { Config } from "./config.ts";
+import type { Finding } from "./contract/system.ts";
 import type { Layout } from "./projects/layout.ts";
 import type { Log } from "./runtime/log.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
@@ -17,12 +18,18 @@ export interface SchedulerWiring {
   log: Log;
 }
 
+export interface OpenedScheduler {
+  scheduler: Scheduler;
+  /** What `autocode doctor` says of it: which one is in force, why, and what it lacks. */
+  describe(): Promise<Omit<Finding, "part">>;
+}
+
 const ROOT = join(import.meta.dirname, "..");
 /** User ids for agents: a block of each installation's own, far from those of people. */
 const UIDS = { first: 1_000_000, blocks: 100_000, slotsMax: 1_000 };
 
 /** @throws Problem, its message for people, when the engine cannot be used. */
-export async function openScheduler(wiring: SchedulerWiring): Promise<Scheduler> {
+export async function openScheduler(wiring: SchedulerWiring): Promise<OpenedScheduler> {
   switch (wiring.config.scheduler) {
     case "local":
       return openLocal(wiring);
@@ -32,7 +39,12 @@ export async function openScheduler(wiring: SchedulerWiring): Promise<Scheduler>
   }
 }
 
-function openLocal({ config, layout, apiUrl, log }: SchedulerWiring): Promise<Scheduler> {
+async function openLocal({
+  config,
+  layout,
+  apiUrl,
+  log,
+}: SchedulerWiring): Promise<OpenedScheduler> {
   const options = {
     command: [process.execPath, join(ROOT, "worker-agent/main.ts")] as [string, string],
     apiUrl,
@@ -46,7 +58,11 @@ function openLocal({ config, layout, apiUrl, log }: SchedulerWiring): Promise<Sc
     adoptedPollMs: 500,
     sweep: sweepMarker,
   };
-  return openLocalScheduler(options, log);
+  const detail = `local: ${config.slots} slots on this machine; NOMAD_ADDR is not set`;
+  return {
+    scheduler: await openLocalScheduler(options, log),
+    describe: async () => ({ status: "ok", detail, next_step: null }),
+  };
 }
 
 /**

@@ -116,14 +116,15 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   opening.defer(() => closing.api());
   const enrolments = createEnrolments({ db, secrets, clock, random });
   const apiUrl = () => config.apiUrl ?? addresses.api;
-  const scheduler = opening.use(await openScheduler({ config, layout, apiUrl, log }));
+  const { scheduler, describe } = await openScheduler({ config, layout, apiUrl, log });
+  opening.use(scheduler);
   const engine = buildEngine({ db, ledger, keys, projects, scheduler, enrolments, wakes, log });
   opening.use(engine);
 
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
   const doctor = createDoctor({
-    ...{ db, config, scheduler, installer, pairs, gateway, journal, secrets },
+    ...{ db, config, describeScheduler: describe, installer, pairs, gateway, journal, secrets },
     closedToAgents: () => closedToAgents(config, layout),
   });
   const budgetMetrics = createBudgetMetrics(db, clock);

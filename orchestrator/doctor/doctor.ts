@@ -6,13 +6,12 @@ import type { Services } from "../api/services.ts";
 import type { LedgerStatus } from "../contract/ledger.ts";
 import type { Finding } from "../contract/system.ts";
 import type { Database } from "../db/database.ts";
-import type { Scheduler } from "../scheduler/scheduler.ts";
 import type { Pairs } from "../trials/pairs.ts";
 
 export interface DoctorDependencies {
   db: Database;
-  config: { home: string; isRoot: boolean; databaseUrl: string | null; slots: number };
-  scheduler: Scheduler;
+  config: { home: string; isRoot: boolean; databaseUrl: string | null };
+  describeScheduler(): Promise<Omit<Finding, "part">>;
   installer: AgentInstaller;
   pairs: Pairs;
   gateway: { metrics(): Promise<string> };
@@ -27,7 +26,7 @@ const READY_TIMEOUT_MS = 3_000;
 export function createDoctor(
   dependencies: DoctorDependencies,
 ): Pick<Services, "doctor" | "readiness" | "metrics"> {
-  const { db, config, scheduler, installer, pairs, gateway } = dependencies;
+  const { db, config, describeScheduler, installer, pairs, gateway } = dependencies;
   const { closedToAgents, journal, secrets } = dependencies;
   return { doctor, readiness, metrics };
 
@@ -41,7 +40,7 @@ export function createDoctor(
         : ok("git", git),
       database(),
       await ledger(),
-      ok("scheduler", `${scheduler.name}: ${config.slots} slots; NOMAD_ADDR is not set`),
+      { part: "scheduler", ...(await describeScheduler()) },
       await isolation(),
       ok("data folder", config.home),
       ...(await Promise.all(installer.facts.map(({ name }) => agent(name, python)))),

@@ -26,8 +26,8 @@ function dependencies(
 ): DoctorDependencies {
   return {
     db,
-    config: { home: "/home/me/.autocode", isRoot: true, databaseUrl, slots: 3 },
-    scheduler: { name: "local" } as DoctorDependencies["scheduler"],
+    config: { home: "/home/me/.autocode", isRoot: true, databaseUrl },
+    describeScheduler: async () => ({ status: "warn", detail: "nomad: alone", next_step: "nomad" }),
     installer: {
       facts: FACTS,
       install: async () => {},
@@ -73,7 +73,8 @@ test("the doctor", async (t) => {
       detail: `${database.name} PostgreSQL ${version}; DATABASE_URL is not set`,
       next_step: null,
     });
-    assert.match(find(findings, "scheduler")?.detail ?? "", /^local: 3 slots/);
+    const scheduler = { part: "scheduler", status: "warn", detail: "nomad: alone" } as const;
+    assert.deepEqual(find(findings, "scheduler"), { ...scheduler, next_step: "nomad" });
     assert.equal(find(findings, "data folder")?.detail, "/home/me/.autocode");
     const [installed, absent] = ["aider", "qwen-code"].map((name) =>
       find(findings, `agent ${name}`),

@@ -6,8 +6,8 @@ import { createDoctor, type DoctorDependencies } from "../../../orchestrator/doc
 async function isolation(isRoot: boolean, closed: string | null) {
   const dependencies = {
     db: { name: "embedded", version: "17" },
-    config: { home: "/home/me/.autocode", isRoot, databaseUrl: null, slots: 2 },
-    scheduler: { name: "local" },
+    config: { home: "/home/me/.autocode", isRoot, databaseUrl: null },
+    describeScheduler: async () => ({ status: "ok", detail: "local", next_step: null }),
     installer: { facts: [] },
     pairs: { list: () => [] },
     gateway: { metrics: async () => "" },
