@@ -3,9 +3,9 @@
  * registry by its own client, pinned. What cannot be had here is told and left out; the bench then
  * prints it as absent.
  */
-import { spawn } from "node:child_process";
 import { access, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { run } from "./run.ts";
 
 const PORTKEY = "@portkey-ai/gateway@1.15.2";
 const LITELLM = "litellm[proxy]==1.106.2";
@@ -57,22 +57,4 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** @throws Error with the program's last words. */
-function run(file: string, args: readonly string[], cwd?: string): Promise<void> {
-  const child = spawn(file, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (bytes: Buffer) => {
-      said = (said + bytes).slice(-500);
-    });
-  }
-  return new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (exit) => {
-      if (exit === 0) resolve();
-      else reject(new Error(`${file} ended with ${exit}: ${said.trim()}`));
-    });
-  });
 }

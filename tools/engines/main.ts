@@ -1,17 +1,19 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
- * Today these are the agents' pinned CLIs and, when `bench` is named, the gateways that the bench
- * measures beside ours. Idempotent: what is there is left alone.
+ * Today these are the agents' pinned CLIs, OpenBao for the Vault API and, when `bench` is named, the
+ * gateways that the bench measures beside ours. Idempotent: what is there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { installAgent } from "../../worker-agent/install.ts";
 import { installBenchPeers } from "./bench-peers.ts";
+import { installOpenbao } from "./openbao.ts";
 
 const BENCH = "bench";
+const OPENBAO = "openbao";
 const agentsDir = join(import.meta.dirname, "../../.engines/agents");
 const wanted = process.argv.slice(2);
-const known = [...AGENTS.map(({ facts }) => facts.name), BENCH];
+const known = [...AGENTS.map(({ facts }) => facts.name), OPENBAO, BENCH];
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`unknown engine ${unknown.join(", ")}; known: ${known.join(", ")}`);
@@ -21,6 +23,14 @@ if (unknown.length > 0) {
 let failures = 0;
 if (wanted.includes(BENCH)) {
   failures += await installBenchPeers(join(agentsDir, "../bench"), (line) => console.log(line));
+}
+if (wanted.length === 0 || wanted.includes(OPENBAO)) {
+  await installOpenbao(join(agentsDir, "../openbao"), (line) => console.log(line)).catch(
+    (error) => {
+      failures += 1;
+      console.error(`openbao: ${error instanceof Error ? error.message : error}`);
+    },
+  );
 }
 for (const agent of AGENTS) {
   if (wanted.length > 0 && !wanted.includes(agent.facts.name)) continue;
