@@ -18,6 +18,14 @@ import type { Services } from "./api/services.ts";
 import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
+import {
+  describeOrchestrators,
+  joinOrchestrators,
+  LEASE_MS,
+  type Published,
+  publishEndpoint,
+  takePlace,
+} from "./compose-duties.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
 import { firstUid, openScheduler } from "./compose-scheduler.ts";
 import type { Config } from "./config.ts";
@@ -68,15 +76,17 @@ const GATEWAY_GRACE_MS = 2_000;
 
 export interface Installation extends AsyncDisposable {
   services: Services;
-  layout: Layout;
   /** Starts listening and driving trials. @throws Error when a port is taken. */
-  start(): Promise<{ url: string; gatewayUrl: string }>;
+  start(): Promise<Published>;
+  /** Writes down where the command line finds us; its token. */
+  publish(at: Published): Promise<string>;
 }
 
 /** @throws Problem or Error, its message for people, when an engine cannot be opened. */
 export async function compose(config: Config, log: Log): Promise<Installation> {
   await using opening = new AsyncDisposableStack();
-  const layout = createLayout(config.home);
+  const place = opening.use(await takePlace(createLayout(config.home)));
+  const layout = createLayout(config.home, place.seat.number);
   await closeFolders(layout);
   const db = opening.use(await openDatabase(config, layout, log));
   await migrate(db, { clock });
@@ -97,6 +107,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     { dir: layout.secrets, passphrase: config.secretsPassphrase },
     random,
   );
+  const key = await secrets.publicKey();
+  const ours = { db, place, ids, log, key, version: VERSION };
+  const { duties, register, enter } = opening.use(await joinOrchestrators(ours));
   const journal = createJournal(db, clock, secrets);
   const keys = createKeys(db, clock, ids, random);
   const ledgerIn = (tx: { sql: Sql }) => createLedger(tx, clock);
@@ -115,8 +128,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const closing = { api: async () => {} };
   opening.defer(() => closing.api());
   const enrolments = createEnrolments({ db, secrets, clock, random });
-  const apiUrl = () => config.apiUrl ?? addresses.api;
-  const { scheduler, describe } = await openScheduler({ config, layout, apiUrl, log });
+  const apiUrl = () => register.urls().join(",");
+  const { scheduler, describe } = await openScheduler({ config, layout, apiUrl, log, place });
   opening.use(scheduler);
   const engine = buildEngine({ db, ledger, keys, projects, scheduler, enrolments, wakes, log });
   opening.use(engine);
@@ -157,6 +170,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
     ...doctor,
+    doctor: async () => [...(await doctor.doctor()), ...(await describeOrchestrators(register))],
+    readiness: async () => ({ ...(await doctor.readiness()), duties: duties.fault() }),
+    orchestrators: register,
     metrics: async () => `${await doctor.metrics()}${await budgetMetrics.text()}`,
   };
   const api = createApi(services, {
@@ -172,9 +188,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   closing.api = () => api.close();
 
   const opened = opening.move();
-  return { services, layout, start, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+  const publish = (at: Published) => publishEndpoint(place, layout, services.access, at);
+  return { services, start, publish, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 
-  async function start(): Promise<{ url: string; gatewayUrl: string }> {
+  async function start(): Promise<Published> {
     // The embedded database has one process at a time: whoever made these was killed.
     if (db.name === "embedded") await ledger.abandon(clock.now());
     await learnProviders(db, pairs);
@@ -183,10 +200,13 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });
+    await enter(config.apiUrl ?? addresses.api);
     const background = startBackground(
       [expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
       log,
+      duties,
     );
+    opened.defer(() => duties.handOver());
     opened.defer(() => background.stop());
     engine.start();
     return { url: addresses.api, gatewayUrl: addresses.gateway };
@@ -236,7 +256,7 @@ function buildEngine(dependencies: {
   );
   return createEngine(
     { db, scheduler, wakes, steps, log },
-    { leaseMs: 60_000, pollMs: 1_000, concurrency: 4, isAlone: db.name === "embedded" },
+    { leaseMs: LEASE_MS, pollMs: 1_000, concurrency: 4, isAlone: db.name === "embedded" },
   );
 }
 

@@ -2,7 +2,7 @@
  * `autocode up`: configuration, composition, listening, the example on the first start, and an
  * orderly end on SIGINT or SIGTERM that leaves no process behind.
  */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { runFirstExample } from "./cli/first-run.ts";
 import { print, printError } from "./cli/print.ts";
@@ -53,14 +53,11 @@ async function main(): Promise<number> {
 
 async function up(
   config: Config,
-  { services, layout }: Installation,
+  { services, publish }: Installation,
   { url, gatewayUrl }: { url: string; gatewayUrl: string },
   log: Log,
 ): Promise<void> {
-  const token = await services.access.issueCliToken();
-  await mkdir(layout.configs, { recursive: true, mode: 0o700 });
-  const endpoint = { url, gateway_url: gatewayUrl, token };
-  await writeFile(layout.endpoint, `${JSON.stringify(endpoint)}\n`, { mode: 0o600 });
+  const token = await publish({ url, gatewayUrl });
   log.info({ url, gateway_url: gatewayUrl }, "listening");
   print(`autocode: API and UI at ${url}, gateway at ${gatewayUrl}`);
 

@@ -2,7 +2,8 @@
  * The worker's side of `orchestrator/contract/worker.ts`, over HTTP.
  *
  * A request that met a transient fault is repeated with growing pauses until `orphanMs` have
- * passed since its first failure: the orchestrator may be restarting. Every request is safe to
+ * passed since its first failure, each time to the next of the orchestrators that it knows: this
+ * one may be restarting, or gone. Every request is safe to
  * repeat; an enrolment whose answer was lost is refused then, and the trial is placed anew.
  */
 import { createWriteStream } from "node:fs";
@@ -10,12 +11,14 @@ import { pipeline } from "node:stream/promises";
 import type { Static, TSchema } from "typebox";
 import { Value } from "typebox/value";
 import type { WorkerEvent } from "../orchestrator/contract/events.ts";
+import { ORCHESTRATORS_HEADER } from "../orchestrator/contract/orchestrators.ts";
 import {
   Directive,
   Enrolment,
   EventBatchAck,
   type Report,
 } from "../orchestrator/contract/worker.ts";
+import { createAddresses } from "./addresses.ts";
 import { type Clock, pause } from "./clock.ts";
 import { Fenced, messageOf, OrchestratorAway, RequestRefused } from "./faults.ts";
 
@@ -26,6 +29,7 @@ const DOWNLOAD_TIMEOUT_MS = 600_000;
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 export interface ClientOptions {
+  /** One address, or several with commas: of orchestrators on one database. */
   readonly apiUrl: string;
   readonly orphanMs: number;
 }
@@ -59,7 +63,8 @@ interface Request {
  */
 export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions): Client {
   let allocationToken: string | null = null;
-  const persistently = createSender(clock, orphanMs, send);
+  const addresses = createAddresses(apiUrl);
+  const persistently = createSender(clock, orphanMs, send, addresses.turn);
   return {
     enrol,
     source: (file) => download("source", file),
@@ -122,10 +127,10 @@ export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions):
     throw new Error(`${request.path}: not the answer that the contract states: ${first?.message}`);
   }
 
-  function send({ method, path, body, timeoutMs = ANSWER_TIMEOUT_MS, signal }: Request) {
+  async function send({ method, path, body, timeoutMs = ANSWER_TIMEOUT_MS, signal }: Request) {
     const timeout = AbortSignal.timeout(timeoutMs);
     const type = typeof body === "string" ? "application/json" : "application/octet-stream";
-    return fetch(`${apiUrl}/api/v1/worker/${path}`, {
+    const response = await fetch(`${addresses.current()}/api/v1/worker/${path}`, {
       method,
       signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
       redirect: "error",
@@ -135,14 +140,21 @@ export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions):
       },
       ...(body === undefined ? {} : { body: body as BodyInit }),
     });
+    if (response.ok) addresses.learn(response.headers.get(ORCHESTRATORS_HEADER));
+    return response;
   }
 }
 
-/** Sends a request until it is answered, and reads the answer in the same try: bodies break too. */
+/**
+ * Sends a request until it is answered, and reads the answer in the same try: bodies break too.
+ *
+ * @param turn to another orchestrator, when this one failed.
+ */
 function createSender(
   clock: Clock,
   orphanMs: number,
   send: (request: Request) => Promise<Response>,
+  turn: () => void,
 ) {
   return persistently;
 
@@ -164,6 +176,7 @@ function createSender(
       if (cause instanceof Fenced || (cause instanceof RequestRefused && !isTransient(cause))) {
         throw cause;
       }
+      turn();
       firstFailureMs ??= clock.now();
       if (clock.now() - firstFailureMs >= orphanMs) {
         throw new OrchestratorAway(`${request.path}: ${messageOf(cause)}`, { cause });

@@ -16,6 +16,7 @@ export interface RunAs {
 }
 
 export interface Config {
+  /** Several with commas between them, where there are several orchestrators. */
   readonly apiUrl: string;
   readonly enrolmentToken: string;
   /** This allocation's own folder. */
@@ -58,8 +59,8 @@ export function readConfig(
     required("AUTOCODE_AGENTS_DIR", text("NOMAD_ALLOC_DIR", "data", "agents")),
   );
 
-  if (apiUrl !== "" && !/^https?:\/\//.test(apiUrl)) {
-    faults.push("AUTOCODE_API_URL must be an http or https address");
+  if (apiUrl !== "" && !apiUrl.split(",").every((url) => /^https?:\/\//.test(url))) {
+    faults.push("AUTOCODE_API_URL must be an http or https address, or several with commas");
   }
   const orphanText = env["AUTOCODE_ORPHAN_MS"] ?? String(ORPHAN_MS);
   const orphanMs = Number(orphanText);

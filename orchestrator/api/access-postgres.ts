@@ -37,12 +37,14 @@ export function createAccess(
     return found?.role ?? null;
   }
 
-  async function issueCliToken(): Promise<string> {
+  async function issueCliToken(kept: readonly string[] = []): Promise<string> {
+    const others = kept.map(sha256);
     return database.sql.transaction(async (tx) => {
       await rows(
         tx,
         sql`update api_token set revoked_at = ${now()}
-          where purpose = 'cli' and revoked_at is null`,
+          where purpose = 'cli' and revoked_at is null
+            and token_sha256 <> all(${sql.param(others)}::bytea[])`,
       );
       return issue(tx, "cli", CLI_TOKEN_MS);
     });

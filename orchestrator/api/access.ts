@@ -5,8 +5,8 @@ export type Role = "admin" | "operator" | "viewer";
 export interface Access {
   /** The role of an API token or a session; null when it is unknown, expired or revoked. */
   authenticate(token: string): Promise<Role | null>;
-  /** A token for the command line of this machine; earlier ones are revoked. */
-  issueCliToken(): Promise<string>;
+  /** A token for the command line of this machine; earlier ones are revoked, but for those in `kept`. */
+  issueCliToken(kept?: readonly string[]): Promise<string>;
   /** The secret of a login link, good for one use within `validMs`. */
   issueLoginLink(validMs: number): Promise<string>;
   /** Exchanges a login link's secret for a session token; null when it is used or too old. */

@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import type { Agents } from "../agents/agents.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
+import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -23,6 +24,13 @@ export interface Journals {
   verify(): Promise<LedgerReport>;
 }
 
+/** The orchestrators of our database. */
+export interface Orchestrators {
+  list(): Promise<Orchestrator[]>;
+  /** Where workers reach those that live; the one that they should try first is the first. */
+  urls(): readonly string[];
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -40,6 +48,7 @@ export interface Services {
   doctor(): Promise<Finding[]>;
   /** Each dependency by name: null when it is ready, else why not. */
   readiness(): Promise<Record<string, string | null>>;
+  orchestrators: Orchestrators;
   /** Prometheus text. */
   metrics(): Promise<string>;
 }

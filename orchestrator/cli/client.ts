@@ -1,6 +1,7 @@
 /** The HTTP client of the command line, over the contract alone. */
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 import { Value } from "typebox/value";
 import { Endpoint, ProblemBody } from "../contract/system.ts";
@@ -23,6 +24,7 @@ export interface Client {
 
 const RECONNECTS_MAX = 10;
 const RECONNECT_MS = 500;
+const PROBE_MS = 1_000;
 const API = "/api/v1";
 
 /**
@@ -156,8 +158,9 @@ async function readEndpoint({ url, token, endpointFile }: CliConfig): Promise<En
   }
   if (url !== undefined && token !== undefined) return { url, token };
   let text: string;
+  const file = await choosePath(endpointFile);
   try {
-    text = await readFile(endpointFile, "utf8");
+    text = await readFile(file, "utf8");
   } catch (cause) {
     if (url !== undefined) {
       throw new Failure(EXIT.usage, "AUTOCODE_URL is set: set AUTOCODE_TOKEN as well", cause);
@@ -175,9 +178,30 @@ async function readEndpoint({ url, token, endpointFile }: CliConfig): Promise<En
     written = null;
   }
   if (!Value.Check(Endpoint, written)) {
-    throw new Failure(EXIT.failed, `${endpointFile} is damaged: restart with \`npm start\``);
+    throw new Failure(EXIT.failed, `${file} is damaged: restart with \`npm start\``);
   }
   return { url: url ?? written.url, token: token ?? written.token };
+}
+
+/** Where several orchestrators share the folder, the first that answers: any of them will do. */
+async function choosePath(endpointFile: string): Promise<string> {
+  const dir = dirname(endpointFile);
+  const names = await readdir(dir).catch((): string[] => []);
+  const others = names.filter((name) => /^endpoint-[0-9]+[.]json$/.test(name)).toSorted();
+  if (others.length === 0) return endpointFile;
+  const all = [endpointFile, ...others.map((name) => join(dir, name))];
+  for (const path of all) if (await answers(path)) return path;
+  return endpointFile;
+}
+
+async function answers(path: string): Promise<boolean> {
+  try {
+    const { url } = JSON.parse(await readFile(path, "utf8")) as { url: string };
+    const signal = AbortSignal.timeout(PROBE_MS);
+    return (await fetch(new URL("/healthz", url), { signal, redirect: "error" })).ok;
+  } catch {
+    return false;
+  }
 }
 
 function notRunning(url: string, cause: unknown): Failure {

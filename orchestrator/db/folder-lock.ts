@@ -21,8 +21,7 @@ export async function lockFolder(dir: string): Promise<Disposable> {
   let held: DatabaseSync;
   try {
     await mkdir(dir, { recursive: true, mode: 0o755 });
-    held = new DatabaseSync(join(dir, "autocode.lock"));
-    held.exec("pragma busy_timeout = 0; begin exclusive; pragma user_version = 1");
+    held = lock(join(dir, "autocode.lock"));
   } catch (cause) {
     throw await refusal(dir, pidFile, cause);
   }
@@ -30,13 +29,44 @@ export async function lockFolder(dir: string): Promise<Disposable> {
   return { [Symbol.dispose]: () => held.close() };
 }
 
+/**
+ * Takes the lock that the file `path` stands for; null when another process, or another part of
+ * this one, has it.
+ *
+ * @throws Error when the file cannot be made.
+ */
+export function tryLock(path: string): Disposable | null {
+  try {
+    const held = lock(path);
+    return { [Symbol.dispose]: () => held.close() };
+  } catch (error) {
+    if (isLocked(error)) return null;
+    throw error;
+  }
+}
+
+function lock(path: string): DatabaseSync {
+  const held = new DatabaseSync(path);
+  try {
+    held.exec("pragma busy_timeout = 0; begin exclusive; pragma user_version = 1");
+    return held;
+  } catch (error) {
+    held.close();
+    throw error;
+  }
+}
+
+function isLocked(error: unknown): boolean {
+  return /database is locked/.test((error as Error).message);
+}
+
 async function refusal(dir: string, pidFile: string, cause: unknown): Promise<Problem> {
-  const { message } = cause as Error;
-  if (/database is locked/.test(message)) {
+  if (isLocked(cause)) {
     const pid = (await readFile(pidFile, "utf8").catch(() => "unknown")).trim();
     return new Problem(
       "conflict",
-      `Another autocode (process ${pid}) uses ${dir}: stop it, or set AUTOCODE_HOME to another folder`,
+      `Another autocode (process ${pid}) uses ${dir}: stop it, or set AUTOCODE_HOME to another ` +
+        "folder; several orchestrators of one installation need one DATABASE_URL",
       { facts: { pid }, cause },
     );
   }

@@ -13,6 +13,8 @@ export interface Layout {
   agents: string;
   allocations: string;
   logs: string;
+  /** The seats of the orchestrators that share this folder, and what they placed. */
+  orchestrators: string;
   project(projectId: string): {
     root: string;
     financial: string;
@@ -25,17 +27,20 @@ export interface Layout {
   artefact(projectId: string, trialId: string, allocationId: string, name: string): string;
 }
 
-export function createLayout(home: string): Layout {
+/** @param seat what is one orchestrator's own, of those that share the folder; 0: the first one's. */
+export function createLayout(home: string, seat = 0): Layout {
   const shared = join(home, "shared");
+  const own = seat === 0 ? "" : `-${seat}`;
   return {
     home,
     postgres: join(shared, "postgres"),
     configs: join(shared, "configs"),
     secrets: join(shared, "vault-secrets"),
-    endpoint: join(shared, "configs", "endpoint.json"),
+    endpoint: join(shared, "configs", `endpoint${own}.json`),
     agents: join(shared, "agents"),
-    allocations: join(shared, "allocations"),
+    allocations: join(shared, `allocations${own}`),
     logs: join(shared, "logs"),
+    orchestrators: join(shared, "orchestrators"),
     project,
     task,
     artefact,

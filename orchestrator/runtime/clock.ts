@@ -9,6 +9,11 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now() };
 
+/** Milliseconds since some moment, never set back: for what is measured inside one process. */
+export function monotonicMs(): number {
+  return performance.now();
+}
+
 /** RFC 3339 in UTC with milliseconds, as the wire and the tables have it. */
 export function rfc3339(atMs: EpochMs): string {
   return new Date(atMs).toISOString();

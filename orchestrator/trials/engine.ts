@@ -15,7 +15,10 @@ import { ACTIVE_STATES } from "./trial.ts";
 import type { Wakes } from "./wakes.ts";
 
 export interface EngineOptions {
-  /** How long a claim lasts: longer than any step, shorter than a person would wait. */
+  /**
+   * How long a claim lasts that nobody renews: so long waits a trial whose engine was killed. A
+   * claim is renewed at every third of it for as long as its step takes.
+   */
   leaseMs: number;
   /** How often it looks without being woken: for timeouts, and for what a lost wake left. */
   pollMs: number;
@@ -128,13 +131,44 @@ export function createEngine(
 
   /** Whether the trial moved. A step that fails leaves it where it was, for the next round. */
   async function step(trial: TrialRow): Promise<boolean> {
+    const claimed = keep(trial);
     try {
       return await steps.advance(trial);
     } catch (error) {
       log.warn({ err: error, trial_id: trial.id, state: trial.state }, "trial step failed");
       return false;
     } finally {
-      await release(trial);
+      await release(trial, await claimed.last());
+    }
+  }
+
+  /** Renews the claim until its last one is asked for. One that was lost stays lost. */
+  function keep(trial: TrialRow): { last(): Promise<string | null> } {
+    let leaseUntil = trial.lease_until;
+    let renewing: Promise<void> = Promise.resolve();
+    const timer = setInterval(() => {
+      renewing = renewing.then(renew);
+    }, leaseMs / 3);
+    return { last };
+
+    async function renew(): Promise<void> {
+      try {
+        const [renewed] = await rows<{ lease_until: string }>(
+          db.sql,
+          sql`update trial set lease_until = clock_timestamp() + ${`${leaseMs} ms`}::interval
+            where id = ${trial.id} and lease_until = ${leaseUntil}::timestamptz
+            returning lease_until`,
+        );
+        leaseUntil = renewed?.lease_until ?? leaseUntil;
+      } catch (error) {
+        log.warn({ err: error, trial_id: trial.id }, "claim not renewed");
+      }
+    }
+
+    async function last(): Promise<string | null> {
+      clearInterval(timer);
+      await renewing;
+      return leaseUntil;
     }
   }
 
@@ -146,12 +180,12 @@ export function createEngine(
     }
   }
 
-  async function release(trial: TrialRow): Promise<void> {
+  async function release(trial: TrialRow, leaseUntil: string | null): Promise<void> {
     try {
       // Its own lease alone: after a step that took too long, another engine may hold the trial.
       await db.sql.execute(sql`
         update trial set lease_until = null
-        where id = ${trial.id} and lease_until = ${trial.lease_until}::timestamptz`);
+        where id = ${trial.id} and lease_until = ${leaseUntil}::timestamptz`);
     } catch (error) {
       log.warn({ err: error, trial_id: trial.id }, "lease not released; it will run out");
     }

@@ -264,6 +264,7 @@ export async function openApiServices(): Promise<ApiFixture> {
         },
       ],
       readiness: async () => fixture.readiness,
+      orchestrators: { list: async () => [], urls: () => ["http://127.0.0.1:7700"] },
       metrics: async () => "autocode_trials_total 0\n",
     },
     [Symbol.asyncDispose]: async () => {

@@ -36,6 +36,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
   { room: `${O}/compose.ts`, may: [""] },
   { room: `${O}/compose-gateway.ts`, may: [""] },
+  { room: `${O}/compose-duties.ts`, may: [""] },
   { room: `${O}/compose-scheduler.ts`, may: [""] },
   {
     room: `${O}/main.ts`,

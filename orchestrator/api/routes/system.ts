@@ -1,6 +1,7 @@
 /** What the installation says of itself: alive, ready, metrics, doctor, and its own description. */
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
+import { OrchestratorList } from "../../contract/orchestrators.ts";
 import { DoctorReport, Readiness } from "../../contract/system.ts";
 import { docsPage } from "../pages.ts";
 import type { Services } from "../services.ts";
@@ -65,8 +66,24 @@ export function probeRoutes({
   };
 }
 
-export function doctorRoutes({ doctor }: Pick<Services, "doctor">): FastifyPluginAsyncTypebox {
+export function doctorRoutes({
+  doctor,
+  orchestrators,
+}: Pick<Services, "doctor" | "orchestrators">): FastifyPluginAsyncTypebox {
   return async (api) => {
+    api.get(
+      "/orchestrators",
+      {
+        config: { access: "viewer" },
+        schema: {
+          tags,
+          summary: "The orchestrators of this database, and what each of them leads",
+          response: { 200: OrchestratorList },
+        },
+      },
+      async () => ({ orchestrators: await orchestrators.list() }),
+    );
+
     api.get(
       "/doctor",
       {

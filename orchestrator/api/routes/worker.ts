@@ -2,6 +2,7 @@
 import type { Readable } from "node:stream";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
+import { ORCHESTRATORS_HEADER } from "../../contract/orchestrators.ts";
 import {
   Directive,
   Enrolment,
@@ -25,8 +26,13 @@ const REPORT_BODY_BYTES = 4_194_304;
 
 export function workerRoutes({
   workerSessions,
-}: Pick<Services, "workerSessions">): FastifyPluginAsyncTypebox {
+  orchestrators,
+}: Pick<Services, "workerSessions" | "orchestrators">): FastifyPluginAsyncTypebox {
   return async (api) => {
+    // So that a worker whose orchestrator is killed knows where to turn.
+    api.addHook("onRequest", async (_request, reply) => {
+      reply.header(ORCHESTRATORS_HEADER, orchestrators.urls().join(","));
+    });
     // The body is streamed to disk, with the session's own limit on its size.
     api.addContentTypeParser(BINARY, (_request, payload, done) => done(null, payload));
 
