@@ -3,14 +3,10 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentOutcome, AgentReport } from "../../orchestrator/contract/worker.ts";
-import type { AllocationId, TrialId } from "../../orchestrator/runtime/ids.ts";
-import type {
-  AllocationStatus,
-  Placement,
-  Scheduler,
-} from "../../orchestrator/scheduler/scheduler.ts";
+import type { TrialId } from "../../orchestrator/runtime/ids.ts";
 import { openWakes, type Wakes } from "../../orchestrator/trials/wakes.ts";
 import { type Life, openWorld, type Signer, type World } from "../simulation/world.ts";
+import { createTestScheduler, type TestScheduler } from "./trial-scheduler.ts";
 
 export interface TrialWorld extends AsyncDisposable {
   world: World;
@@ -23,16 +19,10 @@ export interface TrialWorld extends AsyncDisposable {
   state(id: TrialId): Promise<string>;
 }
 
-export interface TestScheduler extends Scheduler {
-  placements: Placement[];
-  statuses: Map<AllocationId, AllocationStatus>;
-  free: number;
-}
-
 export async function openTrialWorld(limits = "{ concurrency: 50 }"): Promise<TrialWorld> {
   const world = await openWorld(1);
   const wakes = await openWakes(world.database);
-  const scheduler = createTestScheduler();
+  const scheduler = createTestScheduler(50);
   const another: TrialWorld["another"] = (options = {}) =>
     world.open({
       operations: Number.MAX_SAFE_INTEGER,
@@ -92,28 +82,4 @@ export function agentReport(outcome: AgentOutcome): AgentReport {
     diff: { files_changed: 0, lines_added: 0, lines_removed: 0, touched_test_files: [] },
     survivors_killed: 0,
   };
-}
-
-function createTestScheduler(): TestScheduler {
-  const placements: Placement[] = [];
-  const statuses = new Map<AllocationId, AllocationStatus>();
-  const scheduler: TestScheduler = {
-    name: "test",
-    placements,
-    statuses,
-    free: 50,
-    place: async (placement) => {
-      placements.push(placement);
-      statuses.set(placement.allocationId, "running");
-    },
-    status: async (id) => statuses.get(id) ?? null,
-    stop: async (id) => void statuses.set(id, "failed"),
-    capacity: async () => scheduler.free,
-    hosts: async () => [],
-    drain: async () => {},
-    logs: async () => null,
-    onEnd: () => ({ [Symbol.dispose]: () => {} }),
-    [Symbol.asyncDispose]: async () => {},
-  };
-  return scheduler;
 }

@@ -8,21 +8,21 @@ test("several steps at once admit no more trials than the project allows", async
   await using life = await openTrialLife({ limits: "{ concurrency: 1 }" });
   for (let index = 0; index < 6; index++) await life.create();
   for (let round = 0; round < 3; round++) await life.engine.advance();
-  assert.equal(life.script.all().length, 1);
+  assert.equal(life.scheduler.placements.length, 1);
 });
 
 test("several steps at once admit no more trials than there are free places", async () => {
   await using life = await openTrialLife({ slots: 2 });
   for (let index = 0; index < 8; index++) await life.create();
   for (let round = 0; round < 3; round++) await life.engine.advance();
-  assert.equal(life.script.all().length, 2);
+  assert.equal(life.scheduler.placements.length, 2);
 });
 
 test("an allocation that waits in line is not taken for a silent worker", async () => {
   await using life = await openTrialLife({ staleMs: 1_000 });
   const id = await life.create();
   await life.engine.advance();
-  const placed = life.script.newest(id);
+  const placed = life.scheduler.newest(id);
   placed.status = "pending";
   await silentFor(5);
   await life.engine.advance();

@@ -44,7 +44,7 @@ async function pauseOne(life: Lives): Promise<{ id: TrialId; budget: AccountId }
     availableNanos: LIMIT_NANOS,
   });
   await life.reportAgent(token, "budget");
-  life.script.newest(id).status = "complete";
+  life.scheduler.newest(id).status = "complete";
   await life.engine.advance();
   assert.equal((await life.trials.get(id)).state, "paused");
   return { id, budget };

@@ -11,7 +11,7 @@ test("a try after one that was lost with its money gone is not stopped before it
   const budget = await life.ledger.findAccount("budget", `trial/${id}`);
   assert.ok(budget !== null);
   await life.events.exhausted(id, { budget, requiredNanos: 2n, availableNanos: 1n });
-  life.script.newest(id).status = "lost";
+  life.scheduler.newest(id).status = "lost";
   for (let round = 0; round < 50 && (await life.trials.get(id)).tries < 2; round++) {
     await life.engine.advance();
   }

@@ -94,7 +94,7 @@ test("an experiment's concurrency holds too, and so do the scheduler's slots", a
   await opened.life.trials.createExperiment({ ...limited, name: "one-by-one", concurrency: 1 });
   await opened.life.engine.advance();
   assert.equal(opened.scheduler.placements.length, 1);
-  opened.scheduler.free = 0;
+  opened.scheduler.slots = 0;
   await opened.create();
   await opened.life.engine.advance();
   assert.equal(opened.scheduler.placements.length, 1);

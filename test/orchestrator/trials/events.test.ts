@@ -70,7 +70,7 @@ test("a batch that is sent again, or overlaps the one before, is stored once", a
   await using life = await openTrialLife({});
   const trialId = await life.create();
   await life.engine.advance();
-  const { allocationId } = life.script.newest(trialId).placement;
+  const { allocationId } = life.scheduler.newest(trialId).placement;
   const batch = (cursors: number[]) =>
     cursors.map((cursor): WorkerEvent => {
       return { cursor, type: "agent.message", at: AT, data: { text: String(cursor) } };

@@ -1,7 +1,8 @@
 /** Goal: no text that an agent writes can keep its trial from being recorded or from ending. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agentReport, openTrialLife } from "../../support/trial-life.ts";
+import { openTrialLife } from "../../support/trial-life.ts";
+import { agentReport } from "../../support/trial-world.ts";
 
 // PostgreSQL's jsonb takes neither; both come from binary output and from texts cut in two.
 const HOSTILE = 'a\u0000b \ud83d c \udc00 \\u0000 "\\ud800" 😀';

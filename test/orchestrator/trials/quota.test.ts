@@ -7,7 +7,8 @@ import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../../orchestrator/db/rows.ts";
 import type { TrialId } from "../../../orchestrator/runtime/ids.ts";
-import { agentReport, openTrialLife } from "../../support/trial-life.ts";
+import { openTrialLife } from "../../support/trial-life.ts";
+import { agentReport } from "../../support/trial-world.ts";
 
 type Life = Awaited<ReturnType<typeof openTrialLife>>;
 
@@ -68,7 +69,7 @@ test("it is stopped, paused until then, and resumed by the engine with all its t
   await life.engine.advance();
   const again = await life.trials.get(id);
   assert.deepEqual([again.state, again.tries, again.resume_at], ["placed", 1, null]);
-  const { spec } = await life.sessions.enrol(life.script.newest(id).placement.enrolmentToken);
+  const { spec } = await life.sessions.enrol(life.scheduler.newest(id).placement.enrolmentToken);
   assert.ok(spec.purpose === "agent");
   assert.deepEqual(spec.resume?.session, kept);
 });
@@ -96,7 +97,7 @@ test("a worker that is lost then is not tried against a provider that answers no
   const { id } = await startOne(life);
   const untilMs = await anHourOn(life);
   await life.events.quotaExhausted(id, { provider: "openai", untilMs });
-  life.script.newest(id).status = "lost";
+  life.scheduler.newest(id).status = "lost";
   await life.engine.advance();
   assert.equal((await life.trials.get(id)).state, "paused");
 });

@@ -14,7 +14,7 @@ test("a step of an older allocation neither ends, pauses, requeues nor moves the
   await life.engine.advance();
   const seen = await findTrial(life.db.sql, id);
   assert.equal(seen?.state, "placed");
-  life.script.newest(id).status = "lost";
+  life.scheduler.newest(id).status = "lost";
   for (let round = 0; round < 50 && (await life.trials.get(id)).tries < 2; round++) {
     await life.engine.advance();
   }
