@@ -1,7 +1,9 @@
 # One allocation of a trial: a parameterised batch job. The orchestrator dispatches it (or a variant
 # that it registers from it, where a trial asks for other resources); nobody dispatches it by hand.
 #
-#   nomad job run -var api_url=http://10.0.0.5:7700 nomad-jobs/trial.nomad.hcl
+#   nomad job run nomad-jobs/trial.nomad.hcl
+#
+# Its names, meta keys and file are those of orchestrator/scheduler/nomad-job.ts; a test compares.
 #
 # A dispatch carries ids in its meta and an enrolment token, good once, in its payload: far below
 # Nomad's 16 KiB. The worker-agent reads and removes the payload's file, enrols, and asks for the
@@ -132,9 +134,10 @@ variable "host_volume" {
 
 variable "api_url" {
   type        = string
-  description = "Where workers reach the orchestrator: http://address:port, no path."
+  default     = ""
+  description = "Where workers reach the orchestrator, http://address:port; empty: where it says it is."
   validation {
-    condition     = var.api_url != "" && regex_replace(var.api_url, "^https?://[^/ ]+/?$", "") == ""
+    condition     = regex_replace(var.api_url, "^https?://[^/ ]+/?$", "") == ""
     error_message = "The api_url must be http:// or https:// with an address and no path."
   }
 }
@@ -201,7 +204,7 @@ variable "gpus" {
 
 variable "gpu_device" {
   type        = string
-  default     = "nvidia/gpu"
+  default     = "gpu"
   description = "The device that a GPU is: type, vendor/type or vendor/type/model."
   validation {
     condition     = var.gpu_device != "" && regex_replace(var.gpu_device, "^[^/]+(/[^/]+){0,2}$", "") == ""
@@ -222,7 +225,7 @@ variable "gpu_memory" {
 variable "vm_template" {
   type        = string
   default     = ""
-  description = "Only on nodes whose meta.autocode_vm_template is this; empty: any node."
+  description = "Only on nodes whose meta.vm_template is this; empty: any node."
   validation {
     condition     = regex_replace(var.vm_template, "^[a-z0-9][a-z0-9-]{0,62}$", "") == ""
     error_message = "The vm_template must be up to 63 of a-z, 0-9 and -."
@@ -231,7 +234,7 @@ variable "vm_template" {
 
 variable "kill_timeout" {
   type        = string
-  default     = "30s"
+  default     = "20s"
   description = "What a worker-agent that is stopped has to report; at most the client's max_kill_timeout."
   validation {
     condition     = regex_replace(var.kill_timeout, "^[1-9][0-9]*(s|m)$", "") == "" && var.kill_timeout != ""
@@ -243,6 +246,7 @@ locals {
   root = var.artifact == "" ? var.checkout : "$${NOMAD_TASK_DIR}/autocode"
   node = var.node == "" ? "${local.root}/node_modules/.bin/node" : var.node
   main = "${local.root}/worker-agent/main.ts"
+  api  = var.api_url == "" ? "$${NOMAD_META_api_url}" : var.api_url
 
   # A process of the host sees the host's folders as they are.
   has_volume = var.host_volume != "" && var.driver != "raw_exec"
@@ -259,7 +263,8 @@ job "autocode-trial" {
 
   parameterized {
     payload       = "required"
-    meta_required = ["allocation_id", "trial_id"]
+    meta_required = ["trial_id", "allocation_id"]
+    meta_optional = ["api_url"]
   }
 
   constraint {
@@ -270,16 +275,18 @@ job "autocode-trial" {
   dynamic "constraint" {
     for_each = var.vm_template == "" ? [] : [var.vm_template]
     content {
-      attribute = "$${meta.autocode_vm_template}"
+      attribute = "$${meta.vm_template}"
       value     = constraint.value
     }
   }
 
-  group "trial" {
+  group "worker" {
     count = 1
 
     restart {
       attempts = 0
+      interval = "1m"
+      delay    = "15s"
       mode     = "fail"
     }
 
@@ -363,7 +370,7 @@ job "autocode-trial" {
       }
 
       env {
-        AUTOCODE_API_URL              = var.api_url
+        AUTOCODE_API_URL              = local.api
         AUTOCODE_AGENTS_DIR           = var.driver == "exec" ? "" : var.agents_dir
         AUTOCODE_ENROLMENT_TOKEN_FILE = "$${NOMAD_TASK_DIR}/enrolment-token"
         AUTOCODE_RUN_AS               = var.driver == "raw_exec" ? var.run_as : ""
@@ -392,7 +399,7 @@ job "autocode-trial" {
       }
 
       logs {
-        max_files     = 3
+        max_files     = 2
         max_file_size = 10
       }
     }
