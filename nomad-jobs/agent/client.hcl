@@ -1,0 +1,41 @@
+# A Nomad client that runs trials: /etc/nomad.d/client.hcl, beside the package's own nomad.hcl.
+
+data_dir  = "/opt/nomad/data"
+bind_addr = "0.0.0.0"
+
+client {
+  enabled   = true
+  servers   = ["10.0.0.2:4647"]
+  node_pool = "default"
+
+  # proxy.nomad.hcl and orchestrator.nomad.hcl ask for up to 30 s; a longer grace needs more.
+  max_kill_timeout = "60s"
+
+  # What requirements.vm_template of a project or task asks for.
+  meta {
+    vm_template = "worker"
+  }
+
+  # For the drivers exec and docker: -var host_volume=autocode.
+  host_volume "autocode" {
+    path      = "/opt/autocode"
+    read_only = true
+  }
+
+  # The system's own share.
+  reserved {
+    cpu    = 500
+    memory = 512
+  }
+}
+
+# A process of the host. Trials then run as users of their own (run_as), which is not a sandbox.
+plugin "raw_exec" {
+  config {
+    enabled = true
+  }
+}
+
+acl {
+  enabled = true
+}

@@ -1,0 +1,3 @@
+package main
+
+func converse(address, token, path string) error { return errUsage }
