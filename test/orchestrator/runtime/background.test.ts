@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startBackground } from "../../../orchestrator/runtime/background.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { eventually } from "../../support/eventually.ts";
 
 const log = createLog("silent");
 
@@ -59,4 +60,54 @@ test("stop waits for what runs, and nothing starts after it", async () => {
   assert.equal(await stopped, 0);
   await background.stop();
   assert.deepEqual({ most, activations }, { most: 1, activations: 1 });
+});
+
+test("a task that another leads waits for its duty, and is activated as soon as it comes", async () => {
+  const listeners = new Set<(duty: string) => void>();
+  let isOurs = false;
+  let asked = 0;
+  const activated = Promise.withResolvers<void>();
+  const task = {
+    name: "sealing",
+    periodMs: 3_600_000,
+    activate: async () => activated.resolve(),
+  };
+  const background = startBackground([task], log, {
+    lead: async (duty) => {
+      assert.equal(duty, "sealing");
+      asked += 1;
+      return isOurs ? { isHeld: () => true, confirm: async () => true } : null;
+    },
+    onGain: (listener) => {
+      listeners.add(listener);
+      return { [Symbol.dispose]: () => void listeners.delete(listener) };
+    },
+  });
+  await eventually(
+    () => asked,
+    (count) => count === 1,
+  );
+  isOurs = true;
+  for (const listener of listeners) listener("another duty");
+  for (const listener of listeners) listener("sealing");
+  await activated.promise;
+  await background.stop();
+  assert.equal(listeners.size, 0);
+});
+
+test("a task whose duty the database says is another's is not activated", async () => {
+  let asked = 0;
+  const confirm = async () => {
+    asked += 1;
+    return false;
+  };
+  const lead = async () => ({ isHeld: () => true, confirm });
+  const task = { name: "sealing", periodMs: 1, activate: async () => assert.fail("activated") };
+  const onGain = () => ({ [Symbol.dispose]: () => {} });
+  const background = startBackground([task], log, { lead, onGain });
+  await eventually(
+    () => asked,
+    (count) => count > 2,
+  );
+  await background.stop();
 });
