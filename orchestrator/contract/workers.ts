@@ -44,6 +44,14 @@ export const Requirements = Type.Object(
   { additionalProperties: false },
 );
 
+const PoolName = Type.String({
+  pattern: "^[a-z0-9][a-z0-9-]{0,62}$",
+  description: "a pool's name: up to 63 of a-z, 0-9 and -",
+});
+/** Of 0 to 1; null where it was not observed. */
+const Ratio = Type.Union([Type.Number({ minimum: 0, maximum: 1 }), Type.Null()]);
+const MaybeTime = Type.Union([Type.String({ format: "date-time" }), Type.Null()]);
+
 /** `ready` takes allocations; `draining` ends what it has; `down` is silent. */
 export type HostStatus = Static<typeof HostStatus>;
 export const HostStatus = Type.Union([
@@ -51,3 +59,97 @@ export const HostStatus = Type.Union([
   Type.Literal("draining"),
   Type.Literal("down"),
 ]);
+
+/** A host as people are shown it; what its scheduler does not tell is null. */
+export type Worker = Static<typeof Worker>;
+export const Worker = Type.Object(
+  {
+    id: Type.String({ description: "As its scheduler names it" }),
+    name: Type.String(),
+    pool: Type.String(),
+    status: HostStatus,
+    slots: Type.Integer({ minimum: 0 }),
+    used: Type.Integer({ minimum: 0, description: "Allocations it has now" }),
+    capabilities: Type.Union([Capabilities, Type.Null()]),
+    joined_at: MaybeTime,
+    heartbeat_at: MaybeTime,
+    availability: Ratio,
+    outage_count: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+  },
+  { additionalProperties: false },
+);
+
+export type WorkerList = Static<typeof WorkerList>;
+export const WorkerList = Type.Object(
+  {
+    scheduler: Type.String(),
+    workers: Type.Array(Worker),
+    /** Of all workers together, over the last `window_ms`. */
+    availability: Ratio,
+    availability_target: Type.Number(),
+    window_ms: Type.Integer({ minimum: 1 }),
+    /** Allocations that wait for a worker. */
+    pending: Type.Integer({ minimum: 0 }),
+    can_join: Type.Boolean({ description: "Whether hosts join by themselves, with a token" }),
+  },
+  { additionalProperties: false },
+);
+
+export type WorkerDetail = Static<typeof WorkerDetail>;
+export const WorkerDetail = Type.Object(
+  {
+    worker: Worker,
+    window_ms: Type.Integer({ minimum: 1 }),
+    /** Newest first, within the window. */
+    outages: Type.Array(
+      Type.Object(
+        { started_at: Type.String({ format: "date-time" }), ended_at: MaybeTime },
+        { additionalProperties: false },
+      ),
+    ),
+    /** Newest first; those it has now, and the last that ended. */
+    allocations: Type.Array(
+      Type.Object(
+        {
+          allocation_id: Type.String(),
+          trial_id: Type.Union([Type.String(), Type.Null()]),
+          state: Type.String(),
+          assigned_at: MaybeTime,
+          ended_at: MaybeTime,
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export type WorkerDrain = Static<typeof WorkerDrain>;
+export const WorkerDrain = Type.Object(
+  { is_draining: Type.Boolean() },
+  { additionalProperties: false },
+);
+
+/** `POST /api/v1/workers/tokens`. */
+export type NewJoinToken = Static<typeof NewJoinToken>;
+export const NewJoinToken = Type.Object(
+  {
+    pool: PoolName,
+    uses: Type.Integer({ minimum: 1, maximum: 10_000, description: "hosts that may join" }),
+    ttl_ms: Type.Integer({ minimum: 1_000, maximum: 30 * 86_400_000 }),
+  },
+  { additionalProperties: false },
+);
+
+export type JoinToken = Static<typeof JoinToken>;
+export const JoinToken = Type.Object(
+  {
+    id: Type.String(),
+    /** Told this once; its hash alone is kept. */
+    token: Type.String(),
+    pool: PoolName,
+    uses: Type.Integer({ minimum: 1 }),
+    expires_at: Type.String({ format: "date-time" }),
+  },
+  { additionalProperties: false },
+);
