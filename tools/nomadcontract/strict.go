@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -35,8 +36,7 @@ func readRequest(path string) (*api.JobRegisterRequest, error) {
 	decoder.DisallowUnknownFields()
 	request := &api.JobRegisterRequest{}
 	if err := decoder.Decode(request); err != nil {
-		line := 1 + bytes.Count(text[:decoder.InputOffset()], []byte("\n"))
-		return nil, fmt.Errorf("%s:%d: %w", path, line, err)
+		return nil, fmt.Errorf("%s:%d: %w", path, lineOf(err, text, decoder.InputOffset()), err)
 	}
 	if decoder.More() {
 		return nil, fmt.Errorf("%s: more than one JSON value", path)
@@ -45,6 +45,17 @@ func readRequest(path string) (*api.JobRegisterRequest, error) {
 		return nil, fmt.Errorf("%s: no Job with an ID", path)
 	}
 	return request, nil
+}
+
+// lineOf is the line of the field that an error names, else of how far the decoder had come.
+func lineOf(err error, text []byte, offset int64) int {
+	at := int(offset)
+	if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
+		if found := bytes.Index(text, []byte(name)); found >= 0 {
+			at = found
+		}
+	}
+	return 1 + bytes.Count(text[:at], []byte("\n"))
 }
 
 func readAll(path string) ([]byte, error) {
