@@ -177,7 +177,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   };
   const api = createApi(services, {
     version: VERSION,
-    allowedHosts: [config.host],
+    allowedHosts: [config.host, ...(config.apiUrl === null ? [] : [new URL(config.apiUrl).hostname])],
     web: {
       dir: join(ROOT, "dashboards/web"),
       packagesDir: join(ROOT, "node_modules"),
