@@ -177,7 +177,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   };
   const api = createApi(services, {
     version: VERSION,
-    allowedHosts: [config.host, ...(config.apiUrl === null ? [] : [new URL(config.apiUrl).hostname])],
+    allowedHosts: [config.host, new URL(config.apiUrl ?? "http://127.0.0.1").hostname],
     web: {
       dir: join(ROOT, "dashboards/web"),
       packagesDir: join(ROOT, "node_modules"),
