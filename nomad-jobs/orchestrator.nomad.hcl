@@ -8,7 +8,7 @@
 # what that may do. Two or more share one database and one home (var.count); one of them leads each
 # duty, so that an upgrade may run old and new side by side. Ports are fixed, since workers keep the
 # address they were given: a canary needs a node more than count, or canary=0, or ports 0 behind a
-# load balancer whose address is public_url.
+# load balancer whose address is api_url.
 
 variable "job_id" {
   type        = string
@@ -160,13 +160,13 @@ variable "gateway_port" {
   }
 }
 
-variable "public_url" {
+variable "api_url" {
   type        = string
   default     = ""
   description = "Where workers and people reach the API, if not at the node's own address: a load balancer's."
   validation {
-    condition     = regex_replace(var.public_url, "^https?://[^/ ]+/?$", "") == ""
-    error_message = "The public_url must be http:// or https:// with an address and no path."
+    condition     = regex_replace(var.api_url, "^https?://[^/ ]+/?$", "") == ""
+    error_message = "The api_url must be http:// or https:// with an address and no path."
   }
 }
 
@@ -414,7 +414,7 @@ job "autocode-orchestrator" {
           AUTOCODE_PORT         = "$${NOMAD_PORT_api}"
           AUTOCODE_GATEWAY_PORT = "$${NOMAD_PORT_gateway}"
           AUTOCODE_GATEWAY_URL  = var.gateway_url
-          AUTOCODE_PUBLIC_URL   = var.public_url
+          AUTOCODE_API_URL      = var.api_url
           AUTOCODE_SCHEDULER    = var.scheduler
           AUTOCODE_NOMAD_JOB    = var.trial_job_id
           AUTOCODE_EXAMPLE      = "off"

@@ -137,8 +137,8 @@ variable "api_url" {
   default     = ""
   description = "Where workers reach the orchestrator, http://address:port; empty: where it says it is."
   validation {
-    condition     = regex_replace(var.api_url, "^https?://[^/ ]+/?$", "") == ""
-    error_message = "The api_url must be http:// or https:// with an address and no path."
+    condition     = regex_replace(var.api_url, "^https?://[^/, ]+(,https?://[^/, ]+)*$", "") == ""
+    error_message = "The api_url must be http:// or https:// with an address and no path; several with commas."
   }
 }
 

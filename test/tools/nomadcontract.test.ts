@@ -68,7 +68,7 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
       "secrets_from=none",
       "api_port=0",
       "gateway_port=0",
-      "public_url=https://autocode.example.org",
+      "api_url=https://autocode.example.org",
     ],
   ],
   "proxy.nomad.hcl": [[], ["driver=docker", "secrets_from=vault", "count=2", "grace_s=60"]],
