@@ -160,13 +160,13 @@ test("words that stand in one place only", () => {
   const banned: readonly { word: RegExp; where: RegExp; instead: string }[] = [
     {
       word: /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\brandomUUID\b/,
-      where: /^(orchestrator\/runtime\/|worker-agent\/main\.ts$)/,
+      where: /^(orchestrator\/runtime\/|worker-agent\/(host\/)?main\.ts$)/,
       instead: "take the clock, or the random numbers, as a parameter",
     },
     {
       word: /\bprocess\.env\b/,
       where:
-        /^(orchestrator\/(cli\/)?config\.ts|worker-agent\/config\.ts|models\/scripted\/main\.ts)$/,
+        /^(orchestrator\/(cli\/)?config\.ts|worker-agent\/(host\/)?config\.ts|models\/scripted\/main\.ts)$/,
       instead: "read it in config.ts",
     },
     { word: /\bconsole\./, where: /^orchestrator\/cli\/print\.ts$/, instead: "print or log" },

@@ -151,7 +151,10 @@ function childPath(execPath: string, path = DEFAULT_PATH): string {
   return [dirname(execPath), ...folders].join(":");
 }
 
-function installEnvironment(env: Record<string, string | undefined>): Record<string, string> {
+/** What of our environment an installer of packages may have. */
+export function installEnvironment(
+  env: Record<string, string | undefined>,
+): Record<string, string> {
   const entries = Object.entries(env).flatMap(([name, value]): [string, string][] =>
     value === undefined || NOT_FOR_INSTALLERS.test(name) ? [] : [[name, value]],
   );
