@@ -5,8 +5,15 @@
  *
  * Invariant: a store that is there but cannot be opened is never replaced by an empty one.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from "node:crypto";
-import { chmod, mkdir, readFile, rm, stat } from "node:fs/promises";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  verify,
+} from "node:crypto";
+import { chmod, mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Static, Type } from "typebox";
 import { Value } from "typebox/value";
@@ -24,14 +31,17 @@ import {
   seal,
 } from "./seal.ts";
 import {
+  checkPath,
+  checkValue,
   type PutResult,
-  SECRET_BYTES_MAX,
-  SECRET_PATH,
+  type ScopedToken,
   SECRET_VERSIONS_KEPT,
   type Secret,
   type Secrets,
-  type SecretsState,
+  type SecretsStatus,
   type Signature,
+  secretsFault,
+  statusOf,
 } from "./secrets.ts";
 
 const NAME = "secrets.sealed";
@@ -43,6 +53,8 @@ const WRITES_MAX = 100;
 type Content = Static<typeof Content>;
 const Content = Type.Object({
   signing_key: Type.String(),
+  /** Public halves of the keys before it. */
+  retired_keys: Type.Optional(Type.Array(Type.String())),
   secrets: Type.Record(
     Type.String(),
     Type.Array(Type.Object({ version: Type.Integer(), value: Type.String() })),
@@ -52,8 +64,27 @@ const Content = Type.Object({
 export interface FileSecretsOptions {
   /** shared/vault-secrets of the data folder; made when it is not there. */
   dir: string;
-  /** Null: the key is in a file, which is made with the store. */
+  /** Null: the key is in a file, which is made with the store, or `passphraseFile` has one. */
   passphrase: string | null;
+  /** Read again whenever the store does not open with what it held before. */
+  passphraseFile?: string | null;
+}
+
+export interface FileSecrets extends Secrets {
+  /**
+   * Seals the store anew: with this passphrase, or with a new key file for null. Whoever has the
+   * store open goes on; a new passphrase is asked for at the next start.
+   */
+  reseal(passphrase: string | null): Promise<void>;
+}
+
+/** A generation that was opened, and its keys. */
+interface OpenState {
+  content: Content;
+  privateKey: KeyObject;
+  keyId: string;
+  /** By their ids: the one that signs, and those before it. */
+  publicKeys: ReadonlyMap<string, KeyObject>;
 }
 
 /**
@@ -62,28 +93,32 @@ export interface FileSecretsOptions {
  * @throws Problem `secrets_sealed` when it is there and cannot be opened; the detail says why.
  */
 export async function openFileSecrets(
-  { dir, passphrase }: FileSecretsOptions,
+  { dir, passphrase: given, passphraseFile = null }: FileSecretsOptions,
   random: Random,
-): Promise<Secrets> {
+): Promise<FileSecrets> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await chmod(dir, 0o700);
   const store = createGenerations({ dir, name: NAME }, random);
+  /** After a change of it, what the environment gave is out of date. */
+  let changed: { passphrase: string | null } | null = null;
   const first = (await store.latest()) ?? (await make());
-  const key = await keyFor(first);
-  const { signing_key: pem } = read(first);
-  const privateKey = createPrivateKey(pem);
-  const publicKeyObject = createPublicKey(privateKey);
-  const keyId = keyIdOf(publicKeyObject);
-  return { name: "file", status, get, put, sign: signMessage, verify: verifyMessage, publicKey };
+  let key = await keyFor(first);
+  /** What was opened last: the next generation is another text. */
+  let last: (Generation & { state: OpenState }) | null = null;
+  await current();
+  return {
+    name: "file",
+    can: { canWrite: true, canRotateKey: true, canIssueScoped: false },
+    ...{ status, get, put, list, remove, publicKey, rotateKey, issueScoped, reseal },
+    sign: signMessage,
+    verify: verifyMessage,
+  };
 
-  async function status(): Promise<{ state: SecretsState; detail: string }> {
-    try {
+  function status(): Promise<SecretsStatus> {
+    return statusOf(async () => {
       await current();
-      return { state: "ready", detail: `sealed file in ${dir}` };
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      return { state: "sealed", detail: error.message };
-    }
+      return `sealed file in ${dir}`;
+    });
   }
 
   async function get(path: string, version?: number): Promise<Secret | null> {
@@ -100,50 +135,117 @@ export async function openFileSecrets(
     { expectedVersion }: { expectedVersion?: number } = {},
   ): Promise<PutResult> {
     checkPath(path);
-    if (Buffer.byteLength(value) > SECRET_BYTES_MAX) {
-      throw new Problem("too_large", `The secret ${path} is over ${SECRET_BYTES_MAX} bytes`);
-    }
-    for (let attempt = 0; attempt < WRITES_MAX; attempt++) {
-      const { content, number } = await current();
+    checkValue(path, value);
+    return change<PutResult>(({ content }) => {
       const versions = versionsOf(content, path);
       const latest = versions.at(-1)?.version ?? 0;
       if (expectedVersion !== undefined && expectedVersion !== latest) {
-        return { outcome: "version_mismatch", version: latest };
+        return { result: { outcome: "version_mismatch", version: latest } };
       }
       const version = latest + 1;
       const kept = [...versions, { version, value }].slice(-SECRET_VERSIONS_KEPT);
       const next = { ...content, secrets: { ...content.secrets, [path]: kept } };
-      if (await add(next, number + 1, key)) return { outcome: "stored", version };
+      return { result: { outcome: "stored", version }, next };
+    });
+  }
+
+  async function list(): Promise<string[]> {
+    return Object.keys((await current()).content.secrets).sort();
+  }
+
+  async function remove(path: string): Promise<boolean> {
+    checkPath(path);
+    return change(({ content }) => {
+      if (!Object.hasOwn(content.secrets, path)) return { result: false };
+      const { [path]: _, ...secrets } = content.secrets;
+      return { result: true, next: { ...content, secrets } };
+    });
+  }
+
+  async function signMessage(message: Uint8Array): Promise<Signature> {
+    const { keyId, privateKey } = await current();
+    return { keyId, signature: sign(null, message, privateKey).toString("base64") };
+  }
+
+  async function verifyMessage(message: Uint8Array, made: Signature): Promise<boolean> {
+    // Our own keys were opened before: what they signed is checked while the store is sealed, too.
+    const known = last?.state.publicKeys.get(made.keyId);
+    const found = known ?? (await current()).publicKeys.get(made.keyId);
+    if (found === undefined) return false;
+    return verify(null, message, found, Buffer.from(made.signature, "base64"));
+  }
+
+  async function publicKey(): Promise<string> {
+    return (await current()).keyId;
+  }
+
+  async function rotateKey(): Promise<string> {
+    const { privateKey } = generateKeyPairSync("ed25519");
+    return change(({ content, publicKeys }) => ({
+      result: keyIdOf(createPublicKey(privateKey)),
+      next: {
+        ...content,
+        signing_key: pemOf(privateKey),
+        retired_keys: [...publicKeys.values()].map((each) =>
+          String(each.export({ type: "spki", format: "pem" })),
+        ),
+      },
+    }));
+  }
+
+  async function issueScoped(): Promise<ScopedToken> {
+    const detail = "The sealed file issues no scoped tokens: it has no server to show them to";
+    throw new Problem("conflict", `${detail}; use a Vault (VAULT_ADDR)`);
+  }
+
+  async function reseal(passphrase: string | null): Promise<void> {
+    const newKey =
+      passphrase === null
+        ? await addKeyToFile()
+        : await keyFromPassphrase(passphrase, newPassphraseOrigin(random));
+    await change(({ content }) => ({ result: null, next: content }), newKey);
+    key = newKey;
+    changed = { passphrase };
+    if (passphrase === null) await keepOneKey(newKey);
+    else await rm(join(dir, KEY_FILE), { force: true });
+  }
+
+  /** Writes what `edit` makes of the state, however many others write at the same time. */
+  async function change<Result>(
+    edit: (state: OpenState) => { result: Result; next?: Content },
+    sealingKey?: SealingKey,
+  ): Promise<Result> {
+    for (let attempt = 0; attempt < WRITES_MAX; attempt++) {
+      const { number, ...state } = await current();
+      const { result, next } = edit(state);
+      if (next === undefined) return result;
+      if (await add(next, number + 1, sealingKey ?? key)) return result;
     }
     throw new Problem("unavailable", "Others write to the secrets all the time: try again");
   }
 
-  async function signMessage(message: Uint8Array): Promise<Signature> {
-    return { keyId, signature: sign(null, message, privateKey).toString("base64") };
-  }
-
-  async function verifyMessage(message: Uint8Array, given: Signature): Promise<boolean> {
-    if (given.keyId !== keyId) return false;
-    return verify(null, message, publicKeyObject, Buffer.from(given.signature, "base64"));
-  }
-
-  async function publicKey(): Promise<string> {
-    return keyId;
-  }
-
-  async function current(): Promise<{ content: Content; number: number }> {
+  async function current(): Promise<OpenState & { number: number }> {
     const latest = await store.latest();
     if (latest === null) throw sealed(`${dir}: ${NAME} is gone: restore it from a back-up`);
-    return { content: read(latest), number: latest.number };
+    if (last === null || last.text !== latest.text || last.number !== latest.number) {
+      last = { ...latest, state: stateOf(await openWithAnyKey(latest)) };
+    }
+    return { ...last.state, number: latest.number };
+  }
+
+  /** Another process may have sealed it anew. */
+  async function openWithAnyKey(generation: Generation): Promise<Content> {
+    if (open(generation.text, key).outcome === "wrong_key") key = await keyFor(generation);
+    return read(generation);
   }
 
   /** The first generation; another process's, where that was faster. */
   async function make(): Promise<Generation> {
+    const passphrase = await passphraseNow();
     const made = passphrase === null ? await makeKeyFile() : null;
     const newKey = made ?? (await keyFromPassphrase(passphrase ?? "", newPassphraseOrigin(random)));
-    const pair = generateKeyPairSync("ed25519");
-    const signingKey = String(pair.privateKey.export({ type: "pkcs8", format: "pem" }));
-    await add({ signing_key: signingKey, secrets: {} }, 1, newKey);
+    const { privateKey } = generateKeyPairSync("ed25519");
+    await add({ signing_key: pemOf(privateKey), secrets: {} }, 1, newKey);
     const latest = await store.latest();
     if (latest === null) throw new Error(`${dir}: ${NAME} was written and is not there`);
     return latest;
@@ -154,9 +256,19 @@ export async function openFileSecrets(
     return store.add({ number, text });
   }
 
-  async function keyFor({ text, number }: Generation): Promise<SealingKey> {
-    const origin = keyOriginOf(text);
-    if (origin === null) throw damaged(number);
+  async function passphraseNow(): Promise<string | null> {
+    if (changed !== null) return changed.passphrase;
+    if (passphraseFile === null) return given;
+    const text = await readFile(passphraseFile, "utf8").catch((cause: NodeJS.ErrnoException) => {
+      throw sealed(`${PASSPHRASE_VARIABLE}_FILE: it cannot be read (${cause.code})`, cause);
+    });
+    return text.trim();
+  }
+
+  async function keyFor(generation: Generation): Promise<SealingKey> {
+    const origin = keyOriginOf(generation.text);
+    if (origin === null) throw damaged(generation.number);
+    const passphrase = await passphraseNow();
     if (origin.from === "passphrase") {
       if (passphrase !== null) return keyFromPassphrase(passphrase, origin);
       throw sealed(`The secrets in ${dir} need their passphrase: set ${PASSPHRASE_VARIABLE}`);
@@ -167,10 +279,14 @@ export async function openFileSecrets(
           "unset it",
       );
     }
-    return readKeyFile(origin);
+    const keys = await readKeyFile(origin);
+    return (
+      keys.find((each) => open(generation.text, each).outcome !== "wrong_key") ?? firstOf(keys)
+    );
   }
 
-  async function readKeyFile(origin: KeyOrigin): Promise<SealingKey> {
+  /** One key; two while the store is sealed anew, the one to come first. */
+  async function readKeyFile(origin: KeyOrigin): Promise<SealingKey[]> {
     const path = join(dir, KEY_FILE);
     let text: string;
     try {
@@ -181,25 +297,47 @@ export async function openFileSecrets(
       if (cause instanceof Problem) throw cause;
       throw sealed(`${path} cannot be read: restore it from a back-up`, cause);
     }
-    const bytes = Buffer.from(text.trim(), "base64");
-    if (bytes.length === 32) return { bytes, origin };
+    const lines = text.trim().split("\n");
+    const keys = lines.map((line) => ({ bytes: Buffer.from(line, "base64"), origin }));
+    if (keys.every(({ bytes }) => bytes.length === 32)) return keys;
     throw sealed(`${path} is damaged: restore it from a back-up`);
   }
 
   async function makeKeyFile(): Promise<SealingKey> {
-    const path = join(dir, KEY_FILE);
-    const draft = `${path}.${Buffer.from(random.bytes(8)).toString("hex")}`;
-    await writeSynced(draft, `${Buffer.from(random.bytes(32)).toString("base64")}\n`);
+    const draft = await draftKeyFile([newKey()]);
     // One that is there stays: a store may have been made with it in this instant.
-    await linkNew(draft, path);
+    await linkNew(draft, join(dir, KEY_FILE));
     await rm(draft);
-    return readKeyFile({ from: "file" });
+    return firstOf(await readKeyFile({ from: "file" }));
+  }
+
+  /** Beside the ones that are there: a crash leaves a file that opens the store either way. */
+  async function addKeyToFile(): Promise<SealingKey> {
+    const made = newKey();
+    const before = key.origin.from === "file" ? [key] : [];
+    await rename(await draftKeyFile([made, ...before]), join(dir, KEY_FILE));
+    return made;
+  }
+
+  async function keepOneKey(only: SealingKey): Promise<void> {
+    await rename(await draftKeyFile([only]), join(dir, KEY_FILE));
+  }
+
+  async function draftKeyFile(keys: readonly SealingKey[]): Promise<string> {
+    const draft = join(dir, `${KEY_FILE}.${Buffer.from(random.bytes(8)).toString("hex")}`);
+    const lines = keys.map(({ bytes }) => `${bytes.toString("base64")}\n`);
+    await writeSynced(draft, lines.join(""));
+    return draft;
+  }
+
+  function newKey(): SealingKey {
+    return { bytes: Buffer.from(random.bytes(32)), origin: { from: "file" } };
   }
 
   function read({ text, number }: Generation): Content {
     const opened = open(text, key);
     if (opened.outcome === "wrong_key") {
-      const what = passphrase === null ? KEY_FILE : PASSPHRASE_VARIABLE;
+      const what = key.origin.from === "file" ? KEY_FILE : PASSPHRASE_VARIABLE;
       throw sealed(`${what} is not the one that the secrets in ${dir} were sealed with`);
     }
     if (opened.outcome === "damaged" || opened.generation !== number) throw damaged(number);
@@ -213,19 +351,28 @@ export async function openFileSecrets(
   }
 }
 
+function stateOf(content: Content): OpenState {
+  const privateKey = createPrivateKey(content.signing_key);
+  const own = createPublicKey(privateKey);
+  const retired = (content.retired_keys ?? []).map((pem) => createPublicKey(pem));
+  const publicKeys = new Map([...retired, own].map((each) => [keyIdOf(each), each]));
+  return { content, privateKey, keyId: keyIdOf(own), publicKeys };
+}
+
+function pemOf(privateKey: KeyObject): string {
+  return String(privateKey.export({ type: "pkcs8", format: "pem" }));
+}
+
+function firstOf([first]: readonly SealingKey[]): SealingKey {
+  if (first === undefined) throw new Error("a key file without a key");
+  return first;
+}
+
 /** Not by the index alone: "constructor" is a path like any other. */
 function versionsOf({ secrets }: Content, path: string): readonly Secret[] {
   return Object.hasOwn(secrets, path) ? (secrets[path] ?? []) : [];
 }
 
 function sealed(detail: string, cause?: unknown): Problem {
-  return new Problem("secrets_sealed", detail, cause === undefined ? {} : { cause });
-}
-
-function checkPath(path: string): void {
-  if (SECRET_PATH.test(path)) return;
-  throw new Problem(
-    "invalid_request",
-    'A secret\'s path is lower-case words with slashes between them, such as "forge/github/token"',
-  );
+  return secretsFault("sealed", detail, cause);
 }

@@ -8,10 +8,12 @@ import { test } from "node:test";
 import { describeKey } from "../../../orchestrator/journal/chain.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
 import {
+  type ScopedToken,
   SECRET_BYTES_MAX,
   SECRET_VERSIONS_KEPT,
   type Secrets,
 } from "../../../orchestrator/secrets/secrets.ts";
+import { eventually } from "../../support/eventually.ts";
 
 export interface SecretsFixture extends AsyncDisposable {
   secrets: Secrets;
@@ -19,6 +21,8 @@ export interface SecretsFixture extends AsyncDisposable {
   again(): Promise<Secrets>;
   /** Makes the engine unable to open the store, for those who have it open, too. */
   seal(): Promise<void>;
+  /** Reads what a scoped token was made for, as its holder does; where tokens are issued. */
+  readScoped?(token: ScopedToken): Promise<string[]>;
 }
 
 export function testSecrets(name: string, open: () => Promise<SecretsFixture>): void {
@@ -130,16 +134,105 @@ export function testSecrets(name: string, open: () => Promise<SecretsFixture>): 
     assert.equal(await other.verify(message, signed), true);
   });
 
+  test(`${name}: secrets are listed, and forgotten whole`, async () => {
+    await using fixture = await open();
+    const { secrets } = fixture;
+    assert.deepEqual(await secrets.list(), []);
+    for (const path of ["forge/github/token", "forge/gitlab", "a", "forge/github"]) {
+      await secrets.put(path, "x");
+    }
+    const all = ["a", "forge/github", "forge/github/token", "forge/gitlab"];
+    assert.deepEqual(await secrets.list(), all);
+    assert.equal(await secrets.remove("forge/github"), true);
+    assert.equal(await secrets.remove("forge/github"), false);
+    assert.equal(await secrets.get("forge/github"), null);
+    assert.equal(await secrets.get("forge/github", 1), null);
+    assert.deepEqual(await secrets.list(), all.toSpliced(1, 1));
+    assert.deepEqual(await secrets.put("forge/github", "y", { expectedVersion: 0 }), stored(1));
+    for (const path of ["", "../a"]) {
+      await assert.rejects(secrets.remove(path), isProblem("invalid_request"));
+    }
+  });
+
+  test(`${name}: a rotated key signs anew, and what the former signed still holds`, async () => {
+    await using fixture = await open();
+    const { secrets } = fixture;
+    const other = await fixture.again();
+    const message = Buffer.from("autocode test 1\n");
+    const before = await secrets.sign(message);
+    const keyId = await secrets.rotateKey();
+    assert.notEqual(keyId, before.keyId);
+    for (const each of [secrets, other, await fixture.again()]) {
+      assert.equal(await each.publicKey(), keyId);
+      const after = await each.sign(message);
+      assert.equal(after.keyId, keyId);
+      for (const signed of [before, after]) {
+        assert.equal(await secrets.verify(message, signed), true);
+        assert.equal(await each.verify(message, signed), true);
+      }
+      const mixed = { keyId, signature: before.signature };
+      assert.equal(await each.verify(message, mixed), false);
+    }
+  });
+
+  test(`${name}: a scoped token reads its secrets and no others, or is refused plainly`, async () => {
+    await using fixture = await open();
+    const { secrets } = fixture;
+    await secrets.put("trial/a", "of a");
+    await secrets.put("trial/b", "of b");
+    await secrets.put("other", "not for it");
+    const paths = ["trial/a", "trial/b"];
+    const grant = { paths, ttlMs: 60_000, uses: 2, isWrapped: false, purpose: "trial_x" };
+    const { readScoped } = fixture;
+    assert.equal(secrets.can.canIssueScoped, readScoped !== undefined);
+    if (readScoped === undefined) {
+      await assert.rejects(secrets.issueScoped(grant), isProblem("conflict"));
+      return;
+    }
+    const plain = await secrets.issueScoped(grant);
+    assert.deepEqual(await readScoped(plain), ["of a", "of b"]);
+    await assert.rejects(readScoped(plain), "it was used as often as it may be");
+    const wrapped = await secrets.issueScoped({ ...grant, isWrapped: true });
+    assert.deepEqual(await readScoped(wrapped), ["of a", "of b"]);
+    await assert.rejects(readScoped(wrapped), "it was unwrapped before");
+    const brief = await secrets.issueScoped({ ...grant, ttlMs: 1_000 });
+    await eventually(
+      () =>
+        readScoped(brief).then(
+          () => "read",
+          () => "refused",
+        ),
+      (outcome) => outcome === "refused",
+    );
+    const missing = { ...grant, paths: ["trial/c"] };
+    await assert.rejects(secrets.issueScoped(missing), isProblem("not_found"));
+  });
+
   test(`${name}: a sealed store says so, and gives and takes nothing`, async () => {
     await using fixture = await open();
     const { secrets } = fixture;
     await secrets.put("a", "the value of a");
+    const message = Buffer.from("autocode test 1\n");
+    const signed = await secrets.sign(message);
+    assert.equal((await secrets.status()).state, "ready");
     await fixture.seal();
     const isSealed = isProblem("secrets_sealed");
     await assert.rejects(secrets.get("a"), isSealed);
     await assert.rejects(secrets.get("b"), isSealed);
     await assert.rejects(secrets.put("a", "x"), isSealed);
-    await assert.rejects(fixture.again(), isSealed);
+    await assert.rejects(secrets.list(), isSealed);
+    await assert.rejects(secrets.remove("a"), isSealed);
+    await assert.rejects(secrets.sign(message), isSealed);
+    await assert.rejects(secrets.rotateKey(), isSealed);
+    assert.equal(await secrets.verify(message, signed), true, "a check needs no secret");
+    const { state, detail } = await secrets.status();
+    assert.equal(state, "sealed");
+    assert.ok(detail.length > 20, detail);
+    // A store that is opened while it is sealed refuses at once, or when it is asked.
+    await assert.rejects(
+      fixture.again().then((again) => again.get("a")),
+      isSealed,
+    );
   });
 }
 
