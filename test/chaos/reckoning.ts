@@ -17,10 +17,10 @@ export interface Reckoning {
 }
 
 /**
- * A stream that the gateway cut, its next slice refused, says so: an own model's server may have
- * come further than what had reached the gateway by then.
+ * An answer that the gateway cut, its next slice refused or its time over, says so: an own model's
+ * server may have come further than what had reached the gateway by then.
  */
-const CUT = "the budget does not cover more of the answer";
+const CUT = /^(the budget does not cover more of the answer|the call took longer than \d+ ms)$/;
 
 /**
  * Each call has one record at the provider and one charge; both say the same of every call whose
@@ -53,7 +53,7 @@ export async function reckon(db: Database, provided: readonly Billed[]): Promise
     }
     const difference = costOf(one) - costNanos;
     assert.ok(
-      difference === 0n || (error === CUT && difference > 0n),
+      difference === 0n || (CUT.test(error ?? "") && difference > 0n),
       `${id}: charged ${costNanos}, the provider says ${costOf(one)}: ` +
         JSON.stringify({ ...one, status, error }),
     );

@@ -18,7 +18,7 @@ import type { Random } from "../../orchestrator/runtime/random.ts";
 import { isTerminal } from "../../orchestrator/trials/trial.ts";
 import { auditLedger } from "../support/audit.ts";
 import type { TestDatabase } from "../support/database.ts";
-import { createWorkers, type Tally } from "./workers.ts";
+import { createWorkers, newTally, type Tally } from "./workers.ts";
 import { type Life, openWorld, waitForLeases } from "./world.ts";
 
 const SEEDS =
@@ -196,19 +196,4 @@ async function checkApprovals(database: TestDatabase): Promise<void> {
     );
     assert.equal(moved?.amount_nanos ?? null, state === "granted" ? granted : null);
   }
-}
-
-function newTally(): Tally {
-  return {
-    enrolled: 0,
-    calls: 0,
-    refusedCalls: 0,
-    quotas: 0,
-    approvals: 0,
-    rejections: 0,
-    reports: 0,
-    vanished: 0,
-    fenced: 0,
-    killedLives: 0,
-  };
 }

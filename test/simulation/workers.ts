@@ -34,26 +34,56 @@ export interface Tally {
 
 export type Workers = ReturnType<typeof createWorkers>;
 
-interface Worker {
+/** What becomes of a worker, drawn or told. */
+export interface WorkerFate {
+  callsLeft: number;
+  /** How it ends: a report, or silence; a silent one may speak once it was given up. */
+  ending: "report" | "vanish" | "vanish_and_return";
+  outcome: AgentOutcome;
+  verdict: "passed" | "failed" | "error";
+  /** Its first call meets a provider whose quota is used up. */
+  meetsQuota: boolean;
+}
+
+interface Worker extends WorkerFate {
   placement: Placement;
   status: AllocationStatus;
   token: string | null;
   key: string | null;
   purpose: "agent" | "verify" | null;
   cursor: number;
-  callsLeft: number;
   call: { id: TransferId; settleId: TransferId; isReserved: boolean } | null;
-  /** How it ends: a report, or silence; a silent one may speak once it was given up. */
-  ending: "report" | "vanish" | "vanish_and_return";
-  outcome: AgentOutcome;
-  verdict: "passed" | "failed" | "error";
 }
 
+export function newTally(): Tally {
+  return {
+    enrolled: 0,
+    calls: 0,
+    refusedCalls: 0,
+    quotas: 0,
+    approvals: 0,
+    rejections: 0,
+    reports: 0,
+    vanished: 0,
+    fenced: 0,
+    killedLives: 0,
+  };
+}
+
+const drawn = (): Partial<WorkerFate> => ({});
 const CALL_NANOS = 1_000n;
 const CALL_COST_NANOS = 700n;
 
-export function createWorkers(random: Random, tally: Tally) {
+/** @param fateOf of the nth worker that is placed, from 0 on; drawn where it says nothing. */
+export function createWorkers(
+  random: Random,
+  tally: Tally,
+  fateOf: (nth: number) => Partial<WorkerFate> = drawn,
+) {
   const workers = new Map<AllocationId, Worker>();
+  /** Settlements that were asked for, and those whose answer came. */
+  const asked = new Set<TransferId>();
+  const acknowledged = new Set<TransferId>();
   const scheduler: Scheduler = {
     name: "simulated",
     place: async (placement) => {
@@ -73,7 +103,7 @@ export function createWorkers(random: Random, tally: Tally) {
     onEnd: () => ({ [Symbol.dispose]: () => {} }),
     [Symbol.asyncDispose]: async () => {},
   };
-  return { scheduler, act, all: () => [...workers.values()] };
+  return { scheduler, act, asked, acknowledged, all: () => [...workers.values()] };
 
   function drawWorker(placement: Placement): Worker {
     const fate = random.below(10);
@@ -88,9 +118,11 @@ export function createWorkers(random: Random, tally: Tally) {
       cursor: 0,
       callsLeft: random.below(4),
       call: null,
+      meetsQuota: false,
       ending: fate === 0 ? "vanish" : fate === 1 ? "vanish_and_return" : "report",
       outcome: outcomes[random.below(outcomes.length)] ?? "finished",
       verdict: verdicts[random.below(verdicts.length)] ?? "passed",
+      ...fateOf(workers.size),
     };
   }
 
@@ -144,7 +176,12 @@ export function createWorkers(random: Random, tally: Tally) {
     const found = await life.keys.find(worker.key ?? "");
     if (found.outcome !== "granted") throw new Problem("unauthenticated", found.outcome);
     const { grant } = found;
-    if (worker.call === null && random.below(12) === 0) return meetQuota(life, worker);
+    if (
+      worker.call === null &&
+      (worker.meetsQuota || (fateOf === drawn && random.below(12) === 0))
+    ) {
+      return meetQuota(life, worker);
+    }
     worker.call ??= {
       id: life.ids.next("transfer"),
       settleId: life.ids.next("transfer"),
@@ -164,7 +201,9 @@ export function createWorkers(random: Random, tally: Tally) {
       return;
     }
     const { id: pendingId, settleId: id } = worker.call;
+    asked.add(id);
     await life.ledger.settle({ id, pendingId, amountNanos: CALL_COST_NANOS });
+    acknowledged.add(id);
     worker.call = null;
     worker.callsLeft -= 1;
     tally.calls += 1;
@@ -174,6 +213,7 @@ export function createWorkers(random: Random, tally: Tally) {
   async function meetQuota(life: Life, worker: Worker): Promise<void> {
     const trialId = worker.placement.trialId as TrialId;
     await life.events.quotaExhausted(trialId, { provider: "simulated", untilMs: 0 });
+    worker.meetsQuota = false;
     tally.quotas += 1;
   }
 
