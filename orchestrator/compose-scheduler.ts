@@ -3,14 +3,17 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { sweepMarker } from "../worker-agent/process.ts";
 import type { Place } from "./compose-duties.ts";
+import { type Fleet, openFleet } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
 import type { Finding } from "./contract/system.ts";
+import type { Database } from "./db/database.ts";
 import { openSeatedScheduler } from "./duties/seated-scheduler.ts";
 import { createLayout, type Layout } from "./projects/layout.ts";
 import type { Log } from "./runtime/log.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
 import { thisMachine } from "./scheduler/machine.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
+import type { Enrolments } from "./trials/enrolment.ts";
 
 export interface SchedulerWiring {
   config: Config;
@@ -18,6 +21,8 @@ export interface SchedulerWiring {
   /** Where workers reach the API; asked at each placement, since the port may be any. */
   apiUrl: () => string;
   log: Log;
+  db: Database;
+  enrolments: Enrolments;
   /** Ours among the orchestrators that share the data folder. */
   place: Place;
 }
@@ -26,6 +31,8 @@ export interface OpenedScheduler {
   scheduler: Scheduler;
   /** What `autocode doctor` says of it: which one is in force, why, and what it lacks. */
   describe(): Promise<Omit<Finding, "part">>;
+  /** What hosts that join by themselves are served by. */
+  fleet?: Fleet;
 }
 
 const ROOT = join(import.meta.dirname, "..");
@@ -41,6 +48,7 @@ export async function openScheduler(wiring: SchedulerWiring): Promise<OpenedSche
     case "local":
       return openLocal(wiring);
     case "fleet":
+      return openFleet({ ...wiring, config: wiring.config.fleet });
     case "nomad":
       throw new Error(`AUTOCODE_SCHEDULER: ${wiring.config.scheduler} is not wired`);
   }

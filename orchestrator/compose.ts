@@ -18,6 +18,7 @@ import type { Services } from "./api/services.ts";
 import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
+import { buildCheckpoints } from "./compose-checkpoints.ts";
 import {
   describeOrchestrators,
   joinOrchestrators,
@@ -28,6 +29,8 @@ import {
 } from "./compose-duties.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
 import { firstUid, openScheduler } from "./compose-scheduler.ts";
+import { openSecrets, refreshTask, sealTask } from "./compose-secrets.ts";
+import { buildWorkers } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
 import type { Database, Sql } from "./db/database.ts";
 import { openEmbeddedDatabase } from "./db/embedded.ts";
@@ -36,7 +39,7 @@ import { openPostgresDatabase } from "./db/postgres.ts";
 import { createDoctor } from "./doctor/doctor.ts";
 import type { Keys } from "./keys/keys.ts";
 import { createKeys } from "./keys/postgres.ts";
-import { createJournal, type Journal } from "./ledger/journal.ts";
+import { createJournal } from "./ledger/journal.ts";
 import { createLedgerExport } from "./ledger/journal-export.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { createLedger } from "./ledger/postgres.ts";
@@ -45,14 +48,13 @@ import { createLayout, type Layout, makeProjectFolders } from "./projects/layout
 import { createProjects, type PostgresProjects } from "./projects/postgres.ts";
 import { closeFolders } from "./projects/private-folders.ts";
 import { createTopUps } from "./projects/top-ups.ts";
-import { type BackgroundTask, startBackground } from "./runtime/background.ts";
+import { startBackground } from "./runtime/background.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
 import type { Log } from "./runtime/log.ts";
 import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
-import { openFileSecrets } from "./secrets/file.ts";
 import { createTasks } from "./tasks/tasks.ts";
 import { createApprovals } from "./trials/approvals-postgres.ts";
 import { createCatalogPairs } from "./trials/catalog-pairs.ts";
@@ -95,19 +97,12 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   opening.defer(() => scripted.close());
   const { url: scriptedUrl } = await scripted.listen();
   const catalog = await loadCatalog(join(ROOT, "models"));
-  const pairs = createCatalogPairs(
-    catalog,
-    providerAddresses(config, scriptedUrl),
-    config.readApiKey,
-    clock,
-  );
+  const safe = opening.use(await openSecrets(config, log));
+  const { secrets, apiKeys, identity: key } = safe;
+  const addressesOf = () => providerAddresses(config, scriptedUrl, apiKeys.read);
+  const pairs = createCatalogPairs(catalog, addressesOf, apiKeys.read, clock);
 
   const ledger = createLedger(db, clock);
-  const secrets = await openFileSecrets(
-    { dir: layout.secrets, passphrase: config.secretsPassphrase },
-    random,
-  );
-  const key = await secrets.publicKey();
   const ours = { db, place, ids, log, key, version: VERSION };
   const { duties, register, enter } = opening.use(await joinOrchestrators(ours));
   const journal = createJournal(db, clock, secrets);
@@ -129,11 +124,14 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   opening.defer(() => closing.api());
   const enrolments = createEnrolments({ db, secrets, clock, random });
   const apiUrl = () => register.urls().join(",");
-  const { scheduler, describe } = await openScheduler({ config, layout, apiUrl, log, place });
+  const asked = { config, layout, apiUrl, log, place, db, enrolments };
+  const { scheduler, describe, fleet = null } = await openScheduler(asked);
   opening.use(scheduler);
   const engine = buildEngine({ db, ledger, keys, projects, scheduler, enrolments, wakes, log });
   opening.use(engine);
 
+  const hosts = buildWorkers({ db, scheduler, fleet, config: config.fleet, log });
+  const kept = buildCheckpoints({ db, layout, clock, random }, config);
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
   const doctor = createDoctor({
@@ -161,8 +159,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     },
     approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
     trials: createTrials({ ...shared, ids }),
+    checkpoints: kept.checkpoints,
     workerSessions: createWorkerSessions({
-      ...{ ...shared, keys, enrolments },
+      ...{ ...shared, keys, enrolments, checkpoints: kept.limits },
       gatewayUrl: () => addresses.gateway,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),
@@ -171,9 +170,19 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
     ...doctor,
     doctor: async () => [...(await doctor.doctor()), ...(await describeOrchestrators(register))],
-    readiness: async () => ({ ...(await doctor.readiness()), duties: duties.fault() }),
+    readiness: async () => ({
+      ...(await doctor.readiness()),
+      duties: duties.fault(),
+      secrets: await safe.fault(),
+    }),
+    secrets: { ...safe, isChanged: pairs.refresh },
     orchestrators: register,
-    metrics: async () => `${await doctor.metrics()}${await budgetMetrics.text()}`,
+    workers: hosts.workers,
+    hosts: hosts.hosts,
+    metrics: async () =>
+      [doctor.metrics(), budgetMetrics.text(), hosts.workers.metrics()].reduce(
+        async (text, more) => `${await text}${await more}`,
+      ),
   };
   const api = createApi(services, {
     version: VERSION,
@@ -202,10 +211,16 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     addresses.api = await api.listen({ port, host });
     await enter(config.apiUrl ?? addresses.api);
     const background = startBackground(
-      [expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
+      [
+        ...[expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
+        ...[kept.collection, ...hosts.tasks],
+      ],
       log,
       duties,
     );
+    // Not a duty: each process has a login and a memory of its own.
+    const own = startBackground([safe.watch.task, refreshTask(apiKeys, pairs.refresh)], log);
+    opened.defer(() => own.stop());
     opened.defer(() => duties.handOver());
     opened.defer(() => background.stop());
     engine.start();
@@ -216,10 +231,6 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     const port = await choosePort(config.gatewayPort, config.host, lastUrl);
     return (await gateway.listen(port, config.host)).url;
   }
-}
-
-function sealTask(journal: Journal): BackgroundTask {
-  return { name: "seal_journal", periodMs: 1_000, activate: journal.activate };
 }
 
 /** What keeps a slot's user from running an agent, so that the worker runs it as root. */

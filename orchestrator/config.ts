@@ -10,8 +10,11 @@ import {
   type Reader,
   readNomad,
   readScheduler,
+  readSecrets,
   type SchedulerName,
+  type SecretsConfig,
 } from "./config-engines.ts";
+import { type FleetConfig, readFleet } from "./config-fleet.ts";
 import type { LogLevel } from "./runtime/log.ts";
 
 export interface ProviderConfig {
@@ -39,14 +42,20 @@ export interface Config {
   keyTokensPerMinute: number;
   /** Calls of one key at a time. */
   keyCallsAtOnce: number;
+  /** How often a running trial's work is kept. */
+  checkpointEveryMs: number;
+  /** Of one checkpoint's contents together. */
+  checkpointBytes: number;
+  /** How many a trial keeps where its project's file does not say. */
+  checkpointsKept: number;
   databaseUrl: string | null;
-  /** What the sealed secrets are opened with; null: with the key file beside them. */
-  secretsPassphrase: string | null;
+  secrets: SecretsConfig;
   logLevel: LogLevel;
   slots: number;
   scheduler: SchedulerName;
   /** Null unless Nomad is the scheduler. */
   nomad: NomadConfig | null;
+  fleet: FleetConfig;
   isFirstRunExample: boolean;
   /** What the scripted model plays; the examples' scripts unless told otherwise. */
   scriptsDir: string;
@@ -59,6 +68,11 @@ export interface Config {
 }
 
 export const PORT_DEFAULT = 7700;
+/** Where the providers themselves are. */
+export const HOSTED = {
+  openai: "https://api.openai.com/v1",
+  anthropic: "https://api.anthropic.com",
+} as const;
 const SYSTEM_HOME = "/var/lib/autocode";
 const EXAMPLE_SCRIPTS = join(import.meta.dirname, "../examples/scripts");
 const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
@@ -91,7 +105,7 @@ export function readConfig(
   cwd: string = process.cwd(),
 ): Config {
   const faults: string[] = [];
-  const read: Reader = { text, address, oneOf, fault: (message) => void faults.push(message) };
+  const read: Reader = { text, integer, address, oneOf, fault: (message) => void faults.push(message) };
   const scheduler = readScheduler(read);
   const config: Config = {
     home: resolve(cwd, text("AUTOCODE_HOME") ?? defaultHome(cwd)),
@@ -105,12 +119,16 @@ export function readConfig(
     keyRequestsPerMinute: integer("AUTOCODE_KEY_REQUESTS_PER_MINUTE", 0, 0, 1_000_000),
     keyTokensPerMinute: integer("AUTOCODE_KEY_TOKENS_PER_MINUTE", 0, 0, 1_000_000_000),
     keyCallsAtOnce: integer("AUTOCODE_KEY_CALLS_AT_ONCE", 32, 1, 10_000),
+    checkpointEveryMs: integer("AUTOCODE_CHECKPOINT_EVERY_MS", 120_000, 1_000, 86_400_000),
+    checkpointBytes: integer("AUTOCODE_CHECKPOINT_BYTES", 268_435_456, 1_048_576, 2 ** 40),
+    checkpointsKept: integer("AUTOCODE_CHECKPOINTS_KEPT", 10, 1, 1_000),
     databaseUrl: address("DATABASE_URL", /^postgres(ql)?:\/\//),
-    secretsPassphrase: text("AUTOCODE_SECRETS_PASSPHRASE") ?? null,
+    secrets: readSecrets(read, env),
     logLevel: oneOf("AUTOCODE_LOG_LEVEL", LOG_LEVELS, "info"),
     slots: integer("AUTOCODE_SLOTS", Math.max(2, availableParallelism()), 1, 1000),
     scheduler,
     nomad: readNomad(read, scheduler),
+    fleet: readFleet(read),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",
     scriptsDir: resolve(cwd, text("AUTOCODE_SCRIPTS") ?? EXAMPLE_SCRIPTS),
     providers: readProviders(),
@@ -136,11 +154,11 @@ export function readConfig(
     const openaiKey = text("OPENAI_API_KEY") ?? null;
     const anthropicKey = text("ANTHROPIC_API_KEY") ?? null;
     if (openai !== null || openaiKey !== null) {
-      const baseUrl = openai ?? "https://api.openai.com/v1";
+      const baseUrl = openai ?? HOSTED.openai;
       found.push({ name: "openai", baseUrl, apiKey: openaiKey });
     }
     if (anthropic !== null || anthropicKey !== null) {
-      const baseUrl = anthropic ?? "https://api.anthropic.com";
+      const baseUrl = anthropic ?? HOSTED.anthropic;
       found.push({ name: "anthropic", baseUrl, apiKey: anthropicKey });
     }
     if (vllm !== null) {

@@ -8,15 +8,16 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from "fastify";
 import { Problem } from "../problem.ts";
+import type { WorkerId } from "../runtime/ids.ts";
 import type { Session } from "../trials/worker-sessions.ts";
 import type { Role } from "./access.ts";
 import type { Services } from "./services.ts";
 
 /**
  * `page`: the web UI's own pages, which tell a stranger how to log in instead of refusing.
- * `worker`: an allocation's token. The rest: a role, or one above it.
+ * `worker`: an allocation's token; `host`: a host program's. The rest: a role, or one above it.
  */
-export type RouteAccess = "public" | "page" | "worker" | Role;
+export type RouteAccess = "public" | "page" | "worker" | "host" | Role;
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -27,6 +28,8 @@ declare module "fastify" {
     role: Role | null;
     /** The allocation behind a `worker` route. */
     workerSession: Session | null;
+    /** The worker behind a `host` route. */
+    workerId: WorkerId | null;
   }
 }
 
@@ -39,11 +42,12 @@ const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 /** Adds the checks to every route registered after this; `allowedHosts` are lower case names. */
 export function guard(
   api: FastifyInstance,
-  { access, workerSessions }: Pick<Services, "access" | "workerSessions">,
+  { access, workerSessions, hosts }: Pick<Services, "access" | "workerSessions" | "hosts">,
   allowedHosts: readonly string[],
 ): void {
   api.decorateRequest("role", null);
   api.decorateRequest("workerSession", null);
+  api.decorateRequest("workerId", null);
   api.addHook("onRoute", refuseUndeclared);
   api.addHook("onRequest", async (request) => {
     refuseForeignHost(request);
@@ -55,6 +59,9 @@ export function guard(
         return;
       case "worker":
         request.workerSession = await workerSessions.authenticate(bearerToken(request) ?? "");
+        return;
+      case "host":
+        request.workerId = await hosts.authenticate(bearerToken(request) ?? "");
         return;
       case "page":
         request.role = await roleOf(request);
@@ -105,6 +112,12 @@ export function guard(
 export function sessionOf(request: FastifyRequest): Session {
   if (request.workerSession === null) throw new Error("not a worker route");
   return request.workerSession;
+}
+
+/** The worker that the guard has put on a `host` route's request. */
+export function workerOf(request: FastifyRequest): WorkerId {
+  if (request.workerId === null) throw new Error("not a host route");
+  return request.workerId;
 }
 
 /** Headers on every answer; the web UI's pages have a wider policy of their own. */

@@ -27,15 +27,18 @@ import { agentRoutes } from "./routes/agents.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
+import { hostRoutes } from "./routes/hosts.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
 import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
+import { checkpointRoutes } from "./routes/trial-checkpoints.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
 import { trialRoutes } from "./routes/trials.ts";
 import { webRoutes } from "./routes/web.ts";
 import { workerRoutes } from "./routes/worker.ts";
+import { workersRoutes } from "./routes/workers.ts";
 import type { Services } from "./services.ts";
 
 const BODY_BYTES = 1_048_576;
@@ -87,15 +90,18 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       priceRoutes(services),
       trialRoutes(services),
       trialRecordRoutes(services, streams),
+      checkpointRoutes(services),
       experimentRoutes(services),
       budgetRoutes(services),
       approvalRoutes(services),
       ledgerRoutes(services),
+      workersRoutes(services),
       doctorRoutes(services),
       loginLinkRoutes(services, { validMs: loginLinkMs }),
     ];
     for (const plugin of v1) await guarded.register(plugin, { prefix: "/api/v1" });
     await guarded.register(workerRoutes(services), { prefix: "/api/v1/worker" });
+    await guarded.register(hostRoutes(services), { prefix: "/api/v1/host" });
     await guarded.register(probeRoutes(services));
     await guarded.register(loginRoutes(services, { isSecure: options.isSecure ?? false }));
     if (options.web !== undefined) await guarded.register(webRoutes(options.web));
@@ -118,21 +124,22 @@ function describeRoute(route: RouteOptions): void {
     description: "A problem",
     content: { [PROBLEM_TYPE]: { schema: ProblemBody } },
   };
-  const isUser = access !== "public" && access !== "worker";
+  const isUser = access !== "public" && access !== "worker" && access !== "host";
   route.schema = {
     ...schema,
     description: {
       public: "anyone",
       page: "anyone",
       worker: "an allocation, with its token",
+      host: "a host program, with its worker token",
       viewer: "viewer, operator, admin",
       operator: "operator, admin",
       admin: "admin",
     }[access],
     security: isUser
       ? [{ apiToken: [] }, { session: [] }]
-      : access === "worker"
-        ? [{ allocationToken: [] }]
+      : access === "worker" || access === "host"
+        ? [{ [access === "host" ? "workerToken" : "allocationToken"]: [] }]
         : [],
     response: { ...(response as object), default: problem },
   };
@@ -150,6 +157,7 @@ function document(version: string) {
       securitySchemes: {
         apiToken: { type: "http" as const, scheme: "bearer" },
         allocationToken: { type: "http" as const, scheme: "bearer" },
+        workerToken: { type: "http" as const, scheme: "bearer" },
         session: { type: "apiKey" as const, in: "cookie" as const, name: "autocode_session" },
       },
     },

@@ -2,6 +2,7 @@
 import type { Readable } from "node:stream";
 import type { Agents } from "../agents/agents.ts";
 import type { Budgets } from "../budgets/budgets.ts";
+import type { Checkpoints } from "../checkpoints/checkpoints.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
 import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
@@ -12,6 +13,7 @@ import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
+import type { Hosts, Workers } from "../workers/workers.ts";
 import type { Access } from "./access.ts";
 import type { Idempotency } from "./idempotency.ts";
 
@@ -38,11 +40,14 @@ export interface Services {
   agents: Agents;
   approvals: Approvals;
   budgets: Budgets;
+  checkpoints: Checkpoints;
   idempotency: Idempotency;
   journal: Journals;
   projects: Projects;
   trials: Trials;
   workerSessions: WorkerSessions;
+  workers: Workers;
+  hosts: Hosts;
   pairs(project?: string): Promise<PairStatus[]>;
   pricing: Pricing;
   doctor(): Promise<Finding[]>;

@@ -5,7 +5,7 @@
  * that has listened without a gap for as long (outages.ts): a clock that jumps, or an orchestrator
  * that was away, gives nobody up.
  */
-import type { HostPlan, HostSync, Joined, JoinRequest } from "../contract/hosts.ts";
+import type { HostOrders, HostPlan, HostSync, Joined, JoinRequest } from "../contract/hosts.ts";
 import type { JoinToken, NewJoinToken, WorkerDetail, WorkerList } from "../contract/workers.ts";
 import type { WorkerId } from "../runtime/ids.ts";
 
@@ -31,6 +31,14 @@ export interface Registry {
     id: WorkerId,
     said: Pick<HostSync, "is_leaving" | "slots" | "capabilities">,
   ): Promise<{ isDraining: boolean }>;
+}
+
+/** What a host program may ask: its requests, as `contract/hosts.ts` has them. */
+export interface Hosts extends Pick<Registry, "plan" | "join" | "authenticate"> {
+  /** What the host shall do, at once or within its `wait_ms`. */
+  sync(workerId: WorkerId, said: HostSync, signal: AbortSignal): Promise<HostOrders>;
+  /** Bytes of a log that the host's orders asked for. */
+  receiveLog(workerId: WorkerId, requestId: string, bytes: Buffer, isLast: boolean): Promise<void>;
 }
 
 /** People's side, over any scheduler's hosts. */

@@ -1,4 +1,6 @@
 /** One of everything that the API answers with, for tests of its edge. */
+
+import type { Checkpoints } from "../../orchestrator/checkpoints/checkpoints.ts";
 import type { AgentStatus } from "../../orchestrator/contract/agents.ts";
 import type { Approval } from "../../orchestrator/contract/approvals.ts";
 import type {
@@ -10,10 +12,12 @@ import type {
   ProfitReport,
 } from "../../orchestrator/contract/budgets.ts";
 import type { Call } from "../../orchestrator/contract/calls.ts";
+import type { Checkpoint } from "../../orchestrator/contract/checkpoints.ts";
 import type { ModelPrice } from "../../orchestrator/contract/prices.ts";
 import type { Project, Task } from "../../orchestrator/contract/projects.ts";
 import type { Repricing } from "../../orchestrator/contract/repricing.ts";
 import type { Experiment, NewTrial, Trial } from "../../orchestrator/contract/trials.ts";
+import type { Worker } from "../../orchestrator/contract/workers.ts";
 import type { TrialId } from "../../orchestrator/runtime/ids.ts";
 
 export const STARTED_AT_MS = Date.UTC(2026, 10, 21, 12);
@@ -252,6 +256,7 @@ export function trialOf(id: TrialId, spec: NewTrial, experimentId: string | null
     verdict: null,
     flags: [],
     tries: 0,
+    forked_from: null,
     resume_at: null,
     approval_id: null,
     budget: BALANCE,
@@ -268,6 +273,41 @@ export function trialOf(id: TrialId, spec: NewTrial, experimentId: string | null
     started_at: null,
     ended_at: null,
     duration_ms: null,
+  };
+}
+
+/** One trial with one checkpoint; what workers send is neither kept nor refused. */
+export function fakeCheckpoints(find: (id: TrialId) => Trial): Checkpoints {
+  return {
+    missing: async (_session, sha256s) => [...sha256s],
+    store: async () => 0,
+    commit: async ({ trialId }, { cause }) => ({ ...checkpointOf(trialId), cause }),
+    restore: async () => null,
+    tree: async (id) => {
+      const { agent, pair, state, verdict } = find(id);
+      return {
+        trials: [{ id, agent, pair, state, verdict, forked_from: null }],
+        checkpoints: [checkpointOf(id)],
+      };
+    },
+  };
+}
+
+function checkpointOf(trialId: TrialId): Checkpoint {
+  return {
+    id: "checkpoint_01jd7sm1g0e0080000000000f1",
+    trial_id: trialId,
+    allocation_id: "allocation_01jd7sm1g0e0080000000000f1",
+    parent_id: null,
+    cause: "end",
+    phase: "execute",
+    completed_phases: ["plan", "execute"],
+    has_session: true,
+    file_count: 2,
+    byte_count: 1_234,
+    new_byte_count: 1_000,
+    manifest_sha256: "0".repeat(64),
+    created_at: STARTED_AT,
   };
 }
 
@@ -317,3 +357,17 @@ export function callOf(trialId: string): Call {
     error: null,
   };
 }
+
+export const WORKER: Worker = {
+  id: "host-1",
+  name: "host-1",
+  pool: "local",
+  status: "ready",
+  slots: 4,
+  used: 1,
+  capabilities: null,
+  joined_at: null,
+  heartbeat_at: null,
+  availability: null,
+  outage_count: null,
+};

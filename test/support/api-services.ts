@@ -15,6 +15,7 @@ import { Problem } from "../../orchestrator/problem.ts";
 import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
+import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import {
   APPROVAL,
   adherenceReport,
@@ -26,6 +27,7 @@ import {
   callOf,
   costReport,
   experimentOf,
+  fakeCheckpoints,
   MODEL_PRICE,
   PROJECT,
   profitReport,
@@ -34,6 +36,7 @@ import {
   STARTED_AT_MS,
   TASK,
   trialOf,
+  WORKER,
 } from "./api-answers.ts";
 import { openTestDatabase, type TestDatabase } from "./database.ts";
 import { openTestJournal } from "./journal.ts";
@@ -148,6 +151,7 @@ export async function openApiServices(): Promise<ApiFixture> {
         exportSpend: async (_project, { format }) =>
           format === "csv" ? "BilledCost\n0.00042\n" : "[]",
       },
+      checkpoints: fakeCheckpoints(find),
       projects: {
         apply: async ({ file_name: file, file_text: text }) => {
           if (text.includes("bad")) throw new Problem("invalid_request", `${file}:1: bad key`);
@@ -192,6 +196,11 @@ export async function openApiServices(): Promise<ApiFixture> {
           moveTo(id, { state: "cancelled", ended_at: STARTED_AT });
           return find(id);
         },
+        fork: async (id, { agent, pair }) => {
+          const { project, task, ...parent } = find(id);
+          const cell = { project, task, agent: agent ?? parent.agent, pair: pair ?? parent.pair };
+          return create(cell, null);
+        },
         resume: async (id) => {
           if (find(id).state !== "paused") throw new Problem("conflict", "It is not paused");
           moveTo(id, { state: "queued" });
@@ -227,6 +236,8 @@ export async function openApiServices(): Promise<ApiFixture> {
         trajectory: async (id) => ({ schema_version: "ATIF-v1.7", session_id: find(id).id }),
       },
       workerSessions: fakeWorkerSessions(),
+      workers: fakeWorkers(),
+      hosts: createNoHosts("local"),
       pairs: async () => [
         {
           name: "scripted",
@@ -319,6 +330,26 @@ export async function openApiServices(): Promise<ApiFixture> {
     emit(id, "trial.state", { from: from.state, to: change.state ?? from.state });
   }
 
+  function fakeWorkers(): Services["workers"] {
+    const detail = { worker: WORKER, window_ms: 86_400_000, outages: [], allocations: [] };
+    return {
+      list: async () => ({
+        ...{ scheduler: "local", workers: [WORKER], availability: null, window_ms: 86_400_000 },
+        ...{ availability_target: 0.99, pending: 0, can_join: false },
+      }),
+      get: async () => detail,
+      drain: async (_host, isDraining) => {
+        count(isDraining ? "drain" : "undrain");
+        return detail;
+      },
+      issueJoinToken: async ({ pool, uses }) => {
+        const token = "autocode_join_of_the_fake_fleet";
+        return { id: ids.next("token"), token, pool, uses, expires_at: STARTED_AT };
+      },
+      metrics: async () => "",
+    };
+  }
+
   function fakeWorkerSessions(): Services["workerSessions"] {
     const session = {
       allocationId: ids.next("allocation"),
@@ -336,7 +367,6 @@ export async function openApiServices(): Promise<ApiFixture> {
       sourcePath: async () => join(folder, "changes.patch"),
       testsPath: async () => null,
       patchPath: async () => null,
-      sessionPath: async () => null,
       appendEvents: async (_session, batch) => {
         fixture.worker.events.push(...batch.map(({ cursor }) => cursor));
         return Math.max(...fixture.worker.events);

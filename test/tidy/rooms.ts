@@ -27,17 +27,25 @@ const ROWS: readonly Row[] = [
   { room: `${O}/runtime/`, may: [] },
   { room: `${O}/money.ts`, may: [] },
   { room: `${O}/problem.ts`, may: [] },
-  { room: `${O}/config.ts`, may: [`${O}/runtime/`, `${O}/config-engines.ts`] },
+  {
+    room: `${O}/config.ts`,
+    may: [`${O}/runtime/`, `${O}/config-engines.ts`, `${O}/config-fleet.ts`],
+  },
   { room: `${O}/config-engines.ts`, may: [] },
+  { room: `${O}/config-fleet.ts`, may: [`${O}/config-engines.ts`] },
   { room: `${O}/db/`, may: FOUNDATION },
   // Pure: the journal's arithmetic, which a command checks an export with, offline.
   { room: `${O}/journal/`, may: [`${O}/contract/`] },
   { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/contract/`, `${O}/db/`, `${O}/journal/`] },
+  // A VM's files are made where the command runs, with no server: as a journal is checked.
+  { room: `${O}/cli/commands/vm.ts`, may: [`${O}/cli/`, "vm-templates/"] },
   { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
   { room: `${O}/compose.ts`, may: [""] },
   { room: `${O}/compose-gateway.ts`, may: [""] },
+  { room: `${O}/compose-checkpoints.ts`, may: [""] },
   { room: `${O}/compose-duties.ts`, may: [""] },
   { room: `${O}/compose-scheduler.ts`, may: [""] },
+  { room: `${O}/compose-workers.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
     may: [...FOUNDATION, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],
@@ -63,6 +71,8 @@ const ROWS: readonly Row[] = [
   { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
   { room: "proxy/gateway/", may: GATEWAY },
   { room: "models/", may: [`${O}/contract/`, `${O}/money.ts`] },
+  // It runs beside qemu as well as in the command line, and knows nothing of an installation.
+  { room: "vm-templates/", may: [] },
   { room: "dashboards/", may: [`${O}/contract/`] },
   { room: "tools/", may: [""] },
   { room: "bin/", may: [`${O}/cli/main.ts`] },

@@ -1,0 +1,75 @@
+/** Workers, for people: the hosts of whichever scheduler is in force. */
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { Type } from "typebox";
+import {
+  JoinToken,
+  NewJoinToken,
+  WorkerDetail,
+  WorkerDrain,
+  WorkerList,
+} from "../../contract/workers.ts";
+import type { Services } from "../services.ts";
+
+const tags = ["workers"];
+/** A Nomad node's id, a worker's id, or a name. */
+const params = Type.Object({ worker: Type.String({ minLength: 1, maxLength: 200 }) });
+
+export function workersRoutes({ workers }: Pick<Services, "workers">): FastifyPluginAsyncTypebox {
+  return async (api) => {
+    api.get(
+      "/workers",
+      {
+        config: { access: "viewer" },
+        schema: {
+          tags,
+          summary: "All workers, what they have, and their availability",
+          response: { 200: WorkerList },
+        },
+      },
+      () => workers.list(),
+    );
+
+    api.get(
+      "/workers/:worker",
+      {
+        config: { access: "viewer" },
+        schema: {
+          tags,
+          summary: "A worker with its outages and allocations",
+          params,
+          response: { 200: WorkerDetail },
+        },
+      },
+      (request) => workers.get(request.params.worker),
+    );
+
+    api.post(
+      "/workers/:worker/drain",
+      {
+        config: { access: "operator" },
+        schema: {
+          tags,
+          summary: "Let a worker end what it has and give it nothing new, or undo that",
+          params,
+          body: WorkerDrain,
+          response: { 200: WorkerDetail },
+        },
+      },
+      (request) => workers.drain(request.params.worker, request.body.is_draining),
+    );
+
+    api.post(
+      "/workers/tokens",
+      {
+        config: { access: "admin" },
+        schema: {
+          tags,
+          summary: "Make a token that lets hosts join a pool; it is told this once",
+          body: NewJoinToken,
+          response: { 200: JoinToken },
+        },
+      },
+      (request) => workers.issueJoinToken(request.body),
+    );
+  };
+}

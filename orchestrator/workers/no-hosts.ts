@@ -1,0 +1,20 @@
+/** Hosts' requests where another scheduler than the fleet is in force: all refused, with the reason. */
+import { Problem } from "../problem.ts";
+import type { Hosts } from "./workers.ts";
+
+export function createNoHosts(schedulerName: string): Hosts {
+  return {
+    plan: refuse,
+    join: refuse,
+    authenticate: refuse,
+    sync: refuse,
+    receiveLog: refuse,
+  };
+
+  async function refuse(): Promise<never> {
+    throw new Problem(
+      "conflict",
+      `Hosts join only with AUTOCODE_SCHEDULER=fleet; ${schedulerName} is in force`,
+    );
+  }
+}
