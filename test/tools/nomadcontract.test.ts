@@ -64,12 +64,7 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     [],
     ["driver=docker", "host_volume=home", "count=2", "canary=0"],
     ["secrets_from=vault", 'env={"VAULT_ADDR":"http://10.0.0.1:8200"}', "scheduler=fleet"],
-    [
-      "secrets_from=none",
-      "api_port=0",
-      "gateway_port=0",
-      "api_url=https://autocode.example.org",
-    ],
+    ["secrets_from=none", "api_port=0", "gateway_port=0", "api_url=https://autocode.example.org"],
   ],
   "proxy.nomad.hcl": [[], ["driver=docker", "secrets_from=vault", "count=2", "grace_s=60"]],
   "models.nomad.hcl": [
