@@ -51,7 +51,8 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
     if (isClosing) throw new Error("the scheduler is closing");
     // Without a wait in between: two calls at once must not both find nothing.
     if (statusNow(placement.allocationId) !== null) return;
-    pending.push(placement);
+    const next = pending.findIndex(({ priority }) => priority < placement.priority);
+    pending.splice(next === -1 ? pending.length : next, 0, placement);
     startNext();
   }
 

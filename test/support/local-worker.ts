@@ -1,15 +1,20 @@
 /**
- * A worker for tests of the local scheduler: does what its enrolment token says, and writes down
+ * A worker for tests of schedulers: does what its enrolment token says, and writes down
  * each start. Run as `node local-worker.ts <folder for its notes>`.
  */
 import { spawn } from "node:child_process";
-import { appendFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 const { env } = process;
 const notes = process.argv[2] ?? "";
-const allocationId = basename(env["AUTOCODE_ALLOCATION_DIR"] ?? "");
-const behaviour = (env["AUTOCODE_ENROLMENT_TOKEN"] ?? "").split(":")[0];
+// In a real Nomad the token is in a file and the allocation in the meta.
+const allocationId =
+  env["NOMAD_META_allocation_id"] ?? basename(env["AUTOCODE_ALLOCATION_DIR"] ?? "");
+const tokenFile = env["AUTOCODE_ENROLMENT_TOKEN_FILE"];
+const token =
+  tokenFile === undefined ? env["AUTOCODE_ENROLMENT_TOKEN"] : readFileSync(tokenFile, "utf8");
+const behaviour = (token ?? "").split(":")[0];
 
 if (behaviour === "deaf") process.on("SIGTERM", () => {});
 if (behaviour === "leave") {
@@ -25,5 +30,7 @@ if (behaviour === "leave") {
 const variables = { run_as: env["AUTOCODE_RUN_AS"] ?? null, names: Object.keys(env) };
 writeFileSync(join(notes, `${allocationId}.env`), JSON.stringify(variables));
 appendFileSync(join(notes, `${allocationId}.starts`), `${process.pid}\n`);
+process.stdout.write("out:ready\n");
+process.stderr.write("err:ready\n");
 if (behaviour === "fail") process.exitCode = 3;
 if (behaviour === "wait" || behaviour === "deaf") setInterval(() => {}, 1_000);
