@@ -21,7 +21,8 @@ export function createEvents({ kept, heartbeatMs }: { kept: number; heartbeatMs:
       Namespace: "default",
       FilterKeys: [allocation.JobID],
       Index: allocation.ModifyIndex,
-      Payload: { Allocation: row },
+      // To keep events small (nomad/state/events.go).
+      Payload: { Allocation: { ...row, Job: null } },
     };
     const frame = { Index: allocation.ModifyIndex, Events: [event] };
     buffer.push(frame);

@@ -1,0 +1,76 @@
+/**
+ * Goal: our stub of Nomad answers as HashiCorp's own client expects, so that what our scheduler is
+ * tested against is not merely what we think Nomad is.
+ *
+ * Method: `tools/nomadcontract` registers the job that our scheduler registers, dispatches it, and
+ * asks for all else that the scheduler uses, with a token and without access control.
+ */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { baseJob } from "../../../orchestrator/scheduler/nomad-job.ts";
+import { openSchedulerFolder } from "../../support/local-scheduler.ts";
+import { openNomadStub, type StubToken } from "../../support/nomad-stub/stub.ts";
+import { buildNomadContract } from "../../support/nomadcontract.ts";
+
+const TOKEN = "3f6c0c0e-1111-4222-8333-444455556666";
+const contract = await buildNomadContract();
+const skip = contract === null ? "there is no go on the PATH" : false;
+after(() => contract?.remove());
+
+const STEPS = [
+  "token",
+  "register",
+  "refusals",
+  "dispatch and events",
+  "dispatch again",
+  "allocation",
+  "logs",
+  "nodes and drain",
+  "deregister",
+];
+const TOKENS: Record<string, StubToken> = { [TOKEN]: { name: "autocode", may: ["management"] } };
+
+for (const [how, token, tokens] of [
+  ["without access control", "", {}],
+  ["with a token", TOKEN, TOKENS],
+] as const) {
+  test(`the official client converses with the stub, ${how}`, { skip }, async () => {
+    await using folder = await openSchedulerFolder();
+    await using local = await folder.open();
+    await using stub = await openNomadStub({ local, tokens });
+    const path = join(folder.path, "register.json");
+    const job = baseJob({
+      name: "autocode-trial",
+      namespace: "default",
+      command: [process.execPath, "/opt/autocode/worker-agent/main.ts"],
+      agentsDir: folder.path,
+      env: {},
+      isRoot: false,
+    });
+    await writeFile(path, JSON.stringify({ Job: job }));
+    const lines = await contract?.check<{ step: string; detail: string }>(
+      "converse",
+      stub.address,
+      token,
+      path,
+    );
+    assert.deepEqual(
+      lines?.map(({ step }) => step),
+      STEPS,
+    );
+    const logs = lines?.find(({ step }) => step === "logs");
+    assert.equal(logs?.detail, "20 bytes");
+  });
+}
+
+test("a conversation with the wrong token ends at the first question", { skip }, async () => {
+  await using folder = await openSchedulerFolder();
+  await using local = await folder.open();
+  await using stub = await openNomadStub({ local, tokens: TOKENS });
+  const path = join(folder.path, "register.json");
+  await writeFile(path, JSON.stringify({ Job: { ID: "autocode-trial" } }));
+  const said = (await contract?.refusal("converse", stub.address, "wrong", path)) ?? "";
+  assert.match(said, /^token: .*403/);
+});
