@@ -3,7 +3,7 @@ import { drizzle } from "drizzle-orm/node-postgres";
 import pg from "pg";
 import { Problem } from "../problem.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Database, Sql } from "./database.ts";
+import type { Database, Rows, Sql, Statement } from "./database.ts";
 import { createListener } from "./listener.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -56,6 +56,7 @@ export async function openPostgresDatabase({
   return {
     name,
     sql: createSql(pool),
+    together: (statements) => sendTogether(pool, statements),
     version,
     listen: listener.listen,
     [Symbol.asyncDispose]: close,
@@ -100,6 +101,38 @@ function createSql(pool: pg.Pool): Sql {
     } finally {
       client.release(isBroken);
     }
+  }
+}
+
+/**
+ * A prepared plan outlives the table it was made for: one that reads a small table whole reads a
+ * large one whole too, until the next analysis. Seen on a new installation: 200 ms for each flush
+ * of the ledger at 20,000 transfers.
+ */
+const BEGIN = "begin; set local enable_seqscan = off";
+
+/** Sent without waiting for one another's answers: after a failure the server skips the rest. */
+async function sendTogether(pool: pg.Pool, statements: readonly Statement[]): Promise<Rows[]> {
+  const client = await pool.connect();
+  let isBroken = true;
+  try {
+    const sent = [
+      client.query(BEGIN),
+      ...statements.map(({ text, values }) =>
+        client.query({ text, values: values as unknown[], ...preparedName(text) }),
+      ),
+      client.query("commit"),
+    ];
+    const answers = await Promise.allSettled(sent);
+    const failed = answers.find((answer) => answer.status === "rejected");
+    // Whether the connection is of use still, the answer to `commit` says.
+    isBroken = answers.at(-1)?.status === "rejected";
+    if (failed !== undefined) throw failed.reason;
+    return answers
+      .slice(1, -1)
+      .map((answer) => (answer as PromiseFulfilledResult<pg.QueryResult>).value.rows);
+  } finally {
+    client.release(isBroken);
   }
 }
 

@@ -6,8 +6,9 @@
  * are written alongside go in before the locks, so that nothing waits for them under a lock.
  */
 import { type SQL, sql } from "drizzle-orm";
-import type { Sql } from "../db/database.ts";
-import { isUnavailable, isUniqueViolation, readNanos, rows, serverError } from "../db/rows.ts";
+import type { Sql, Statement } from "../db/database.ts";
+import { isUniqueViolation, readNanos, rows } from "../db/rows.ts";
+import { asSql } from "../db/statement.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
 import { readSums } from "./accounts.ts";
@@ -32,7 +33,7 @@ export interface Bundle {
   alongside?: Alongside<unknown>;
 }
 
-/** What a caller's own `write` threw, other than the server's word: it may be of one item alone. */
+/** What a caller's own `statement` threw: it may be of one item alone. */
 export class AlongsideError extends Error {}
 
 /** The results of each bundle, in their order. All of them are written, or none. */
@@ -123,21 +124,25 @@ function fresh(
 }
 
 async function writeAlongside(tx: Sql, bundles: readonly Bundle[]): Promise<void> {
-  const itemsOf = new Map<Alongside<unknown>["write"], unknown[]>();
+  for (const statement of alongsideStatements(bundles)) await tx.execute(asSql(statement));
+}
+
+/** One for each kind of rows. @throws AlongsideError when one cannot be made of its items. */
+export function alongsideStatements(bundles: readonly Bundle[]): Statement[] {
+  const itemsOf = new Map<Alongside<unknown>["statement"], unknown[]>();
   for (const { alongside } of bundles) {
     if (alongside === undefined) continue;
-    const items = itemsOf.get(alongside.write) ?? [];
-    itemsOf.set(alongside.write, items);
-    items.push(alongside.item);
+    const items = itemsOf.get(alongside.statement);
+    if (items === undefined) itemsOf.set(alongside.statement, [alongside.item]);
+    else items.push(alongside.item);
   }
-  for (const [writeItems, items] of itemsOf) {
+  return [...itemsOf].map(([statementOf, items]) => {
     try {
-      await writeItems(tx, items);
+      return statementOf(items);
     } catch (cause) {
-      if (serverError(cause) !== null || isUnavailable(cause)) throw cause;
-      throw new AlongsideError("rows alongside a transfer were not written", { cause });
+      throw new AlongsideError("rows alongside a transfer could not be written", { cause });
     }
-  }
+  });
 }
 
 /**

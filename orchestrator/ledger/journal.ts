@@ -90,10 +90,12 @@ export function createJournal(
 
   async function activate(): Promise<SealStatus> {
     let sealed = 0;
-    if (mark !== null && (await isDecided(mark))) {
-      const { count, isDone } = await sealUpTo(mark, batchesMax);
+    // Another activation may draw the next mark meanwhile.
+    const seen = mark;
+    if (seen !== null && (await isDecided(seen))) {
+      const { count, isDone } = await sealUpTo(seen, batchesMax);
       sealed = count;
-      if (isDone) mark = null;
+      if (isDone && mark === seen) mark = null;
     }
     mark ??= await drawMark();
     const checkpoint = await signHead({ isForced: false });

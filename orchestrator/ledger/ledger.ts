@@ -4,7 +4,7 @@
  * Callers make the ids; a repeated id repeats nothing. Refusals are outcomes, to be handled each.
  * Invariant: for an account that must not be exceeded, reserved + spent <= funded at every instant.
  */
-import type { Sql } from "../db/database.ts";
+import type { Statement } from "../db/database.ts";
 import type { Nanos } from "../money.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { AccountId, TransferId } from "../runtime/ids.ts";
@@ -110,12 +110,12 @@ export type Resolution = ({ op: "settle" } & Settlement) | ({ op: "release" } & 
 export type ResolveResult = SettleResult | ReleaseResult;
 
 /**
- * Rows to write in the transaction that moves the money. `write` is called once for all the items
- * that are flushed together, before accounts are locked; what it throws undoes the flush, and each
- * is then tried alone.
+ * Rows to write in the transaction that moves the money. `statement` is made once for all the items
+ * that are flushed together, and run before accounts are locked; what it throws undoes the flush,
+ * and each is then tried alone.
  */
 export interface Alongside<Item> {
-  write: (tx: Sql, items: readonly Item[]) => Promise<void>;
+  statement: (items: readonly Item[]) => Statement;
   item: Item;
 }
 

@@ -2,7 +2,8 @@
  * The ledger over PostgreSQL, the only place where money is: nothing of it is kept in memory.
  *
  * Reserve, settle and release go through one group commit: alone, a request is one statement
- * (`single.ts`); with others, one transaction for all of them (`flush.ts`). Any number of ledgers,
+ * (`single.ts`); with others, one transaction for all of them, in one round trip where nothing must
+ * be looked up first (`one-trip.ts`), else in two (`flush.ts`). Any number of ledgers,
  * in any number of processes, may work on one database.
  */
 import type { Database } from "../db/database.ts";
@@ -14,7 +15,7 @@ import { type AccountId, derivedId, type TransferId } from "../runtime/ids.ts";
 import { findAccountOf, openAccount, openExchange, openOwn, readBalance } from "./accounts.ts";
 import type { Request, Result } from "./decide.ts";
 import { expiryOf, findExpired, findLeftOver, type Unresolved } from "./expiry.ts";
-import { AlongsideError, type Bundle, flush } from "./flush.ts";
+import { AlongsideError, type Bundle } from "./flush.ts";
 import { conversionLegs } from "./fx.ts";
 import { createGroupCommit } from "./group-commit.ts";
 import { readBalanceAt } from "./history.ts";
@@ -43,6 +44,7 @@ import type {
   SettleResult,
   StatementLine,
 } from "./ledger.ts";
+import { createOneTrip } from "./one-trip.ts";
 import { fundSingle, runSingle } from "./single.ts";
 import { readStatement } from "./statement.ts";
 
@@ -63,13 +65,14 @@ export interface LedgerOptions {
  * ever, but a failed statement ends the transaction.
  */
 export function createLedger(
-  db: Pick<Database, "sql">,
+  db: Pick<Database, "sql"> & Pick<Partial<Database>, "together">,
   clock: Clock,
   { batchMax = 500 }: LedgerOptions = {},
 ): Ledger {
+  const oneTrip = createOneTrip(db);
   const submit = createGroupCommit<Bundle, Result[]>({
     one: runAlone,
-    many: (bundles) => flush(db.sql, bundles, clock.now()),
+    many: (bundles) => oneTrip.flush(bundles, clock.now()),
     isItemFault,
     itemsMax: batchMax,
   });
@@ -98,9 +101,11 @@ export function createLedger(
   async function runAlone(bundle: Bundle): Promise<Result[]> {
     const [request, ...others] = bundle.requests;
     if (request !== undefined && others.length === 0 && bundle.alongside === undefined) {
-      return [await runSingle(db.sql, request, clock.now())];
+      const result = await runSingle(db.sql, request, clock.now());
+      oneTrip.learn(request, result);
+      return [result];
     }
-    const [results = []] = await flush(db.sql, [bundle], clock.now());
+    const [results = []] = await oneTrip.flush([bundle], clock.now());
     return results;
   }
 

@@ -1,9 +1,9 @@
 /**
  * The calls port over PostgreSQL. Calls that end together are one insert, in the transaction of the
- * ledger's flush that moves their money: an array in JSON is one parameter, however many they are.
+ * ledger's flush that moves their money.
  */
 import { sql } from "drizzle-orm";
-import type { Database, Sql } from "../../orchestrator/db/database.ts";
+import type { Database, Statement } from "../../orchestrator/db/database.ts";
 import type {
   BudgetBalance,
   Ledger,
@@ -22,7 +22,7 @@ export function createPostgresCalls(
   return { finish, attach };
 
   async function finish(call: FinishedCall): Promise<FinishResult> {
-    const alongside = { write: insertCalls, item: call };
+    const alongside = { statement: insertCalls, item: call };
     const results = await ledger.resolveTogether(call.reservations.map(toResolution), alongside);
     try {
       return readResults(call, results);
@@ -95,30 +95,32 @@ function readResults(call: FinishedCall, results: readonly ResolveResult[]): Fin
   return { outcome: isCorrected ? "corrected" : "finished", balance };
 }
 
-/** Of a repeat, the rows are there. */
-async function insertCalls(transaction: Sql, calls: readonly FinishedCall[]): Promise<void> {
-  await transaction.execute(sql`/* prepared: gateway.calls */
-    insert into call (
-      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
-      provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
-      cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
-      gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
-    )
-    select
-      id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
-      provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
-      cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
-      gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
-    from json_to_recordset(${JSON.stringify(calls.map(toRow))}::json) as new (
-      id text, trial_id text, key_id text, transfer_id text, token_transfer_id text, wire text,
-      side text, model text, model_requested text, provider text, price_version text,
-      reserved_nanos bigint, cost_nanos bigint, input_tokens bigint, cache_read_tokens bigint,
-      cache_write_tokens bigint, long_cache_write_tokens bigint, output_tokens bigint,
-      reasoning_tokens bigint, is_estimated boolean, gpu_ms bigint, attempts jsonb,
-      status integer, error text,
-      started_at timestamptz, first_byte_at timestamptz, ended_at timestamptz
-    )
-    on conflict (id) do nothing`);
+/** Of a repeat, the rows are there. An array in JSON is one value, however many they are. */
+const INSERT_CALLS = `/* prepared: gateway.calls */
+  insert into call (
+    id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
+    provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
+    cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
+    gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
+  )
+  select
+    id, trial_id, key_id, transfer_id, token_transfer_id, wire, side, model, model_requested,
+    provider, price_version, reserved_nanos, cost_nanos, input_tokens, cache_read_tokens,
+    cache_write_tokens, long_cache_write_tokens, output_tokens, reasoning_tokens, is_estimated,
+    gpu_ms, attempts, status, error, started_at, first_byte_at, ended_at
+  from json_to_recordset($1::json) as new (
+    id text, trial_id text, key_id text, transfer_id text, token_transfer_id text, wire text,
+    side text, model text, model_requested text, provider text, price_version text,
+    reserved_nanos bigint, cost_nanos bigint, input_tokens bigint, cache_read_tokens bigint,
+    cache_write_tokens bigint, long_cache_write_tokens bigint, output_tokens bigint,
+    reasoning_tokens bigint, is_estimated boolean, gpu_ms bigint, attempts jsonb,
+    status integer, error text,
+    started_at timestamptz, first_byte_at timestamptz, ended_at timestamptz
+  )
+  on conflict (id) do nothing`;
+
+function insertCalls(calls: readonly FinishedCall[]): Statement {
+  return { text: INSERT_CALLS, values: [JSON.stringify(calls.map(toRow))] };
 }
 
 function toRow(call: FinishedCall) {

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
-import type { Sql } from "../../../orchestrator/db/database.ts";
 import { rows } from "../../../orchestrator/db/rows.ts";
 import { auditLedger } from "../../support/audit.ts";
 import { amounts, openTestLedger, type TestLedger } from "../../support/ledger.ts";
@@ -117,17 +116,17 @@ test("rows written alongside are written once a flush, with the money or not at 
   const { ledger, ids, database } = fixture;
   await database.sql.execute(sql`create table note (text text primary key)`);
   const batches: number[] = [];
-  const write = async (tx: Sql, items: readonly string[]) => {
+  const statement = (items: readonly string[]) => {
     batches.push(items.length);
     if (items.includes("throws")) throw new TypeError("not for this one");
-    await tx.execute(sql`insert into note select unnest(${sql.param(items)}::text[])`);
+    return { text: "insert into note select unnest($1::text[])", values: [items] };
   };
   const pendings = await reserveMany(fixture, 8);
   const resolve = (index: number, item: string) => {
     const pendingId = pendings[index] ?? ids.next("transfer");
     const id = ids.next("transfer");
     return ledger.resolveTogether([{ op: "settle", id, pendingId, amountNanos: 3n }], {
-      write,
+      statement,
       item,
     });
   };
