@@ -26,7 +26,11 @@ export function startOurs(
   { cpu, home }: { cpu: number; home: string },
 ): Promise<Measured> {
   // As `npm run gateway` does.
-  const heap = ["--max-semi-space-size=8", "--initial-old-space-size=32"];
+  const heap = [
+    "--max-semi-space-size=8",
+    "--initial-old-space-size=64",
+    "--external-memory-accounted-in-global-limit",
+  ];
   const args = [...heap, join(ROOT, "proxy/gateway/main.ts")];
   const profile = process.env["BENCH_CPU_PROF_DIR"];
   if (profile !== undefined) args.unshift("--cpu-prof", `--cpu-prof-dir=${profile}`);
