@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { sweepMarker } from "../worker-agent/process.ts";
 import type { Place } from "./compose-duties.ts";
+import { openNomad } from "./compose-nomad.ts";
 import { type Fleet, openFleet } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
 import type { Finding } from "./contract/system.ts";
@@ -50,7 +51,8 @@ export async function openScheduler(wiring: SchedulerWiring): Promise<OpenedSche
     case "fleet":
       return openFleet({ ...wiring, config: wiring.config.fleet });
     case "nomad":
-      throw new Error(`AUTOCODE_SCHEDULER: ${wiring.config.scheduler} is not wired`);
+      if (wiring.config.nomad === null) throw new Error("nomad is chosen and not configured");
+      return openNomad(wiring, wiring.config.nomad);
   }
 }
 

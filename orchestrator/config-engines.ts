@@ -21,6 +21,8 @@ export interface NomadConfig {
   tlsServerName: string | null;
   /** The parameterised job that trials are dispatched from; its variants' names begin with it. */
   job: string;
+  /** What chose Nomad, for people. */
+  why: string;
 }
 
 /** What `config.ts` reads a variable with; each notes a fault and goes on with a fallback. */
@@ -64,5 +66,6 @@ export function readNomad(read: Reader, scheduler: SchedulerName): NomadConfig |
     keyFile,
     tlsServerName: text("NOMAD_TLS_SERVER_NAME") ?? null,
     job,
+    why: `${text("AUTOCODE_SCHEDULER") === undefined ? "NOMAD_ADDR" : "AUTOCODE_SCHEDULER"} is set`,
   };
 }

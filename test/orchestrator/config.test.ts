@@ -53,6 +53,7 @@ test("Nomad's address chooses Nomad, and AUTOCODE_SCHEDULER chooses for itself",
     keyFile: null,
     tlsServerName: null,
     job: "autocode-trial",
+    why: "NOMAD_ADDR is set",
   });
   assert.equal(readConfig({ ...env, AUTOCODE_SCHEDULER: "local" }, CWD).nomad, null);
   const chosen = readConfig({ ...HOME, AUTOCODE_SCHEDULER: "nomad" }, CWD);

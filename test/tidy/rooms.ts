@@ -45,6 +45,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-checkpoints.ts`, may: [""] },
   { room: `${O}/compose-duties.ts`, may: [""] },
   { room: `${O}/compose-scheduler.ts`, may: [""] },
+  { room: `${O}/compose-nomad.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
