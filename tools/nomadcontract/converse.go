@@ -12,10 +12,12 @@ import (
 
 const (
 	converseTimeout = 60 * time.Second
+	pollPeriod      = 50 * time.Millisecond
 	// TypeIDs of the right form, of no trial that there is.
-	someTrial      = "trial_01h455vb4pex5vsknk084sn02q"
-	someAllocation = "allocation_01h455vb4pex5vsknk084sn02q"
-	wrongToken     = "11111111-2222-3333-4444-555555555555"
+	someTrial       = "trial_01h455vb4pex5vsknk084sn02q"
+	someAllocation  = "allocation_01h455vb4pex5vsknk084sn02q"
+	otherAllocation = "allocation_01h455vb4pex5vsknk084sn03q"
+	wrongToken      = "11111111-2222-3333-4444-555555555555"
 )
 
 type stepReport struct {
@@ -151,8 +153,10 @@ func (c *conversation) refusals() (string, error) {
 	return "meta, payload, size and an unknown job", nil
 }
 
-func (c *conversation) meta() map[string]string {
-	meta := map[string]string{"trial_id": someTrial, "allocation_id": someAllocation}
+func (c *conversation) meta() map[string]string { return c.metaFor(someAllocation) }
+
+func (c *conversation) metaFor(allocation string) map[string]string {
+	meta := map[string]string{"trial_id": someTrial, "allocation_id": allocation}
 	for _, key := range c.request.Job.ParameterizedJob.MetaOptional {
 		if key == "api_url" {
 			meta[key] = "http://127.0.0.1:1"
@@ -207,12 +211,16 @@ func (c *conversation) dispatch() (string, error) {
 }
 
 func (c *conversation) dispatchOnce() (*api.JobDispatchResponse, error) {
+	return c.dispatchFor(someAllocation, "an enrolment token")
+}
+
+func (c *conversation) dispatchFor(allocation, token string) (*api.JobDispatchResponse, error) {
 	opts := &api.DispatchOptions{
-		JobID: c.jobID, Meta: c.meta(), Payload: []byte("an enrolment token"),
-		IdPrefixTemplate: someAllocation,
+		JobID: c.jobID, Meta: c.metaFor(allocation), Payload: []byte(token),
+		IdPrefixTemplate: allocation,
 	}
 	write := c.write()
-	write.IdempotencyToken = someAllocation
+	write.IdempotencyToken = allocation
 	answer, _, err := c.client.Jobs().DispatchOpts(opts, write)
 	return answer, err
 }
@@ -249,29 +257,56 @@ func (c *conversation) allocation() (string, error) {
 
 func (c *conversation) taskName() string { return c.request.Job.TaskGroups[0].Tasks[0].Name }
 
+// logs follows a child of its own while it runs, and stops it.
 func (c *conversation) logs() (string, error) {
-	alloc, _, err := c.client.Allocations().Info(c.allocID, c.query())
+	answer, err := c.dispatchFor(otherAllocation, "wait")
 	if err != nil {
 		return "", err
 	}
-	size := 0
-	for _, stream := range []string{"stdout", "stderr"} {
-		frames, faults := c.client.AllocFS().Logs(
-			alloc, false, c.taskName(), stream, "start", 0, c.ctx.Done(), c.query())
-		for frames != nil {
-			select {
-			case err := <-faults:
-				return "", err
-			case frame, isOpen := <-frames:
-				if !isOpen {
-					frames = nil
-					continue
-				}
-				size += len(frame.Data)
-			}
+	allocID, err := c.started(answer.DispatchedJobID)
+	if err != nil {
+		return "", err
+	}
+	alloc, _, err := c.client.Allocations().Info(allocID, c.query())
+	if err != nil {
+		return "", err
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	frames, faults := c.client.AllocFS().Logs(
+		alloc, true, c.taskName(), "stderr", "start", 0, stop, c.query())
+	select {
+	case err := <-faults:
+		return "", err
+	case <-c.ctx.Done():
+		return "", errors.New("nothing was told in time")
+	case frame, isOpen := <-frames:
+		if !isOpen || len(frame.Data) == 0 {
+			return "", errors.New("the log ended before it began")
 		}
 	}
-	return fmt.Sprintf("%d bytes", size), nil
+	_, _, err = c.client.Jobs().Deregister(answer.DispatchedJobID, false, c.write())
+	return "standard error, while it ran", err
+}
+
+// started waits for a child's allocation to run, or to have run.
+func (c *conversation) started(childID string) (string, error) {
+	for {
+		stubs, _, err := c.client.Jobs().Allocations(childID, true, c.query())
+		if err != nil {
+			return "", err
+		}
+		for _, stub := range stubs {
+			if stub.ClientStatus != api.AllocClientStatusPending {
+				return stub.ID, nil
+			}
+		}
+		select {
+		case <-c.ctx.Done():
+			return "", fmt.Errorf("%s has not started in time", childID)
+		case <-time.After(pollPeriod):
+		}
+	}
 }
 
 func (c *conversation) nodes() (string, error) {
