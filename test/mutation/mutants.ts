@@ -15,6 +15,7 @@ export interface Mutant {
 const LEDGER = "test/orchestrator/ledger/ledger.test.ts";
 const CONCURRENCY = "test/orchestrator/ledger/concurrency.test.ts";
 const DECIDE = "test/orchestrator/ledger/decide.test.ts";
+const ONE_TRIP = "test/orchestrator/ledger/one-trip.test.ts";
 const CONSTRAINTS = "test/orchestrator/ledger/constraints.test.ts";
 const JOURNAL = "test/orchestrator/ledger/journal.test.ts";
 const CLOCK = "test/simulation/clock.test.ts";
@@ -22,6 +23,7 @@ const BUDGET = "test/proxy/gateway/budget.test.ts";
 const REQUEST = "test/proxy/gateway/request.test.ts";
 const SERVER = "test/proxy/gateway/server.test.ts";
 
+const oneTrip = "orchestrator/ledger/one-trip.ts";
 const single = "orchestrator/ledger/single.ts";
 const decide = "orchestrator/ledger/decide.ts";
 const schema = "orchestrator/db/migrations/0001_ledger.sql";
@@ -65,6 +67,21 @@ export const MUTANTS: readonly Mutant[] = [
         for no key update`,
     replace: "        order by id",
     tests: [CONCURRENCY],
+  },
+  {
+    guard: "the locks of the one trip",
+    file: oneTrip,
+    find: `    order by id
+    for no key update`,
+    replace: "    order by id",
+    tests: [CONCURRENCY],
+  },
+  {
+    guard: "the one trip writes only what is covered when its turn comes",
+    file: oneTrip,
+    find: "- debits_pending_nanos >= drawn",
+    replace: "- debits_pending_nanos >= 0",
+    tests: [ONE_TRIP],
   },
   {
     guard: "CHECK account_never_overspent",
