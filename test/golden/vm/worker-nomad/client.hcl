@@ -15,7 +15,7 @@ client {
   servers   = ["10.20.0.3:4647", "10.20.0.4:4647"]
 
   meta = {
-    "autocode.vm_template" = "worker"
+    "vm_template" = "worker"
     "autocode.slots"       = "4"
     "rack" = "7"
     "note" = "a=b \\ \u0025{c}"
