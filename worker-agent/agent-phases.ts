@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, relative } from "node:path";
 import type { AgentReport, AgentSpec } from "../orchestrator/contract/worker.ts";
 import {
   type Agent,
+  type OutputParser,
   type Phase,
   type PhaseName,
   type PlanInput,
@@ -36,10 +37,12 @@ export interface Ending {
 /** What the phases leave behind, filled while they run: a stop may come at any time. */
 export interface PhaseProgress {
   planText: string | null;
-  readonly completedPhases: string[];
+  readonly completedPhases: PhaseName[];
   survivorsKilled: number;
-  /** The phase that began last, and the session it was in, where the CLI said so. */
+  /** The phase that began last, and what reads it, which knows its session sooner than we do. */
   phase: PhaseName | null;
+  parser: OutputParser | null;
+  /** The session that it was in, where the CLI said so. */
   sessionId: string | null;
 }
 
@@ -52,6 +55,8 @@ export interface PhaseDeps {
   readonly allowance: AllowancePlaces;
   /** Whether the CLI's session of the specification is in HOME. */
   readonly hasSession: boolean;
+  /** Called between two phases. */
+  readonly onPhaseEnd: () => Promise<void>;
 }
 
 /** Runs the agent's plan up to its end or to the first phase that did not finish. */
@@ -75,13 +80,15 @@ export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<E
 
   async function runAll(given: PlanInput): Promise<PhaseEnding> {
     let last: PhaseEnding = { ending: { outcome: "finished", detail: "" }, isSilent: true };
-    for (const planned of agent.plan(given)) {
+    const phases = agent.plan(given);
+    for (const [index, planned] of phases.entries()) {
       const phase = withPlanText(planned, progress.planText ?? "");
       const leftMs = startedMs + spec.limits.wall_ms - clock.now();
       const { ending, isSilent } = await runPhase(job, deps, phase, { proxyEnv, wallMs: leftMs });
       last = { ending, isSilent: last.isSilent && isSilent };
       if (ending.outcome !== "finished") break;
       progress.completedPhases.push(phase.name);
+      if (index + 1 < phases.length) await deps.onPhaseEnd();
     }
     return last;
   }
@@ -126,7 +133,7 @@ function planInput(
     ...(resume !== undefined && {
       resume: {
         completedPhases: resume.completed_phases,
-        ...(resume.plan_text !== undefined && { planText: resume.plan_text }),
+        ...(resume.plan_text !== null && { planText: resume.plan_text }),
         ...(session !== undefined && { session }),
       },
     }),
@@ -151,6 +158,7 @@ async function runPhase(
   const argv = [phase.file, ...phase.args].map((arg) => arg.slice(0, ARGUMENT_SHOWN_MAX));
   const { name } = phase;
   progress.phase = name;
+  progress.parser = parser;
   emit("phase.started", { phase: name, side: phase.sides.join("+"), agent: spec.agent, argv });
   const end = await runProcess(
     job.clock,
@@ -171,6 +179,7 @@ async function runPhase(
       wallMs,
       idleMs: spec.limits.idle_ms,
       graceMs: job.graceMs,
+      watch: job.watch,
       onOutput: transcript.onOutput,
     },
     job.stop.signal,
@@ -200,6 +209,8 @@ function endingOf(end: ProcessEnd, said: Ending): Ending {
       return { outcome: "wall_clock", detail: "the trial's time is over" };
     case "idle":
       return { outcome: "idle", detail: "the agent gave no output for too long" };
+    case "exceeded":
+      return { outcome: "limit", detail: `it was ended, since ${end.exceeded}` };
     case "stopped":
       return { outcome: "killed", detail: "stopped" };
     case "failed_to_start":

@@ -41,25 +41,11 @@ const NOTES_MAX = 20;
 
 /** @throws WorkspaceFault when the checkout is gone or the diff is larger than allowed. */
 export async function collectChanges(git: Git, options: CollectOptions): Promise<Changes> {
-  const { source, workspace, scratchDir, patchBytesMax } = options;
-  const root = await lstat(workspace).catch(() => null);
-  if (root === null || !root.isDirectory()) {
-    throw new WorkspaceFault("the workspace is no folder any more");
-  }
-  await rm(scratchDir, { recursive: true, force: true });
-  await mkdir(scratchDir, { recursive: true, mode: 0o700 });
-  const gitDir = join(scratchDir, "git");
-  await git(["init", "--quiet", "--bare", "--template=", gitDir]);
-  await fetchBase(git, source, [`--git-dir=${gitDir}`]);
-
-  const place = { cwd: workspace, env: { GIT_DIR: gitDir, GIT_WORK_TREE: workspace } };
+  const { patchBytesMax } = options;
+  const { place, baseTree } = await openComparison(git, options);
   const notes: string[] = [];
-  await git(["read-tree", source.baseCommit], place);
-  // A submodule's folder is a repository of its own, whose configuration git would obey.
-  await dropFromIndex((await stagedEntries()).filter(({ mode }) => mode === "160000"));
-  const baseTree = (await git(["write-tree"], place)).toString().trim();
-
-  await stage(await changedPaths(git, place, options, notes));
+  const { tracked, others } = await changedPaths(git, place, options, notes);
+  await stage([...new Set([...tracked, ...others])]);
   await dropLeavingLinks();
   const tree = (await git(["write-tree"], place)).toString().trim();
 
@@ -73,10 +59,6 @@ export async function collectChanges(git: Git, options: CollectOptions): Promise
   const stat = await git([...diff, "--numstat", "-z", baseTree, tree], place);
   return { patch, ...summary(splitNul(stat)), notes: notes.slice(0, NOTES_MAX) };
 
-  async function stagedEntries(): Promise<StagedEntry[]> {
-    return splitNul(await git(["ls-files", "--stage", "-z"], place)).map(stagedEntry);
-  }
-
   async function stage(paths: readonly string[]): Promise<void> {
     // Without a path, `add --all` would take everything, what is ignored included.
     if (paths.length === 0) return;
@@ -88,18 +70,12 @@ export async function collectChanges(git: Git, options: CollectOptions): Promise
     });
   }
 
-  async function dropFromIndex(entries: readonly StagedEntry[]): Promise<void> {
-    if (entries.length === 0) return;
-    const input = entries.map(({ path }) => `${path}\0`).join("");
-    await git(["update-index", "--force-remove", "-z", "--stdin"], { ...place, input });
-  }
-
   /** Symbolic links that the agent made or changed must stay inside the work tree. */
   async function dropLeavingLinks(): Promise<void> {
     const before = splitNul(await git(["ls-tree", "-r", "-z", baseTree], place));
     // The same three fields as an index entry's, with the object's type between them.
     const known = new Set(before.map((line) => line.replace(/^(\d+) \w+ /, "$1 ")));
-    const links = (await stagedEntries()).filter(
+    const links = (await stagedEntries(git, place)).filter(
       ({ mode, object, path }) => mode === "120000" && !known.has(`${mode} ${object}\t${path}`),
     );
     const leaving: StagedEntry[] = [];
@@ -109,8 +85,51 @@ export async function collectChanges(git: Git, options: CollectOptions): Promise
       leaving.push(link);
       notes.push(`left out ${link.path}: a symbolic link that leaves the work tree`);
     }
-    await dropFromIndex(leaving);
+    await dropFromIndex(git, place, leaving);
   }
+}
+
+/** A repository of our own with the base commit in its index, and the checkout as its work tree. */
+export interface Comparison {
+  readonly place: { readonly cwd: string; readonly env: Record<string, string> };
+  readonly baseTree: string;
+}
+
+/** @throws WorkspaceFault when the checkout is gone. */
+export async function openComparison(
+  git: Git,
+  { source, workspace, scratchDir }: Pick<CollectOptions, "source" | "workspace" | "scratchDir">,
+): Promise<Comparison> {
+  const root = await lstat(workspace).catch(() => null);
+  if (root === null || !root.isDirectory()) {
+    throw new WorkspaceFault("the workspace is no folder any more");
+  }
+  await rm(scratchDir, { recursive: true, force: true });
+  await mkdir(scratchDir, { recursive: true, mode: 0o700 });
+  const gitDir = join(scratchDir, "git");
+  await git(["init", "--quiet", "--bare", "--template=", gitDir]);
+  await fetchBase(git, source, [`--git-dir=${gitDir}`]);
+  const place = { cwd: workspace, env: { GIT_DIR: gitDir, GIT_WORK_TREE: workspace } };
+  await git(["read-tree", source.baseCommit], place);
+  // A submodule's folder is a repository of its own, whose configuration git would obey.
+  const submodules = (await stagedEntries(git, place)).filter(({ mode }) => mode === "160000");
+  await dropFromIndex(git, place, submodules);
+  const baseTree = (await git(["write-tree"], place)).toString().trim();
+  return { place, baseTree };
+}
+
+async function stagedEntries(git: Git, place: Comparison["place"]): Promise<StagedEntry[]> {
+  return splitNul(await git(["ls-files", "--stage", "-z"], place)).map(stagedEntry);
+}
+
+async function dropFromIndex(
+  git: Git,
+  place: Comparison["place"],
+  entries: readonly StagedEntry[],
+): Promise<void> {
+  if (entries.length === 0) return;
+  const input = entries.map(({ path }) => `${path}\0`).join("");
+  await git(["update-index", "--force-remove", "-z", "--stdin"], { ...place, input });
 }
 
 interface StagedEntry {
@@ -134,32 +153,43 @@ export function staysInside(path: string, target: string): boolean {
   return first !== ".." && first?.toLowerCase() !== ".git";
 }
 
-/** The paths to compare: modified, deleted and new ones, without what is ignored or too large. */
-async function changedPaths(
+/** The paths that differ from the base: those it has, and new ones; none ignored or too large. */
+export async function changedPaths(
   git: Git,
-  place: { cwd: string; env: Record<string, string> },
-  { workspace, litter, fileBytesMax }: CollectOptions,
+  place: Comparison["place"],
+  {
+    workspace,
+    litter,
+    fileBytesMax,
+  }: Pick<CollectOptions, "workspace" | "litter" | "fileBytesMax">,
   notes: string[],
-): Promise<string[]> {
+  signal?: AbortSignal,
+): Promise<{ tracked: string[]; others: string[] }> {
+  const options = { ...place, ...(signal && { signal }) };
   const ignored = litter.map((pattern) => `--exclude=${pattern}`);
-  const tracked = splitNul(await git(["ls-files", "--modified", "--deleted", "-z"], place));
-  const others = splitNul(
-    await git(["ls-files", "--others", "--exclude-standard", ...ignored, "-z"], place),
+  const tracked = await git(["ls-files", "--modified", "--deleted", "-z"], options);
+  const others = await git(
+    ["ls-files", "--others", "--exclude-standard", ...ignored, "-z"],
+    options,
   );
-  const paths: string[] = [];
-  for (const path of new Set([...tracked, ...others])) {
-    if (path.endsWith("/")) {
-      notes.push(`left out ${path}: a repository of its own`);
-      continue;
+  return { tracked: await fitting(splitNul(tracked)), others: await fitting(splitNul(others)) };
+
+  async function fitting(all: readonly string[]): Promise<string[]> {
+    const paths: string[] = [];
+    for (const path of new Set(all)) {
+      if (path.endsWith("/")) {
+        notes.push(`left out ${path}: a repository of its own`);
+        continue;
+      }
+      const found = await lstat(join(workspace, path)).catch(() => null);
+      if (found?.isFile() === true && found.size > fileBytesMax) {
+        notes.push(`left out ${path}: ${found.size} bytes, more than the ${fileBytesMax} allowed`);
+        continue;
+      }
+      paths.push(path);
     }
-    const found = await lstat(join(workspace, path)).catch(() => null);
-    if (found?.isFile() === true && found.size > fileBytesMax) {
-      notes.push(`left out ${path}: ${found.size} bytes, more than the ${fileBytesMax} allowed`);
-      continue;
-    }
-    paths.push(path);
+    return paths;
   }
-  return paths;
 }
 
 /** What `--numstat -z` says; `-` stands for the lines of a binary file. */

@@ -10,6 +10,7 @@ import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import type { Static, TSchema } from "typebox";
 import { Value } from "typebox/value";
+import { BlobList, Checkpoint, type NewCheckpoint } from "../orchestrator/contract/checkpoints.ts";
 import type { WorkerEvent } from "../orchestrator/contract/events.ts";
 import { ORCHESTRATORS_HEADER } from "../orchestrator/contract/orchestrators.ts";
 import {
@@ -41,7 +42,12 @@ export interface Client {
   source(file: string): Promise<boolean>;
   tests(file: string): Promise<boolean>;
   patch(file: string): Promise<boolean>;
-  session(file: string): Promise<boolean>;
+  checkpoint(file: string): Promise<boolean>;
+  /** Of these hashes, those whose contents the orchestrator lacks. */
+  missingBlobs(sha256s: readonly string[]): Promise<string[]>;
+  /** A gzipped tar of contents, each called by its hash. */
+  putBlobs(archive: Uint8Array): Promise<void>;
+  commitCheckpoint(checkpoint: NewCheckpoint): Promise<Checkpoint>;
   /** The highest cursor that is durable. */
   events(events: readonly WorkerEvent[]): Promise<number>;
   heartbeat(waitMs: number, signal: AbortSignal): Promise<Directive>;
@@ -70,7 +76,10 @@ export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions):
     source: (file) => download("source", file),
     tests: (file) => download("tests", file),
     patch: (file) => download("patch", file),
-    session: (file) => download("session", file),
+    checkpoint: (file) => download("checkpoint", file),
+    missingBlobs,
+    putBlobs,
+    commitCheckpoint,
     events,
     heartbeat,
     putArtefact,
@@ -98,6 +107,21 @@ export function createClient(clock: Clock, { apiUrl, orphanMs }: ClientOptions):
   async function putArtefact(name: string, offset: number, bytes: Uint8Array): Promise<void> {
     const path = `artefacts/${encodeURIComponent(name)}?offset=${offset}`;
     await persistently({ method: "PUT", path, body: bytes }, discard);
+  }
+
+  async function missingBlobs(sha256s: readonly string[]): Promise<string[]> {
+    const body = JSON.stringify({ sha256s });
+    return (await json(BlobList, { method: "POST", path: "checkpoints/missing", body })).sha256s;
+  }
+
+  async function putBlobs(body: Uint8Array): Promise<void> {
+    const timeoutMs = DOWNLOAD_TIMEOUT_MS;
+    await persistently({ method: "PUT", path: "checkpoints/blobs", body, timeoutMs }, discard);
+  }
+
+  async function commitCheckpoint(checkpoint: NewCheckpoint): Promise<Checkpoint> {
+    const body = JSON.stringify(checkpoint);
+    return json(Checkpoint, { method: "POST", path: "checkpoints", body });
   }
 
   async function report(said: Report): Promise<void> {

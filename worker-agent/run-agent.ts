@@ -10,15 +10,17 @@ import { type Ending, type PhaseProgress, runPhases } from "./agent-phases.ts";
 import type { Agent } from "./agents/agent.ts";
 import { createArtefact } from "./artefacts.ts";
 import { type Changes, collectChanges } from "./changes.ts";
+import { type Checkpoints, createCheckpoints } from "./checkpoint.ts";
+import { type Fetched, fetchCheckpoint, restoreTree } from "./checkpoint-restore.ts";
 import { pause } from "./clock.ts";
 import { messageOf, WorkspaceFault } from "./faults.ts";
 import { createGit, type Git } from "./git.ts";
 import type { Job } from "./job.ts";
 import { handOver } from "./rooms.ts";
-import { keepSession, restoreSession } from "./session.ts";
+import { restoreSession } from "./session.ts";
 import type { Stop } from "./stop.ts";
 import { createTerminal } from "./terminal.ts";
-import { applyPatch, checkOut, type Source } from "./workspace.ts";
+import { checkOut, type Source } from "./workspace.ts";
 
 const DETAIL_MAX = 2_000;
 const PLAN_MAX = 100_000;
@@ -54,32 +56,38 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
     completedPhases: [...(spec.resume?.completed_phases ?? [])],
     survivorsKilled: 0,
     phase: null,
+    parser: null,
     sessionId: null,
   };
+  const fileBytesMax = Math.min(FILE_BYTES_MAX, maxBytes);
+  const checkpoints = createCheckpoints(job, { ...checkout, agent, progress, fileBytesMax });
   let agentVersion: string | null = null;
   let hasWorkspace = false;
 
   let ending: Ending;
   try {
-    await prepareWorkspace(job, checkout);
+    const fetched = await prepareWorkspace(job, checkout);
     hasWorkspace = true;
     if (agent === null) throw new InstallFault(`there is no agent called ${spec.agent}`);
     const installDir = await install(job, agent);
     agentVersion = agent.facts.version;
     const allowance = await job.allowanceKeeper.openIn(rooms.side, spec.allowance);
-    const hasSession = await restoreSession(job, agent);
+    const hasSession = await restoreSession(job, agent, fetched);
     if (hasSession) progress.sessionId = spec.resume?.session?.id ?? null;
-    const phaseDeps = { agent, installDir, terminal, log, progress, allowance, hasSession };
-    ending = await runPhases(job, phaseDeps);
+    const onPhaseEnd = () => checkpoints.take("phase");
+    checkpoints.start();
+    ending = await runPhases(job, {
+      ...{ agent, installDir, terminal, log, progress, allowance, hasSession, onPhaseEnd },
+    });
   } catch (error) {
     ending = endingOf(error, stop);
   }
+  await checkpoints.stop();
   ending = await explained(ending, stop);
+  if (hasWorkspace) await takeLast(checkpoints, ending, stop);
   const nothing: Collected = { changes: null, fault: null };
   const { changes, fault } = hasWorkspace ? await collect(job, checkout) : nothing;
   if (fault !== null) ending = { outcome: "workspace_failed", detail: fault };
-  const isPaused = ending.outcome === "budget" || ending.outcome === "quota";
-  const session = isPaused && agent !== null ? await keepSession(job, agent, progress) : null;
   await job.tolerant(() => cast.flush());
   await job.tolerant(() => log.flush());
   await outbox.flush();
@@ -97,24 +105,33 @@ export async function runAgent(job: Job<AgentSpec>, agent: Agent | null): Promis
       touched_test_files: [...(changes?.touchedTestFiles ?? [])],
     },
     survivors_killed: progress.survivorsKilled,
-    ...(session === null ? {} : { session }),
   };
 }
 
-/** A clean clone, with the changes of an earlier allocation when this one goes on from it. */
-async function prepareWorkspace(job: Job<AgentSpec>, checkout: Checkout): Promise<void> {
+/** What was done so far; where nobody would hear of it, none. */
+async function takeLast(checkpoints: Checkpoints, { outcome }: Ending, stop: Stop): Promise<void> {
+  const reason = stop.reason();
+  if (reason === "fenced" || reason === "orphaned") return;
+  const isToGoOn = outcome === "budget" || outcome === "quota" || outcome === "killed";
+  await checkpoints.take(isToGoOn && reason !== "cancelled" ? "pause" : "end");
+}
+
+/** A clean clone, with what the checkpoint has when it goes on from one. */
+async function prepareWorkspace(job: Job<AgentSpec>, checkout: Checkout): Promise<Fetched | null> {
   const { spec, rooms, client, outbox, stop, runAs } = job;
   const { git, source, litter } = checkout;
   const { signal } = stop;
   if (!(await client.source(source.bundle))) throw new WorkspaceFault("there is no source");
   await checkOut(git, source, rooms.workspace, { signal, litter });
-  const patch = join(rooms.private, "resume.patch");
-  if (spec.resume !== undefined && (await client.patch(patch))) {
-    await applyPatch(git, rooms.workspace, patch, signal);
-    outbox.emit("worker.step", { step: "resumed", detail: "earlier changes applied" });
+  const fetched = await fetchCheckpoint(job);
+  if (fetched !== null) {
+    await restoreTree(rooms.workspace, fetched);
+    const detail = `${fetched.manifest.work.length} files from ${spec.resume?.checkpoint?.id}`;
+    outbox.emit("worker.step", { step: "resumed", detail });
   }
   await handOver(rooms.workspace, runAs);
   outbox.emit("worker.step", { step: "workspace_ready", detail: spec.base_commit });
+  return fetched;
 }
 
 /** The folder of the agent's installed package. @throws InstallFault, or the stop's reason. */

@@ -1,78 +1,45 @@
 /**
- * A CLI's session across allocations: kept when a trial is paused, put back when it goes on.
- * Neither is worth a trial: where one fails, a note says so and the work begins a new session.
+ * A CLI's session of an earlier allocation, put back for this one. It is not worth a trial: where
+ * it fails, a note says so and the work begins a new session.
  */
-import { copyFile, readFile } from "node:fs/promises";
+import { copyFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { AgentSpec, SessionPoint } from "../orchestrator/contract/worker.ts";
-import type { PhaseProgress } from "./agent-phases.ts";
+import type { AgentSpec } from "../orchestrator/contract/worker.ts";
 import type { Agent } from "./agents/agent.ts";
-import { createArtefact } from "./artefacts.ts";
+import type { Fetched } from "./checkpoint-restore.ts";
 import { childEnvironment } from "./child-env.ts";
 import { messageOf } from "./faults.ts";
 import type { Job } from "./job.ts";
 import { runProcess } from "./process.ts";
 import { handOver } from "./rooms.ts";
-import { packSession, unpackSession } from "./session-archive.ts";
+import { type SessionFile, writeSession } from "./session-files.ts";
 
-const ARTEFACT = "session.json.gz";
-const BYTES_MAX = 32 * 1_048_576;
 const REWRITE_MS = 60_000;
 
-/** Archives the session of the phase that was stopped; null: there is none to go on with. */
-export async function keepSession(
+/** Whether the session that the specification names is in the agent's HOME now. */
+export async function restoreSession(
   job: Job<AgentSpec>,
   agent: Agent,
-  { phase, sessionId }: PhaseProgress,
-): Promise<SessionPoint | null> {
-  if (agent.session === undefined || phase === null) return null;
-  const { spec, rooms, runAs, client, outbox } = job;
-  try {
-    const packed = await packSession(rooms, {
-      paths: agent.session.files,
-      secret: spec.virtual_key,
-      bytesMax: BYTES_MAX,
-      uid: runAs?.uid ?? null,
-    });
-    if (packed.outcome !== "packed") {
-      if (packed.outcome === "too_large") note(job, "is too large to be kept");
-      return null;
-    }
-    const { archive, fileCount } = packed;
-    const maxBytes = spec.limits.artefact_bytes;
-    if (archive.byteLength > maxBytes) {
-      note(job, "is too large to be kept");
-      return null;
-    }
-    const artefact = createArtefact(client.putArtefact, { name: ARTEFACT, maxBytes });
-    artefact.append(archive);
-    await artefact.flush();
-    const detail = `${phase}: ${fileCount} files, ${archive.byteLength} bytes`;
-    outbox.emit("worker.step", { step: "session_kept", detail });
-    return { id: sessionId, phase };
-  } catch (error) {
-    note(job, `was not kept: ${messageOf(error)}`);
-    return null;
-  }
-}
-
-/** Whether the session that the specification names is in the agent's HOME now. */
-export async function restoreSession(job: Job<AgentSpec>, agent: Agent): Promise<boolean> {
-  const { spec, rooms, runAs, client, outbox } = job;
+  fetched: Fetched | null,
+): Promise<boolean> {
+  const { spec, rooms, runAs, outbox } = job;
+  const kept = fetched?.manifest.session ?? null;
   if (spec.resume?.session === undefined || agent.session === undefined) return false;
-  const archive = join(rooms.private, ARTEFACT);
-  if (!(await client.session(archive))) return false;
+  if (fetched === null || kept === null) return false;
   try {
-    const { databases, moves } = await unpackSession(rooms, await readFile(archive), {
-      paths: agent.session.files,
-      bytesMax: BYTES_MAX,
-    });
+    const files: SessionFile[] = [];
+    for (const { path, sha256 } of kept.files) {
+      files.push({ path, content: await fetched.contentOf(sha256) });
+    }
+    const { folders } = kept;
+    const { databases, moves } = await writeSession(rooms, { files, folders }, agent.session.files);
     await handOver(rooms.home, runAs);
     for (const [from, to] of moves) await rewriteDatabases(job, databases, from, to);
     outbox.emit("worker.step", { step: "session_restored", detail: spec.resume.session.phase });
     return true;
   } catch (error) {
-    note(job, `could not be restored: ${messageOf(error)}`);
+    const message = `${spec.agent}'s session could not be restored: ${messageOf(error)}`;
+    outbox.emit("trial.note", { level: "warn", message: `${message}; it begins a new one` });
     return false;
   }
 }
@@ -107,9 +74,4 @@ async function rewriteDatabases(
     stop.signal,
   );
   if (end.exitCode !== 0) throw new Error(`its database could not be moved: ${said.trim()}`);
-}
-
-function note({ outbox, spec }: Job<AgentSpec>, what: string): void {
-  const message = `${spec.agent}'s session ${what}; it begins a new one when it goes on`;
-  outbox.emit("trial.note", { level: "warn", message });
 }

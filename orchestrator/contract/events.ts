@@ -10,7 +10,7 @@ import { type Static, Type } from "typebox";
  */
 export const EVENT_TYPES = [
   "trial.state", // { from, to, reason? }
-  "trial.retry", // { failure_class, tries }
+  "trial.retry", // { failure_class, tries, checkpoint_id? }
   "trial.note", // { level: "info" | "warn", message }
   "budget.threshold", // { percent, spent_nanos, limit_nanos }
   "budget.exhausted", // { account_id, required_nanos, available_nanos, unit?: "TOK" }

@@ -127,6 +127,8 @@ export const ProjectFile = Type.Object(
           idle_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 86_400_000 })),
           concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
           retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 10 })),
+          /** How many checkpoints a trial keeps. */
+          checkpoints: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
         },
         { additionalProperties: false },
       ),

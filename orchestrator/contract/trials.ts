@@ -70,6 +70,9 @@ export const Trial = Type.Object(
       minimum: 0,
       description: "Allocations of the agent since it was last resumed",
     }),
+    forked_from: Type.Union([Type.String(), Type.Null()], {
+      description: "The checkpoint, of another trial, that it began with",
+    }),
     resume_at: Type.Union([Type.String({ format: "date-time" }), Type.Null()], {
       description: "When a paused trial is resumed by itself: its provider's quota is back then",
     }),
@@ -113,6 +116,22 @@ export const NewTrial = Type.Object(
     wall_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 604_800_000 })),
     priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100 })),
     seed: Type.Optional(Seed),
+  },
+  { additionalProperties: false },
+);
+
+/** `POST trials/:id/fork`; what is not said is as the parent has it. */
+export type NewFork = Static<typeof NewFork>;
+export const NewFork = Type.Object(
+  {
+    checkpoint_id: Type.Optional(
+      Type.String({ maxLength: 100, description: "Its newest one unless given" }),
+    ),
+    agent: Type.Optional(Type.String({ maxLength: 100 })),
+    pair: Type.Optional(Type.String({ maxLength: 100 })),
+    limit_nanos: Type.Optional(NanosText),
+    wall_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 604_800_000 })),
+    priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100 })),
   },
   { additionalProperties: false },
 );

@@ -8,14 +8,19 @@
  * - `POST enrol`                      EnrolRequest → Enrolment
  * - `GET  source`                     the base commit as a git bundle, ref `refs/heads/base`
  * - `GET  tests`                      (verify) the hidden tests as a tar, 404 when there are none
- * - `GET  patch`                      (verify, or a resumed agent) the diff to apply, 404 when none
- * - `GET  session`                    (a resumed agent) its CLI's archived session, 404 when none
+ * - `GET  patch`                      (verify) the diff to apply, 404 when there is none
+ * - `GET  checkpoint`                 (agent) what it goes on from, as a gzipped tar: `manifest.json`,
+ *                                     then each content under its hash; 404 when it begins anew
+ * - `POST checkpoints/missing`        BlobList → BlobList: those that the project lacks
+ * - `PUT  checkpoints/blobs`          a gzipped tar of contents, each under its hash
+ * - `POST checkpoints`                NewCheckpoint → Checkpoint; `conflict` while contents are lacking
  * - `POST events`                     EventBatch → { acked }, at least once, idempotent by cursor
  * - `POST heartbeat`                  Heartbeat → Directive; open until a directive or `wait_ms`
  * - `PUT  artefacts/<name>?offset=n`  bytes appended at `n` (a repeat of the same ones is no error)
  * - `POST report`                     Report → {}; the last thing a worker says
  */
 import { type Static, Type } from "typebox";
+import { PhaseName, ResumePoint, Sha256 } from "./checkpoints.ts";
 import { WorkerEvent } from "./events.ts";
 import { CurrencyCode, NanosText } from "./money.ts";
 import { Verdict } from "./trials.ts";
@@ -52,17 +57,6 @@ export const Allowance = Type.Object(
   { additionalProperties: false },
 );
 
-/** The CLI's session of a paused allocation; `id` is null where the CLI has but one. */
-export type SessionPoint = Static<typeof SessionPoint>;
-export const SessionPoint = Type.Object(
-  {
-    id: Type.Union([Type.String({ maxLength: 200 }), Type.Null()]),
-    /** The phase that was stopped. */
-    phase: Type.Union([Type.Literal("plan"), Type.Literal("execute")]),
-  },
-  { additionalProperties: false },
-);
-
 /** `deny`: HTTP goes to a proxy that refuses all; `open`: the worker's own network. */
 const Egress = Type.Union([Type.Literal("deny"), Type.Literal("open")]);
 
@@ -86,14 +80,24 @@ export const AgentSpec = Type.Object(
     allowance: Allowance,
     limits: Limits,
     egress: Egress,
-    /** Present when an earlier allocation was paused: its diff is at `GET patch`. */
+    /** How often the work is kept while it runs, and how large that may be. */
+    checkpoints: Type.Object(
+      {
+        every_ms: Type.Integer({ minimum: 1 }),
+        bytes_max: Type.Integer({ minimum: 0 }),
+      },
+      { additionalProperties: false },
+    ),
+    /** Present when it goes on from what another allocation, or another trial, had done. */
     resume: Type.Optional(
-      Type.Object({
-        completed_phases: Type.Array(Type.String()),
-        plan_text: Type.Optional(Type.String()),
-        /** Its archive is at `GET session`. */
-        session: Type.Optional(SessionPoint),
-      }),
+      Type.Object(
+        {
+          ...ResumePoint.properties,
+          /** Its files are at `GET checkpoint`; absent when none were kept. */
+          checkpoint: Type.Optional(Type.Object({ id: Type.String(), manifest_sha256: Sha256 })),
+        },
+        { additionalProperties: false },
+      ),
     ),
   },
   { additionalProperties: false },
@@ -193,10 +197,8 @@ export const AgentReport = Type.Object(
     outcome: AgentOutcome,
     detail: Type.String({ maxLength: 2000 }),
     agent_version: Type.Union([Type.String(), Type.Null()]),
-    completed_phases: Type.Array(Type.String()),
+    completed_phases: Type.Array(PhaseName),
     plan_text: Type.Union([Type.String({ maxLength: 100_000 }), Type.Null()]),
-    /** Present when the artefact `session.json.gz` holds the CLI's session. */
-    session: Type.Optional(SessionPoint),
     /** The artefact `changes.patch` holds the diff; these describe it. */
     diff: Type.Object({
       files_changed: Type.Integer({ minimum: 0 }),

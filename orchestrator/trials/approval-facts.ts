@@ -5,6 +5,7 @@ import type { Sql } from "../db/database.ts";
 import { readNanos, rows } from "../db/rows.ts";
 import { minorUnitNanos, type Nanos, TOKEN_UNIT } from "../money.ts";
 import { type Forecast, forecastToFinish, suggestTopUp } from "./forecast.ts";
+import { newestResume } from "./resume-point.ts";
 import type { TrialRow } from "./rows.ts";
 import { lastShortage } from "./shortage.ts";
 
@@ -35,6 +36,7 @@ export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<App
     stepNanos: unit === TOKEN_UNIT ? 1_000n : minorUnitNanos(unit),
   });
   const { agent_report: report } = trial;
+  const kept = await newestResume(db, trial.id);
   return {
     currency: money.currency,
     limit_nanos: money.funded ?? "0",
@@ -56,7 +58,7 @@ export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<App
       lines_added: report?.diff.lines_added ?? 0,
       lines_removed: report?.diff.lines_removed ?? 0,
       completed_phases: report?.completed_phases ?? [],
-      has_session: report?.session !== undefined,
+      has_session: kept?.session !== undefined,
     },
   };
 }

@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
 import type { Call } from "../contract/calls.ts";
 import type { TrialEvent } from "../contract/events.ts";
-import type { Experiment, NewExperiment, NewTrial, Trial } from "../contract/trials.ts";
+import type { Experiment, NewExperiment, NewFork, NewTrial, Trial } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
@@ -18,6 +18,7 @@ import type { TaskRow, Tasks } from "../tasks/tasks.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
 import { readCalls, readRecordedCalls } from "./calls.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
+import { forkTrial } from "./fork.ts";
 import { expandMatrix } from "./matrix.ts";
 import type { Pairs } from "./pairs.ts";
 import { resumeTrial } from "./resume.ts";
@@ -59,6 +60,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
       await resumeTrial(dependencies, id);
       return getTrial(db.sql, id);
     },
+    fork: (id, wanted) => fork(dependencies, id, wanted),
     calls: async (id): Promise<Call[]> => readCalls(db.sql, (await needTrial(db.sql, id)).id),
     events,
     latestSeq: () => latestSeq(db.sql),
@@ -253,6 +255,23 @@ async function createExperiment(
     }
   });
   return viewExperiment(db.sql, id);
+}
+
+async function fork(
+  dependencies: TrialsDependencies,
+  id: TrialId,
+  wanted: NewFork,
+): Promise<Trial> {
+  const { db, projects } = dependencies;
+  const parent = await needTrial(db.sql, id);
+  const project = await projects.findById(parent.project_id);
+  const { agent = parent.agent, pair = parent.pair } = wanted;
+  const fields = { agent: "agent", pair: "pair" };
+  const { isScripted } = checkCell(dependencies, project, { agent, pair }, fields);
+  const wantedLimit = wanted.limit_nanos ?? parent.limit_nanos;
+  const limitNanos = limitOf("limit_nanos", wantedLimit, project);
+  const cell = { agent, pair, isScripted, limitNanos };
+  return getTrial(db.sql, await forkTrial(dependencies, parent, wanted, cell));
 }
 
 interface TrialDraft {

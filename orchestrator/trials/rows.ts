@@ -1,7 +1,8 @@
 /** Trials as tables have them, and their way to the wire. */
 import { type SQL, sql } from "drizzle-orm";
+import type { ResumePoint } from "../contract/checkpoints.ts";
 import type { Trial, TrialState, Verdict } from "../contract/trials.ts";
-import type { AgentReport, SessionPoint, VerifyReport } from "../contract/worker.ts";
+import type { AgentReport, VerifyReport } from "../contract/worker.ts";
 import type { Requirements } from "../contract/workers.ts";
 import type { Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
@@ -9,19 +10,15 @@ import { rfc3339 } from "../runtime/clock.ts";
 import type {
   AccountId,
   AllocationId,
+  CheckpointId,
   ExperimentId,
   ProjectId,
   TaskId,
   TrialId,
 } from "../runtime/ids.ts";
 
-/** What a resumed allocation needs to know of the one before it. */
-export type ResumePoint = {
-  completed_phases: string[];
-  plan_text: string | null;
-  /** The CLI's session, archived by that allocation. */
-  session?: SessionPoint & { allocation_id: AllocationId };
-};
+/** What the next allocation goes on from; without a checkpoint it has the plan alone. */
+export type Resume = ResumePoint & { checkpoint_id?: CheckpointId; manifest_sha256?: string };
 
 export type TrialRow = {
   id: TrialId;
@@ -50,7 +47,8 @@ export type TrialRow = {
   is_budget_exhausted: boolean;
   /** While it is placed or running: its provider's quota is used up until then. */
   resume_at: string | null;
-  resume: ResumePoint | null;
+  resume: Resume | null;
+  forked_from: CheckpointId | null;
   agent_report: AgentReport | null;
   verify_report: VerifyReport | null;
   created_at: string;
@@ -137,6 +135,7 @@ function toTrial(row: ViewRow): Trial {
     verdict: row.verdict,
     flags: row.flags,
     tries: row.tries,
+    forked_from: row.forked_from,
     resume_at:
       row.state === "paused" && row.resume_at !== null ? rfc3339(readTime(row.resume_at)) : null,
     approval_id: row.approval_id,

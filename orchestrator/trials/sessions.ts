@@ -8,7 +8,7 @@ import type { Readable } from "node:stream";
 import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
 import type { WorkerEvent } from "../contract/events.ts";
-import type { Directive, Enrolment, Report } from "../contract/worker.ts";
+import type { AgentSpec, Directive, Enrolment, Report } from "../contract/worker.ts";
 import type { Database } from "../db/database.ts";
 import { jsonText, rows } from "../db/rows.ts";
 import type { Keys } from "../keys/keys.ts";
@@ -44,13 +44,14 @@ export interface SessionsDependencies {
   /** Where workers reach the gateway. */
   gatewayUrl: () => string;
   artefactBytesMax: number;
+  /** Of what workers keep of a running trial. */
+  checkpoints: AgentSpec["checkpoints"];
 }
 
 /** What a worker may say; the rest of the event types are the engine's and the gateway's own. */
 const WORKER_EVENT = /^(worker|phase|agent|egress|verify)[.]|^trial[.]note$/;
 
 const ARTEFACTS_MAX = 32;
-const SESSION_ARTEFACT = "session.json.gz";
 
 type AllocationRow = {
   id: AllocationId;
@@ -76,7 +77,6 @@ export function createWorkerSessions(dependencies: SessionsDependencies): Worker
       return task.has_hidden_tests ? layout.task(trial.project_id, trial.task_id).tests : null;
     },
     patchPath: (session) => patchPath(dependencies, session),
-    sessionPath: (session) => sessionPath(dependencies, session),
     appendEvents,
     heartbeat: (session, waitMs) => heartbeat(dependencies, session, waitMs),
     appendArtefact: (session, name, offset, bytes) =>
@@ -131,18 +131,15 @@ async function authenticate(
   };
 }
 
-/**
- * The verifier gets the diff of the last try, which has none when nothing was changed; a resumed
- * agent gets the newest that there is.
- */
+/** The diff of the last try, which has none when nothing was changed; for the verifier alone. */
 async function patchPath(
   { db, layout }: SessionsDependencies,
   session: Session,
 ): Promise<string | null> {
+  if (session.purpose !== "verify") return null;
   const trial = await needTrial(db, session.trialId);
-  if (session.purpose === "agent" && trial.resume === null) return null;
   try {
-    const from = session.purpose === "verify" ? await lastTry(db, trial.id) : null;
+    const from = await lastTry(db, trial.id);
     const path = await newestArtefactPath(db.sql, layout, trial, "changes.patch", from);
     await access(path);
     return path;
@@ -150,27 +147,6 @@ async function patchPath(
     if (error instanceof Problem && error.code === "not_found") return null;
     throw error;
   }
-}
-
-/** Of the allocation that was paused, and of no other: an older one knows less than the patch. */
-async function sessionPath(
-  { db, layout }: SessionsDependencies,
-  session: Session,
-): Promise<string | null> {
-  const trial = await needTrial(db, session.trialId);
-  const archived = trial.resume?.session;
-  if (session.purpose !== "agent" || archived === undefined) return null;
-  const path = layout.artefact(
-    trial.project_id,
-    trial.id,
-    archived.allocation_id,
-    SESSION_ARTEFACT,
-  );
-  const isThere = await access(path).then(
-    () => true,
-    () => false,
-  );
-  return isThere ? path : null;
 }
 
 async function lastTry(db: Database, trialId: TrialId): Promise<AllocationId | null> {
@@ -202,7 +178,8 @@ async function heartbeat(
   if (now.action === "stop" || waitMs === 0) return now;
   let timer: NodeJS.Timeout | undefined;
   const elapsed = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, waitMs);
+    // A held heartbeat is no reason to run on.
+    timer = setTimeout(resolve, waitMs).unref();
   });
   await Promise.race([woken, elapsed]);
   clearTimeout(timer);

@@ -9,7 +9,7 @@ import type { AllocationId } from "../runtime/ids.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { readAllowance } from "./allowance.ts";
 import type { Pairs } from "./pairs.ts";
-import type { TrialRow } from "./rows.ts";
+import type { Resume, TrialRow } from "./rows.ts";
 
 export interface SpecDependencies {
   db: Database;
@@ -21,6 +21,8 @@ export interface SpecDependencies {
   clock: Clock;
   gatewayUrl: () => string;
   artefactBytesMax: number;
+  /** Of what workers keep of a running trial. */
+  checkpoints: AgentSpec["checkpoints"];
 }
 
 const IDLE_MS_DEFAULT = 10 * 60_000;
@@ -74,7 +76,8 @@ export async function agentSpec(
     allowance,
     limits: limits(dependencies, project, Number(trial.wall_ms)),
     egress: project.config.egress ?? "deny",
-    ...(trial.resume === null ? {} : { resume: resumePoint(trial.resume) }),
+    checkpoints: dependencies.checkpoints,
+    ...(trial.resume === null ? {} : { resume: resumeSpec(trial.resume) }),
   };
 }
 
@@ -105,11 +108,14 @@ function limits({ artefactBytesMax }: SpecDependencies, project: ProjectRow, wal
   };
 }
 
-function resumePoint(resume: NonNullable<TrialRow["resume"]>) {
-  const { completed_phases, plan_text, session } = resume;
+/** Without its checkpoint there are no files of the session either. */
+function resumeSpec(resume: Resume): NonNullable<AgentSpec["resume"]> {
+  const { completed_phases, plan_text, session, checkpoint_id: id, manifest_sha256 } = resume;
+  if (id === undefined || manifest_sha256 === undefined) return { completed_phases, plan_text };
   return {
     completed_phases,
-    ...(plan_text === null ? {} : { plan_text }),
-    ...(session === undefined ? {} : { session: { id: session.id, phase: session.phase } }),
+    plan_text,
+    ...(session === undefined ? {} : { session }),
+    checkpoint: { id, manifest_sha256 },
   };
 }

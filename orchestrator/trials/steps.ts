@@ -300,7 +300,7 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
     case "paused":
       return pause(context, trial, next);
     case "queued":
-      return context.transitions.requeue(trial, next.failureClass, next.delayMs);
+      return context.transitions.requeue(trial, next);
     case "errored": {
       const { flags } = trial;
       const ending = { to: "errored", verdict: null, reward: null, flags } as const;

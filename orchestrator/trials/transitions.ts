@@ -10,7 +10,8 @@ import { jsonText, rows } from "../db/rows.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { Ids, TrialId } from "../runtime/ids.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
-import type { ResumePoint, TrialRow } from "./rows.ts";
+import { newestResume, resumeAfterPause } from "./resume-point.ts";
+import type { Resume, TrialRow } from "./rows.ts";
 
 export interface Transition {
   /** More columns to set. */
@@ -22,6 +23,13 @@ export interface Transition {
   guard?: (transaction: Sql) => Promise<boolean>;
   /** What belongs to the same transaction; not run when the trial had moved already. */
   also?: (transaction: Sql) => Promise<void>;
+}
+
+export interface Retry {
+  failureClass: string;
+  delayMs: number;
+  /** Else from where this try began: what it did since may be what made it fail. */
+  isFromCheckpoint: boolean;
 }
 
 export interface Ending {
@@ -96,7 +104,7 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
   }
 
   /**
-   * Keeps what a resumed allocation needs. With the facts of an approval, files it: a person must
+   * Keeps what the next allocation goes on from. With the facts of an approval, files it: a person must
    * answer; without, the trial waits for its `resume_at`.
    */
   async function pause(
@@ -105,7 +113,6 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
     approval: ApprovalFacts | null,
   ): Promise<boolean> {
     const at = rfc3339(clock.now());
-    const resume = resumePoint(trial);
     return move(trial, "paused", {
       reason,
       isUntilQuota: approval === null,
@@ -117,9 +124,10 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
         );
         return now?.cancel_requested === false;
       },
-      set: sql`resume = ${JSON.stringify(resume)}::jsonb, stop_asked_at = null`,
+      set: sql`stop_asked_at = null`,
       also: async (transaction) => {
         await endAllocations(transaction, trial, at);
+        await goOnFrom(transaction, trial, await resumeAfterPause(transaction, trial));
         if (approval === null) return;
         await transaction.execute(sql`
           insert into approval (id, trial_id, kind, state, facts, created_at)
@@ -138,30 +146,26 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
     );
   }
 
-  async function requeue(trial: TrialRow, failureClass: string, delayMs: number): Promise<boolean> {
+  /** Tries it again: from its newest checkpoint, or from where this try began. */
+  async function requeue(
+    trial: TrialRow,
+    { failureClass, delayMs, isFromCheckpoint }: Retry,
+  ): Promise<boolean> {
     const at = rfc3339(clock.now());
     return move(trial, "queued", {
       set: sql`stop_asked_at = null,
         not_before = clock_timestamp() + ${`${delayMs} ms`}::interval`,
       also: async (transaction) => {
         await endAllocations(transaction, trial, at);
+        const newest = isFromCheckpoint ? await newestResume(transaction, trial.id) : null;
+        if (newest !== null) await goOnFrom(transaction, trial, newest);
+        const from = (newest ?? trial.resume)?.checkpoint_id;
         const data = { failure_class: failureClass, tries: trial.tries, delay_ms: delayMs };
-        await appendEvent(transaction, trial.id, "trial.retry", data, at);
+        const more = from === undefined ? {} : { checkpoint_id: from };
+        await appendEvent(transaction, trial.id, "trial.retry", { ...data, ...more }, at);
       },
     });
   }
-}
-
-/** What the report of a paused allocation leaves for the next one. */
-function resumePoint({ agent_report: report, allocation_id }: TrialRow): ResumePoint {
-  const session = report?.session;
-  return {
-    completed_phases: report?.completed_phases ?? [],
-    plan_text: report?.plan_text ?? null,
-    ...(session === undefined || allocation_id === null
-      ? {}
-      : { session: { ...session, allocation_id } }),
-  };
 }
 
 /**
@@ -186,6 +190,12 @@ export async function queueAgain(
   await appendEvent(transaction, trialId, "trial.state", { from: "paused", to: "queued" }, at);
   await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${trialId})`);
   return true;
+}
+
+/** In a transaction that holds the trial's row. */
+async function goOnFrom(transaction: Sql, trial: TrialRow, resume: Resume): Promise<void> {
+  await transaction.execute(sql`
+    update trial set resume = ${jsonText(resume)}::jsonb where id = ${trial.id}`);
 }
 
 /** From here on nothing these allocations say is heard. */

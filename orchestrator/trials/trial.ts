@@ -25,7 +25,7 @@ export type AgentEnd =
 export type NextStep =
   | { to: "verifying"; flags: string[] }
   | { to: "paused"; for: "budget" | "quota"; reason: string }
-  | { to: "queued"; failureClass: string; delayMs: number }
+  | { to: "queued"; failureClass: string; delayMs: number; isFromCheckpoint: boolean }
   | { to: "errored"; reason: string };
 
 /** What a project and the installation say of trying again. */
@@ -69,7 +69,11 @@ export function asRefused(end: AgentEnd, marks: Marks): AgentEnd {
  */
 export function afterAgent(end: AgentEnd, tries: number, rules: RetryRules): NextStep {
   const retry = (failureClass: string, detail: string, triesMax: number): NextStep => {
-    if (tries < triesMax) return { to: "queued", failureClass, delayMs: delay(tries, rules) };
+    if (tries < triesMax) {
+      // A worker that is gone took nothing of the work with it; an agent that failed may fail of it.
+      const isFromCheckpoint = failureClass.startsWith("worker_");
+      return { to: "queued", failureClass, delayMs: delay(tries, rules), isFromCheckpoint };
+    }
     return { to: "errored", reason: `${failureClass}, ${tries} tries: ${detail}` };
   };
   if (end.kind === "lost") return retry("worker_lost", end.detail, LOST_TRIES_MAX);

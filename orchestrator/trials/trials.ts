@@ -2,7 +2,14 @@
 import type { Artefact } from "../contract/artefacts.ts";
 import type { Call } from "../contract/calls.ts";
 import type { TrialEvent } from "../contract/events.ts";
-import type { Experiment, NewExperiment, NewTrial, Trial, TrialState } from "../contract/trials.ts";
+import type {
+  Experiment,
+  NewExperiment,
+  NewFork,
+  NewTrial,
+  Trial,
+  TrialState,
+} from "../contract/trials.ts";
 import type { ExperimentId, TrialId } from "../runtime/ids.ts";
 
 export interface TrialFilter {
@@ -27,6 +34,12 @@ export interface Trials {
   cancel(id: TrialId): Promise<Trial>;
   /** Queues a paused trial again. @throws Problem `conflict` or `budget_exceeded`. */
   resume(id: TrialId): Promise<Trial>;
+  /**
+   * Queues a trial that begins with one of its checkpoints.
+   *
+   * @throws Problem `invalid_request` naming the field, `conflict` when it has no checkpoint.
+   */
+  fork(id: TrialId, fork: NewFork): Promise<Trial>;
   calls(id: TrialId): Promise<Call[]>;
   /** Events after `afterSeq`, oldest first, at most `limit`. Of all trials when `id` is null. */
   events(id: TrialId | null, afterSeq: number, limit: number): Promise<TrialEvent[]>;

@@ -16,12 +16,10 @@ export interface WorkerSessions {
   enrol(enrolmentToken: string): Promise<Enrolment>;
   /** @throws Problem `unauthenticated`, or `fenced` once another allocation took over. */
   authenticate(allocationToken: string): Promise<Session>;
-  /** The files behind GET source, tests, patch and session: null when there is none. */
+  /** The files behind GET source, tests and patch: null when there is none. */
   sourcePath(session: Session): Promise<string>;
   testsPath(session: Session): Promise<string | null>;
   patchPath(session: Session): Promise<string | null>;
-  /** The archived session of the CLI that a resumed agent goes on with. */
-  sessionPath(session: Session): Promise<string | null>;
   /** Stores what is new; the highest cursor that is durable. */
   appendEvents(session: Session, events: readonly WorkerEvent[]): Promise<number>;
   /**

@@ -6,6 +6,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
+import { createBlobs } from "../../orchestrator/checkpoints/files.ts";
+import { createCheckpoints } from "../../orchestrator/checkpoints/postgres.ts";
 import { createKeys } from "../../orchestrator/keys/postgres.ts";
 import { createLedger } from "../../orchestrator/ledger/postgres.ts";
 import { createDays } from "../../orchestrator/projects/day.ts";
@@ -34,6 +36,8 @@ import { type CrashingDatabase, createCrashingDatabase } from "./crashing-databa
 
 /** Short, since leases and silences are measured by the database's own clock. */
 export const LEASE_MS = 40;
+export const CHECKPOINT_BYTES = 1_000_000;
+export const CHECKPOINTS_KEPT = 3;
 const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** What trials need of the secrets. */
@@ -163,6 +167,7 @@ function openLife(parts: {
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const enrolments = createEnrolments({ db, secrets, clock, random });
+  const blobs = createBlobs(layout, clock, random);
   const steps = createSteps(
     { db, ledger, keys, projects, scheduler, clock, ids, enrolments },
     { staleMs, stopGraceMs: 0, retryDelayMs: 1 },
@@ -186,7 +191,13 @@ function openLife(parts: {
       ...{ ...shared, keys, enrolments },
       gatewayUrl: () => "http://127.0.0.1:1",
       artefactBytesMax: 1_000_000,
+      checkpoints: { every_ms: 60_000, bytes_max: CHECKPOINT_BYTES },
     }),
+    blobs,
+    checkpoints: createCheckpoints(
+      { db, blobs, clock },
+      { bytesMax: CHECKPOINT_BYTES, kept: CHECKPOINTS_KEPT },
+    ),
     engine: createEngine(
       { db, scheduler, wakes, steps, log },
       { leaseMs, pollMs: 1_000, concurrency },

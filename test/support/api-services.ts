@@ -14,7 +14,8 @@ import type { NewTrial, Trial } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
-import { seededRandom } from "../../orchestrator/runtime/random.ts";
+import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts";
+import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import {
   APPROVAL,
@@ -73,6 +74,8 @@ export async function openApiServices(): Promise<ApiFixture> {
   const access = createAccess(database, clock, { ids, random });
   const events: TrialEvent[] = [];
   const listeners = new Set<(id: TrialId) => void>();
+  const sealed = { dir: join(folder, "secrets"), passphrase: null };
+  const secrets = await openFileSecrets(sealed, systemRandom);
   const trials = new Map<TrialId, Trial>();
 
   const fixture: ApiFixture = {
@@ -94,6 +97,12 @@ export async function openApiServices(): Promise<ApiFixture> {
       access,
       idempotency: createIdempotency(database, clock),
       journal: openJournals(database, clock),
+      secrets: {
+        secrets,
+        watch: { last: secrets.status },
+        reseal: secrets.reseal,
+        changed: async () => count("secrets changed"),
+      },
       agents: fakeAgents(),
       approvals: {
         list: async ({ state }) =>
@@ -275,6 +284,7 @@ export async function openApiServices(): Promise<ApiFixture> {
         },
       ],
       readiness: async () => fixture.readiness,
+      backups: { open: async () => Readable.from([Buffer.from("a backup")]) },
       orchestrators: { list: async () => [], urls: () => ["http://127.0.0.1:7700"] },
       metrics: async () => "autocode_trials_total 0\n",
     },

@@ -53,6 +53,7 @@ export function trial(id: string, startedMs: EpochMs, changes: Partial<Trial>): 
     verdict: "passed",
     flags: [],
     tries: 1,
+    forked_from: null,
     resume_at: null,
     approval_id: null,
     budget: balance(500_000_000n, 42_318_000n),

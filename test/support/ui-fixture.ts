@@ -2,6 +2,7 @@
  * A server for looking at the UI and testing it: the real API and its real streams over ports
  * that hold a fixture in memory.
  */
+
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,12 +13,14 @@ import type { Services } from "../../orchestrator/api/services.ts";
 import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
-import type { Experiment, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
+import type { Experiment, NewFork, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
 import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
+import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
+import { fixtureTree } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
   calls,
@@ -57,9 +60,11 @@ export interface UiFixture extends AsyncDisposable {
   ids: { passed: TrialId; running: TrialId; paused: TrialId; hostile: TrialId };
   topUps: { name: string; topUp: TopUp; key: string }[];
   stopped: TrialId[];
+  forks: NewFork[];
   /** What was said to the approval. */
   answers: object[];
   journal: { isIntact: boolean };
+  secrets: SecretsStatus;
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
   record(line: string): Promise<void>;
@@ -211,11 +216,13 @@ async function fixtureState(dir: string) {
     ],
     topUps: [] as UiFixture["topUps"],
     stopped: [] as TrialId[],
+    forks: [] as NewFork[],
     approvalId,
     answers: [] as object[],
     lines: statementLines(nowMs, ids.passed),
     /** Whether the journal agrees with the ledger. */
     journal: { isIntact: true },
+    secrets: { state: "ready", detail: "Vault" } as SecretsStatus,
     change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void {
       const known = trials.find((each) => each.id === id);
       const shown = known ?? trial(id, systemClock.now(), {});
@@ -285,12 +292,38 @@ function services(state: State): Services {
       open: refuse,
       verify: async () => ledgerReport(state.journal.isIntact),
     },
+    secrets: {
+      secrets: {
+        name: "vault",
+        can: { canWrite: true, canRotateKey: true, canIssueScoped: true },
+        status: async () => state.secrets,
+        publicKey: async () => LEDGER_STATUS.key.key_id,
+        ...{ get: refuse, put: refuse, list: refuse, remove: refuse, sign: refuse },
+        ...{ verify: refuse, rotateKey: refuse, issueScoped: refuse },
+      },
+      watch: { last: async () => state.secrets },
+      reseal: null,
+      changed: refuse,
+    },
     projects: {
       apply: refuse,
       list: async () => state.projects,
       get: async (name) => found(state.projects.find((each) => each.name === name)),
       tasks: async () => [],
       importTask: refuse,
+    },
+    checkpoints: {
+      missing: refuse,
+      store: refuse,
+      commit: refuse,
+      restore: refuse,
+      tree: async (id) => {
+        const shown = found(state.trials.find((each) => each.id === id));
+        if (id === state.ids.passed) return fixtureTree(shown);
+        const { agent, pair, state: now, verdict } = shown;
+        const only = { id, agent, pair, state: now, verdict, forked_from: null };
+        return { trials: [only], checkpoints: [] };
+      },
     },
     trials: trials(state),
     approvals: approvals(state),
@@ -300,7 +333,6 @@ function services(state: State): Services {
       sourcePath: refuse,
       testsPath: refuse,
       patchPath: refuse,
-      sessionPath: refuse,
       appendEvents: refuse,
       heartbeat: refuse,
       appendArtefact: refuse,
@@ -438,6 +470,20 @@ function trials(state: State): Services["trials"] {
         { type: "trial.state", data: { from: "running", to: "cancelled" } },
       );
       return get(id);
+    },
+    fork: async (id, wanted) => {
+      state.forks.push(wanted);
+      const { agent, pair } = await get(id);
+      const made = trial(state.idsOf.next("trial"), systemClock.now(), {
+        agent: wanted.agent ?? agent,
+        pair: wanted.pair ?? pair,
+        state: "queued",
+        verdict: null,
+        duration_ms: null,
+        forked_from: wanted.checkpoint_id ?? null,
+      });
+      state.trials.unshift(made);
+      return made;
     },
     resume: async (id) => {
       throw new Problem("budget_exceeded", `Top up ${id} first: 0.012 CAD is left`);

@@ -10,6 +10,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo, Socket } from "node:net";
 import type { TSchema } from "typebox";
 import { Value } from "typebox/value";
+import { BlobList, NewCheckpoint } from "../../orchestrator/contract/checkpoints.ts";
 import type { WorkerEvent } from "../../orchestrator/contract/events.ts";
 import {
   type AgentSpec,
@@ -20,6 +21,7 @@ import {
   Report,
   type VerifySpec,
 } from "../../orchestrator/contract/worker.ts";
+import { type CheckpointStore, createCheckpointStore } from "./worker-checkpoints.ts";
 
 export const ENROLMENT_TOKEN = "enrolment-token-of-one-allocation";
 const ALLOCATION_TOKEN = "allocation-token-of-one-allocation";
@@ -30,12 +32,14 @@ export interface OrchestratorOptions {
   readonly bundle: string;
   readonly tests?: string;
   readonly patch?: Buffer;
-  readonly session?: Buffer;
+  /** What `goOnFrom` made of an earlier allocation's checkpoint. */
+  readonly checkpoint?: Buffer;
   /** Event batches that are stored, but whose answer is lost on its way. */
   readonly lostAcks?: number;
 }
 
 export interface WorkerOrchestrator extends AsyncDisposable {
+  readonly checkpoints: CheckpointStore;
   readonly url: string;
   readonly events: readonly WorkerEvent[];
   readonly reports: readonly Report[];
@@ -57,7 +61,8 @@ export interface WorkerOrchestrator extends AsyncDisposable {
 export async function openWorkerOrchestrator(
   options: OrchestratorOptions,
 ): Promise<WorkerOrchestrator> {
-  const { spec, bundle, tests, patch, session } = options;
+  const { spec, bundle, tests, patch, checkpoint } = options;
+  const checkpoints = createCheckpointStore();
   const events: WorkerEvent[] = [];
   const reports: Report[] = [];
   const artefacts = new Map<string, Buffer>();
@@ -94,6 +99,7 @@ export async function openWorkerOrchestrator(
 
   return {
     url: `http://127.0.0.1:${port}`,
+    checkpoints,
     events,
     reports,
     repeatedBatches: () => repeated,
@@ -140,7 +146,18 @@ export async function openWorkerOrchestrator(
     if (name === "source") return file(response, bundle);
     if (name === "tests") return file(response, tests);
     if (name === "patch") return bytes(response, patch);
-    if (name === "session") return bytes(response, session);
+    if (name === "checkpoint") return bytes(response, checkpoint);
+    if (name === "checkpoints/missing") {
+      return json(response, { sha256s: checkpoints.missing(checked(BlobList, body).sha256s) });
+    }
+    if (name === "checkpoints/blobs") {
+      await checkpoints.put(body);
+      return json(response, {});
+    }
+    if (name === "checkpoints") {
+      const made = checkpoints.commit(checked(NewCheckpoint, body));
+      return made === null ? refuse(response, "conflict") : json(response, made);
+    }
     if (name === "events") return takeEvents(checked(EventBatch, body).events, response);
     if (name === "report") {
       reports.push(checked(Report, body));
@@ -229,8 +246,8 @@ function json(response: ServerResponse, value: unknown): void {
   response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(value));
 }
 
-function refuse(response: ServerResponse): void {
-  const problem = { type: "/problems/fenced", title: "Fenced", status: 409, detail: "fenced" };
+function refuse(response: ServerResponse, code = "fenced"): void {
+  const problem = { type: `/problems/${code}`, title: code, status: 409, detail: code };
   response.writeHead(409, { "content-type": "application/problem+json" });
   response.end(JSON.stringify(problem));
 }

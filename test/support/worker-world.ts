@@ -19,6 +19,7 @@ import type { AgentSpec, VerifySpec } from "../../orchestrator/contract/worker.t
 import type { Agent, OutputParser, Phase } from "../../worker-agent/agents/agent.ts";
 import { phaseOutcome } from "../../worker-agent/agents/outcomes.ts";
 import type { Config } from "../../worker-agent/config.ts";
+import { readLimits } from "../../worker-agent/limits.ts";
 import { createStop } from "../../worker-agent/stop.ts";
 import { runWorker, type WorkerEnd } from "../../worker-agent/worker.ts";
 import type { FakeStep } from "./fake-cli.ts";
@@ -104,6 +105,7 @@ export function agentSpec(baseCommit: string, overrides: Partial<AgentSpec> = {}
       deadline_at: "2030-01-01T00:00:00.000Z",
     },
     limits: LIMITS,
+    checkpoints: { every_ms: 60_000, bytes_max: 4_000_000 },
     egress: "deny",
     ...overrides,
   };
@@ -212,6 +214,7 @@ export function workerConfig(url: string, folder: string, overrides: Partial<Con
     removesAllocationDir: false,
     agentsDir: join(folder, "agents"),
     runAs: null,
+    limits: readLimits({}, []),
     orphanMs: 20_000,
     path: `${dirname(process.execPath)}:/usr/local/bin:/usr/bin:/bin`,
     installEnv: {},
@@ -238,12 +241,16 @@ export function runInProcess(
 /** Starts a worker in a process of its own: `main.ts`, or with a fake agent when given one. */
 export function startWorker(
   orchestrator: WorkerOrchestrator,
-  { folder, script }: { folder: string; script?: FakeScript },
-): { child: ChildProcess; exited: Promise<number | null> } {
+  {
+    folder,
+    script,
+    env = {},
+  }: { folder: string; script?: FakeScript; env?: Readonly<Record<string, string>> },
+): { child: ChildProcess; exited: Promise<number | null>; errors: () => string } {
   const root = join(import.meta.dirname, "../..");
   const entry = script === undefined ? "worker-agent/main.ts" : "test/support/worker-entry.ts";
   const child = spawn(process.execPath, [join(root, entry), JSON.stringify(script ?? null)], {
-    stdio: ["ignore", "ignore", "inherit"],
+    stdio: ["ignore", "ignore", "pipe"],
     env: {
       PATH: "/usr/local/bin:/usr/bin:/bin",
       AUTOCODE_API_URL: orchestrator.url,
@@ -251,10 +258,16 @@ export function startWorker(
       AUTOCODE_ALLOCATION_DIR: join(folder, "allocation"),
       AUTOCODE_AGENTS_DIR: join(folder, "agents"),
       AUTOCODE_ORPHAN_MS: "20000",
+      ...env,
     },
   });
-  const exited = new Promise<number | null>((resolve) => child.once("exit", resolve));
-  return { child, exited };
+  let errors = "";
+  child.stderr.on("data", (bytes: Buffer) => {
+    errors += bytes;
+    process.stderr.write(bytes);
+  });
+  const exited = new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { child, exited, errors: () => errors };
 }
 
 /** The processes whose environment holds the allocation's marker. */

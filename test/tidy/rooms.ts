@@ -44,7 +44,9 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-gateway.ts`, may: [""] },
   { room: `${O}/compose-checkpoints.ts`, may: [""] },
   { room: `${O}/compose-duties.ts`, may: [""] },
+  { room: `${O}/compose-backup.ts`, may: [""] },
   { room: `${O}/compose-scheduler.ts`, may: [""] },
+  { room: `${O}/compose-secrets.ts`, may: [""] },
   { room: `${O}/compose-nomad.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },
   {

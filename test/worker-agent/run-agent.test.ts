@@ -22,14 +22,12 @@ import {
   type FakeScript,
   fakeAgent,
   isRunning,
-  makePatch,
   makeRepository,
   markedProcesses,
   openFolder,
   runInProcess,
   startWorker,
   VIRTUAL_KEY,
-  writeFiles,
 } from "../support/worker-world.ts";
 
 const FILES = {
@@ -294,30 +292,6 @@ test("limits of time and of silence end the CLI", async () => {
     await runFake(world, { execute: [{ write: "a.js", content: "" }, { sleepMs: 60_000 }] });
     assert.deepEqual([world.report().outcome, world.report().diff.files_changed], [outcome, 1]);
   }
-});
-
-test("a resumed allocation goes on from the earlier diff and plan", async () => {
-  using folder = openFolder();
-  const source = makeRepository(folder.path, FILES);
-  const patch = makePatch(folder.path, source, (dir) => {
-    writeFiles(dir, { "src/half.bin": "\u0000\u0001half", "src/sum.js": "// half\n" });
-  });
-  const resume = { completed_phases: ["plan"], plan_text: "the plan" };
-  const spec = agentSpec(source.baseCommit, { resume });
-  await using orchestrator = await openWorkerOrchestrator({ spec, bundle: source.bundle, patch });
-  const agent = fakeAgent({
-    plan: [{ exit: 9 }],
-    execute: [{ run: "cat src/sum.js" }, { write: "src/more.js", content: "more\n" }],
-  });
-  await runInProcess(orchestrator, { folder: folder.path, agent });
-  const [report] = orchestrator.reports;
-  assert.ok(report?.purpose === "agent");
-  assert.deepEqual(
-    [report.outcome, report.completed_phases, report.plan_text, report.diff.files_changed],
-    ["finished", ["plan", "execute"], "the plan", 3],
-  );
-  assert.match(orchestrator.artefact("agent.log"), /\/\/ half/);
-  assert.match(orchestrator.artefact("changes.patch"), /GIT binary patch/);
 });
 
 test("a CLI that fails, an unknown agent and a wrong base each end in their own outcome", async () => {

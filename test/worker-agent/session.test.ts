@@ -7,8 +7,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { gunzipSync } from "node:zlib";
+import type { NewCheckpoint } from "../../orchestrator/contract/checkpoints.ts";
 import type { AgentReport, Allowance } from "../../orchestrator/contract/worker.ts";
+import { goOnFrom } from "../support/worker-checkpoints.ts";
 import { openWorkerOrchestrator } from "../support/worker-orchestrator.ts";
 import {
   agentSpec,
@@ -16,6 +17,7 @@ import {
   fakeAgent,
   makeRepository,
   openFolder,
+  type Repository,
   runInProcess,
   VIRTUAL_KEY,
 } from "../support/worker-world.ts";
@@ -25,13 +27,15 @@ const SESSION = ".fake/session";
 
 interface Paused {
   readonly report: AgentReport;
-  readonly archive: Buffer;
-  readonly folder: string;
+  readonly kept: NewCheckpoint;
+  readonly blobs: Map<string, Buffer>;
+  readonly source: Repository;
 }
 
 /** Runs until the CLI has said "ready", then stops it for its budget. */
 async function pause(script: FakeScript, folder: string): Promise<Paused> {
-  const { bundle, baseCommit } = makeRepository(folder, { "a.txt": "a\n" });
+  const source = makeRepository(folder, { "a.txt": "a\n" });
+  const { bundle, baseCommit } = source;
   await using orchestrator = await openWorkerOrchestrator({ spec: agentSpec(baseCommit), bundle });
   const ending = runInProcess(orchestrator, { folder, agent: fakeAgent(script) });
   await orchestrator.until("the CLI works", () =>
@@ -41,23 +45,20 @@ async function pause(script: FakeScript, folder: string): Promise<Paused> {
   assert.equal(await ending, "reported");
   const [report] = orchestrator.reports;
   assert.ok(report?.purpose === "agent");
-  return { report, archive: orchestrator.artefactBytes("session.json.gz"), folder };
+  const { made, blobs } = orchestrator.checkpoints;
+  const kept = made.at(-1);
+  assert.equal(kept?.cause, "pause");
+  return { report, kept, blobs, source };
 }
 
 /** A second allocation, in another folder. */
-async function goOn(script: FakeScript, { report, archive }: Paused) {
+async function goOn(script: FakeScript, { kept, blobs, source }: Omit<Paused, "report">) {
   const folder = openFolder();
   try {
-    const { bundle, baseCommit } = makeRepository(folder.path, { "a.txt": "a\n" });
-    const { completed_phases, plan_text, session } = report;
-    const resume = {
-      completed_phases,
-      ...(plan_text === null ? {} : { plan_text }),
-      ...(session === undefined ? {} : { session }),
-    };
+    const { bundle, baseCommit } = source;
+    const { resume, checkpoint } = await goOnFrom({ blobs }, kept);
     const spec = agentSpec(baseCommit, { resume });
-    const options = archive.byteLength === 0 ? {} : { session: archive };
-    await using orchestrator = await openWorkerOrchestrator({ spec, bundle, ...options });
+    await using orchestrator = await openWorkerOrchestrator({ spec, bundle, checkpoint });
     const agent = fakeAgent(script);
     assert.equal(await runInProcess(orchestrator, { folder: folder.path, agent }), "reported");
     const said = orchestrator.eventsOf("agent.message").map(({ text }) => String(text));
@@ -84,8 +85,8 @@ test("what was stopped in its execution goes on there, its session in the new fo
   );
   assert.equal(paused.report.outcome, "budget");
   assert.deepEqual(paused.report.completed_phases, ["plan"]);
-  assert.deepEqual(paused.report.session, { id: null, phase: "execute" });
-  assert.ok(!gunzipSync(paused.archive).toString().includes(btoa(VIRTUAL_KEY).slice(0, 16)));
+  assert.deepEqual(paused.kept.resume.session, { id: null, phase: "execute" });
+  for (const content of paused.blobs.values()) assert.ok(!content.includes(VIRTUAL_KEY));
 
   const { said, steps, folder, report } = await goOn(
     {
@@ -102,7 +103,7 @@ test("what was stopped in its execution goes on there, its session in the new fo
   const key = "x".repeat(VIRTUAL_KEY.length);
   assert.deepEqual(said, [`in ${join(folder, "allocation/workspace")} with ${key}\n`]);
   assert.ok(steps.includes("session_restored"));
-  assert.ok(report?.purpose === "agent" && report.session === undefined);
+  assert.ok(report?.purpose === "agent" && report.outcome === "finished");
 });
 
 test("a database among its files is moved by the agent's own user", async () => {
@@ -135,12 +136,14 @@ test("a session that the CLI cannot go on with is begun anew, with the plan", as
   assert.deepEqual(failed.said, ["begun anew"]);
   assert.match(failed.notes.join("\n"), /could not go on in its session/);
 
-  // A broken archive, and one that is gone.
-  const broken = await goOn(fresh, { ...paused, archive: Buffer.from("broken") });
-  assert.deepEqual(broken.said, ["begun anew"]);
-  assert.match(broken.notes.join("\n"), /could not be restored/);
-  const gone = await goOn(fresh, { ...paused, archive: Buffer.alloc(0) });
-  assert.deepEqual([gone.said, gone.notes], [["begun anew"], []]);
+  // One whose files are none of this agent's.
+  const { session } = paused.kept.manifest;
+  assert.ok(session !== null);
+  const files = session.files.map((file) => ({ ...file, path: `.ssh/${file.path}` }));
+  const manifest = { ...paused.kept.manifest, session: { ...session, files } };
+  const foreign = await goOn(fresh, { ...paused, kept: { ...paused.kept, manifest } });
+  assert.deepEqual(foreign.said, ["begun anew"]);
+  assert.match(foreign.notes.join("\n"), /could not be restored: the session holds \.ssh/);
 
   // One that worked with its model and failed then is judged as any other.
   const late: FakeScript = { execute: [{ say: "no" }], resumed: [{ say: "went on" }, { exit: 1 }] };
@@ -151,9 +154,8 @@ test("a session that the CLI cannot go on with is begun anew, with the plan", as
 
 test("a CLI that left no session is paused without one", async () => {
   using first = openFolder();
-  const { report, archive } = await pause({ execute: [{ say: "ready" }, WAIT] }, first.path);
-  assert.equal(report.session, undefined);
-  assert.equal(archive.byteLength, 0);
+  const { kept } = await pause({ execute: [{ say: "ready" }, WAIT] }, first.path);
+  assert.deepEqual([kept.resume.session, kept.manifest.session], [undefined, null]);
 });
 
 test("the agent's file follows what the orchestrator says, and marks are told of once", async () => {

@@ -85,9 +85,9 @@ export function goOnPrompt({ allowanceText }: PlanInput, phase: PhaseName): stri
     phase === "plan"
       ? "Do not change anything yet: answer with the plan."
       : "Carry the plan out and check the result.";
-  return `You were stopped in the middle of this, since what you may use was used up. There is more
-now, so go on from where you were; the work tree is as you left it, and commands that ran then
-have ended. ${what}
+  return `You were stopped in the middle of this, for no fault of yours. Go on from where you were:
+look at the work tree first, which is as you left it or a little older; commands that ran then have
+ended. ${what}
 
 ${clean(allowanceText)}`;
 }

@@ -17,6 +17,7 @@ import { sessionOf } from "../auth.ts";
 import type { Services } from "../services.ts";
 import type { Api } from "./api.ts";
 import { sendFile } from "./trial-records.ts";
+import { addCheckpoints } from "./worker-checkpoints.ts";
 
 const tags = ["worker"];
 const BINARY = "application/octet-stream";
@@ -27,7 +28,8 @@ const REPORT_BODY_BYTES = 4_194_304;
 export function workerRoutes({
   workerSessions,
   orchestrators,
-}: Pick<Services, "workerSessions" | "orchestrators">): FastifyPluginAsyncTypebox {
+  checkpoints,
+}: Pick<Services, "workerSessions" | "orchestrators" | "checkpoints">): FastifyPluginAsyncTypebox {
   return async (api) => {
     // So that a worker whose orchestrator is killed knows where to turn.
     api.addHook("onRequest", async (_request, reply) => {
@@ -54,7 +56,6 @@ export function workerRoutes({
       ["source", workerSessions.sourcePath],
       ["tests", workerSessions.testsPath],
       ["patch", workerSessions.patchPath],
-      ["session", workerSessions.sessionPath],
     ] as const) {
       api.get(
         `/${name}`,
@@ -99,6 +100,7 @@ export function workerRoutes({
     );
 
     results(api, workerSessions);
+    addCheckpoints(api, checkpoints);
   };
 }
 

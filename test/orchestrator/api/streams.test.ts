@@ -116,6 +116,7 @@ function newTrial(fixture: ApiFixture): TrialId {
       verdict: null,
       flags: [],
       tries: 0,
+      forked_from: null,
       resume_at: null,
       approval_id: null,
       budget: null,

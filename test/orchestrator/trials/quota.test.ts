@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../../orchestrator/db/rows.ts";
 import type { TrialId } from "../../../orchestrator/runtime/ids.ts";
+import { keepCheckpoint } from "../../support/checkpoints.ts";
 import { openTrialLife } from "../../support/trial-life.ts";
 import { agentReport } from "../../support/trial-world.ts";
 
@@ -49,7 +50,9 @@ test("it is stopped, paused until then, and resumed by the engine with all its t
   assert.equal((await life.trials.get(id)).resume_at, null, "it runs still");
 
   const kept = { id: "session-1", phase: "execute" } as const;
-  await life.sessions.report(session, { ...agentReport("quota"), session: kept } as never);
+  const point = { completed_phases: [], plan_text: null, session: kept };
+  await keepCheckpoint(life.checkpoints, session, 1, {}, { cause: "pause", resume: point });
+  await life.sessions.report(session, agentReport("quota"));
   await life.engine.advance();
   const paused = await life.trials.get(id);
   assert.deepEqual(

@@ -25,7 +25,8 @@ test("a step of an older allocation neither ends, pauses, requeues nor moves the
   const ending = { to: "failed", verdict: "failed", reward: 0, reason: "late", flags: [] } as const;
   assert.equal(await end(seen, ending), false);
   assert.equal(await pause(seen, "late", null), false);
-  assert.equal(await requeue(seen, "worker_lost", 0), false);
+  const retry = { failureClass: "worker_lost", delayMs: 0, isFromCheckpoint: true };
+  assert.equal(await requeue(seen, retry), false);
   assert.equal(await move(seen, "running", {}), false);
   assert.deepEqual(await findTrial(life.db.sql, id), before);
   await life.enrol(id);

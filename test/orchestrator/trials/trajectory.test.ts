@@ -32,6 +32,7 @@ const TRIAL: Trial = {
   verdict: "passed",
   flags: [],
   tries: 1,
+  forked_from: null,
   resume_at: null,
   approval_id: null,
   budget: {

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import {
+  appendFileSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
@@ -17,9 +18,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
-import { gzipSync } from "node:zlib";
-import { packSession, unpackSession } from "../../worker-agent/session-archive.ts";
 import { rewriteDatabase } from "../../worker-agent/session-databases.ts";
+import { readSession, writeSession } from "../../worker-agent/session-files.ts";
 
 const SECRET = "vk-secret-of-this-trial";
 const PATHS = [".cli/sessions", "history.md", "state.db", "state.db-wal"];
@@ -55,11 +55,11 @@ test("paths follow it, in names and in texts, and the key does not", async () =>
   write(join(old.home, `.cli/sessions/${name}/one.jsonl`), line);
   write(join(old.home, "history.md"), `Read ${old.workspace}/src/a.js\n`);
   write(join(old.home, ".cli/config.json"), SECRET);
-  const packed = await packSession(old, OPTIONS);
-  assert.ok(packed.outcome === "packed");
-  assert.equal(packed.fileCount, 2);
+  const packed = await readSession(old, OPTIONS);
+  assert.ok(packed.outcome === "read");
+  assert.equal(packed.files.length, 2);
 
-  assert.deepEqual(await unpackSession(next, packed.archive, OPTIONS), {
+  assert.deepEqual(await writeSession(next, packed, PATHS), {
     databases: [],
     moves: [[dirname(old.workspace), dirname(next.workspace)]],
   });
@@ -85,12 +85,12 @@ test("a database keeps its pages, and is moved by its own program", async () => 
   database.exec('create table session (id integer, "a ""b" text, raw blob)');
   const insert = database.prepare("insert into session values (1, ?, ?)");
   insert.run(`${old.workspace} and ${SECRET.slice(3)}`, Buffer.from(old.workspace));
-  const packed = await packSession(old, OPTIONS);
+  const packed = await readSession(old, OPTIONS);
   database.close();
-  assert.ok(packed.outcome === "packed");
-  assert.equal(packed.fileCount, 2, "the write-ahead log goes with its database");
+  assert.ok(packed.outcome === "read");
+  assert.equal(packed.files.length, 2, "the write-ahead log goes with its database");
 
-  const { databases, moves } = await unpackSession(next, packed.archive, OPTIONS);
+  const { databases, moves } = await writeSession(next, packed, PATHS);
   assert.deepEqual(databases, [join(next.home, "state.db")]);
   for (const [from, to] of moves) rewriteDatabase(databases[0] ?? "", from, to);
   const moved = new DatabaseSync(databases[0] ?? "");
@@ -109,15 +109,15 @@ test("links and other people's files are no part of it", async () => {
   symlinkSync(foreign, join(old.home, ".cli/sessions"));
   symlinkSync(join(foreign, "secret.txt"), join(old.home, "history.md"));
   linkSync(join(foreign, "secret.txt"), join(old.home, "state.db"));
-  assert.deepEqual(await packSession(old, OPTIONS), { outcome: "empty" });
+  assert.deepEqual(await readSession(old, OPTIONS), { outcome: "empty" });
 
   rmSync(join(old.home, ".cli/sessions"));
   write(join(old.home, ".cli/sessions/a"), "ours");
   symlinkSync(foreign, join(old.home, ".cli/sessions/folder"));
-  const packed = await packSession(old, OPTIONS);
-  assert.ok(packed.outcome === "packed" && packed.fileCount === 1);
+  const packed = await readSession(old, OPTIONS);
+  assert.ok(packed.outcome === "read" && packed.files.length === 1);
   const uid = (process.getuid?.() ?? 0) + 1;
-  assert.deepEqual(await packSession(old, { ...OPTIONS, uid }), { outcome: "empty" });
+  assert.deepEqual(await readSession(old, { ...OPTIONS, uid }), { outcome: "empty" });
 });
 
 test("a session past its bounds is none", async () => {
@@ -125,13 +125,13 @@ test("a session past its bounds is none", async () => {
   const { old } = folders;
   write(join(old.home, ".cli/sessions/a"), Buffer.alloc(600_000));
   write(join(old.home, ".cli/sessions/b"), Buffer.alloc(600_000));
-  assert.deepEqual(await packSession(old, OPTIONS), { outcome: "too_large" });
+  assert.deepEqual(await readSession(old, OPTIONS), { outcome: "too_large" });
   rmSync(join(old.home, ".cli"), { recursive: true });
   for (let index = 0; index <= 1_000; index++) write(join(old.home, `.cli/sessions/${index}`), "");
-  assert.deepEqual(await packSession(old, OPTIONS), { outcome: "too_large" });
+  assert.deepEqual(await readSession(old, OPTIONS), { outcome: "too_large" });
 });
 
-test("a forged archive writes nothing outside of where sessions are", async () => {
+test("a forged session writes nothing outside of where sessions are", async () => {
   using folders = openFolders();
   const { next } = folders;
   const folder = dirname(next.workspace);
@@ -143,17 +143,25 @@ test("a forged archive writes nothing outside of where sessions are", async () =
     "",
     ".cli/sessionsX",
   ]) {
-    const files = [{ path, content: "" }];
-    const archive = gzipSync(JSON.stringify({ version: 1, folders: [folder, folder], files }));
-    await assert.rejects(unpackSession(next, archive, OPTIONS), /archive holds/);
+    const forged = { folders: [folder, folder] as const, files: [{ path, content: Buffer.of() }] };
+    await assert.rejects(writeSession(next, forged, PATHS), /the session holds/);
   }
   assert.deepEqual(readdirSync(next.home), []);
   assert.deepEqual(readdirSync(next.workspace), []);
-  for (const broken of [
-    Buffer.from("no gzip"),
-    gzipSync("{}"),
-    gzipSync(Buffer.alloc(9_000_000)),
-  ]) {
-    await assert.rejects(unpackSession(next, broken, OPTIONS));
+});
+
+test("a text that is being written is read all the same, a database is not", async () => {
+  using folders = openFolders();
+  const { old } = folders;
+  const log = join(old.home, ".cli/sessions/a.jsonl");
+  write(log, "first\n");
+  const writing = setInterval(() => appendFileSync(log, "more\n"), 1);
+  try {
+    const text = await readSession(old, OPTIONS);
+    assert.ok(text.outcome === "read" && text.files[0]?.content.toString().startsWith("first\n"));
+    write(join(old.home, "state.db"), "SQLite format 3\0");
+    assert.deepEqual(await readSession(old, OPTIONS), { outcome: "unsettled" });
+  } finally {
+    clearInterval(writing);
   }
 });

@@ -1,5 +1,5 @@
 /**
- * A CLI's session as one archive: what a paused allocation leaves for the one that goes on.
+ * A CLI's session as files: what one allocation leaves for the one that goes on.
  *
  * The files are the agent's, so nothing of them is trusted: links are not followed, sizes are
  * bounded, and they are put back only where the agent's plugin says that sessions are. The trial's
@@ -9,94 +9,113 @@
 import { constants } from "node:fs";
 import { lstat, mkdir, open, readdir, realpath, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
-import { type Static, Type } from "typebox";
-import { Value } from "typebox/value";
+import { pause } from "./clock.ts";
 import type { Rooms } from "./rooms.ts";
 
 const FILES_MAX = 1_000;
 const SQLITE = Buffer.from("SQLite format 3\0");
 const WRITE_AHEAD_LOGS = [0x377f0682, 0x377f0683];
+/** A CLI that writes while it is read is given this often, and this long, to stop. */
+const LOOKS = 4;
+const LOOK_AGAIN_MS = 150;
 
-type Archive = Static<typeof Archive>;
-const Archive = Type.Object({
-  version: Type.Literal(1),
-  /** The allocation's folder, as it is and as it is known. */
-  folders: Type.Tuple([Type.String(), Type.String()]),
-  files: Type.Array(Type.Object({ path: Type.String(), content: Type.String() }), {
-    maxItems: FILES_MAX,
-  }),
-});
+export interface SessionFile {
+  readonly path: string;
+  readonly content: Buffer;
+}
 
-export interface PackOptions {
+export interface ReadOptions {
   /** Files and folders below HOME. */
   readonly paths: readonly string[];
   /** Written over wherever it stands. */
   readonly secret: string;
-  /** Of all files, before they are compressed. */
+  /** Of all files together. */
   readonly bytesMax: number;
   /** Whose files they must be; null: anyone's. */
   readonly uid: number | null;
 }
 
-export type Packed =
-  | { outcome: "packed"; archive: Buffer; fileCount: number }
+export type ReadSession =
+  /** `folders`: the allocation's folder, as it is and as it is known. */
+  | { outcome: "read"; files: SessionFile[]; folders: [string, string] }
   | { outcome: "empty" }
-  | { outcome: "too_large" };
+  | { outcome: "too_large" }
+  /** A database that is being written: what was read of it may be none. */
+  | { outcome: "unsettled" };
 
-/** The archive of a session whose processes have ended. */
-export async function packSession(
+/** The session's files, of one moment where the CLI lets that be. */
+export async function readSession(
   rooms: Pick<Rooms, "home" | "workspace">,
-  { paths, secret, bytesMax, uid }: PackOptions,
-): Promise<Packed> {
-  const files: Archive["files"] = [];
+  options: ReadOptions,
+): Promise<ReadSession> {
+  for (let look = 1; ; look++) {
+    const found = await readOnce(rooms, options);
+    if (found === "too_large") return { outcome: "too_large" };
+    const { files, isSettled } = found;
+    if (files.length === 0) return { outcome: "empty" };
+    if (isSettled) return { outcome: "read", files, folders: await foldersOf(rooms) };
+    if (look < LOOKS) {
+      await pause(LOOK_AGAIN_MS);
+      continue;
+    }
+    // Of a text the last line may be cut off; of a database nothing can be said.
+    if (files.some(({ content }) => isBinary(content))) return { outcome: "unsettled" };
+    return { outcome: "read", files, folders: await foldersOf(rooms) };
+  }
+}
+
+async function readOnce(
+  rooms: Pick<Rooms, "home">,
+  { paths, secret, bytesMax, uid }: ReadOptions,
+): Promise<{ files: SessionFile[]; isSettled: boolean } | "too_large"> {
+  const files: SessionFile[] = [];
   let byteCount = 0;
+  const before = await signatures(rooms.home, paths);
   for await (const path of filesBelow(rooms.home, paths)) {
     const content = await readOwn(join(rooms.home, path), bytesMax - byteCount, uid);
     if (content === "not_ours") continue;
-    if (content === "too_large" || files.length === FILES_MAX) return { outcome: "too_large" };
+    if (content === "too_large" || files.length === FILES_MAX) return "too_large";
     byteCount += content.byteLength;
-    files.push({ path, content: overwritten(content, secret).toString("base64") });
+    files.push({ path, content: overwritten(content, secret) });
   }
-  if (files.length === 0) return { outcome: "empty" };
-  const packed: Archive = { version: 1, folders: await foldersOf(rooms), files };
-  const archive = await promisify(gzip)(JSON.stringify(packed));
-  return { outcome: "packed", archive, fileCount: files.length };
+  return { files, isSettled: before === (await signatures(rooms.home, paths)) };
+}
+
+/** What changes when any of the files does. */
+async function signatures(home: string, paths: readonly string[]): Promise<string> {
+  const found: string[] = [];
+  for await (const path of filesBelow(home, paths)) {
+    const at = await lstat(join(home, path), { bigint: true }).catch(() => null);
+    found.push(`${path} ${at?.ino} ${at?.size} ${at?.mtimeNs} ${at?.ctimeNs}`);
+  }
+  return found.toSorted().join("\n");
 }
 
 /**
  * Puts a session back into an empty HOME, for the allocation whose rooms these are.
  *
  * @returns the databases in which the old folders still stand, and which those are.
- * @throws Error when it is no archive of ours.
+ * @throws Error for a path that is none of the agent's sessions.
  */
-export async function unpackSession(
+export async function writeSession(
   rooms: Pick<Rooms, "home" | "workspace">,
-  archive: Buffer,
-  { paths, bytesMax }: Pick<PackOptions, "paths" | "bytesMax">,
+  { files, folders }: { files: readonly SessionFile[]; folders: readonly [string, string] },
+  paths: readonly string[],
 ): Promise<{ databases: string[]; moves: [string, string][] }> {
-  // Base64 has a third more bytes than what it says.
-  const text = await promisify(gunzip)(archive, { maxOutputLength: 2 * bytesMax + 1_048_576 });
-  const packed: unknown = JSON.parse(text.toString("utf8"));
-  if (!Value.Check(Archive, packed)) throw new Error("the session's archive is not one");
   const now = await foldersOf(rooms);
-  const moves = packed.folders
+  const moves = folders
     .map((folder, index): [string, string] => [folder, now[index] ?? folder])
     .filter(
       ([from, to], index, all) => from !== to && all.findIndex((m) => m[0] === from) === index,
     );
   const databases: string[] = [];
-  for (const { path: oldPath, content: base64 } of packed.files) {
+  for (const { path: oldPath, content } of files) {
     const path = moved(oldPath, moves);
-    if (!isBelow(path, paths)) throw new Error(`the session's archive holds ${path}`);
+    if (!isBelow(path, paths)) throw new Error(`the session holds ${path}`);
     const file = join(rooms.home, path);
-    const content = Buffer.from(base64, "base64");
-    const isDatabase = content.subarray(0, SQLITE.length).equals(SQLITE);
-    if (isDatabase) databases.push(file);
+    if (isDatabase(content)) databases.push(file);
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    const isBinary = isDatabase || isWriteAheadLog(content);
-    const written = isBinary
+    const written = isBinary(content)
       ? content
       : Buffer.from(moved(content.toString("latin1"), moves.map(asLatin1)), "latin1");
     await writeFile(file, written, { mode: 0o600, flag: "wx" });
@@ -110,11 +129,14 @@ async function* filesBelow(home: string, paths: readonly string[]): AsyncGenerat
   for (const path of paths) {
     const real = await realpath(join(home, path)).catch(() => null);
     if (real !== join(root, path)) continue;
-    if (!(await lstat(real)).isDirectory()) {
+    const found = await lstat(real).catch(() => null);
+    if (found === null) continue;
+    if (!found.isDirectory()) {
       yield path;
       continue;
     }
-    for (const entry of await readdir(real, { recursive: true, withFileTypes: true })) {
+    const entries = await readdir(real, { recursive: true, withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
       if (entry.isFile()) yield relative(root, join(entry.parentPath, entry.name));
     }
   }
@@ -125,7 +147,10 @@ async function readOwn(
   bytesMax: number,
   uid: number | null,
 ): Promise<Buffer | "not_ours" | "too_large"> {
-  const opened = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const opened = await open(file, flags).catch(() => null);
+  // Removed since it was listed, or made into something else.
+  if (opened === null) return "not_ours";
   try {
     const found = await opened.stat();
     // A second name of somebody else's file would be a way to read it.
@@ -170,6 +195,14 @@ function isBelow(path: string, paths: readonly string[]): boolean {
   const parts = path.split("/");
   if (parts.includes("..") || parts.includes("") || path.includes("\0")) return false;
   return paths.some((allowed) => path === allowed || path.startsWith(`${allowed}/`));
+}
+
+function isBinary(content: Buffer): boolean {
+  return isDatabase(content) || isWriteAheadLog(content);
+}
+
+function isDatabase(content: Buffer): boolean {
+  return content.subarray(0, SQLITE.length).equals(SQLITE);
 }
 
 function isWriteAheadLog(content: Buffer): boolean {
