@@ -67,11 +67,21 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["secrets_from=none", "api_port=0", "gateway_port=0", "api_url=https://autocode.example.org"],
   ],
   "proxy.nomad.hcl": [[], ["driver=docker", "secrets_from=vault", "count=2", "grace_s=60"]],
+  "worker-host.nomad.hcl": [
+    ["api_url=http://10.0.0.5:7700,http://10.0.0.6:7700"],
+    ["api_url=http://10.0.0.5:7700", "secrets_from=none", "slots=8", "drain_s=600"],
+  ],
   "models.nomad.hcl": [
     ["model=Qwen/Qwen2.5-Coder-7B-Instruct"],
     ["model=/srv/weights", "driver=raw_exec", "gpus=0", "max_model_len=4096"],
     ["model=m", "gpus=4", "weights_volume=weights", 'extra_args=["--enable-prefix-caching"]'],
   ],
+};
+
+/** Those that are not named after their files. */
+const JOB_IDS: Readonly<Record<string, string>> = {
+  "models.nomad.hcl": "autocode-model",
+  "worker-host.nomad.hcl": "autocode-worker",
 };
 
 function flags(values: readonly string[]): string[] {
@@ -99,10 +109,7 @@ for (const [file, cases] of Object.entries(CASES)) {
   test(`${file} is a job in each of its forms`, { skip }, async () => {
     for (const values of cases) {
       const { job, variables } = await read(file, ...values);
-      assert.equal(
-        job.ID,
-        `autocode-${file === "models.nomad.hcl" ? "model" : basename(file, ".nomad.hcl")}`,
-      );
+      assert.equal(job.ID, JOB_IDS[file] ?? `autocode-${basename(file, ".nomad.hcl")}`);
       const driver = values.find((value) => value.startsWith("driver="))?.slice(7);
       const task = taskOf({ job, variables });
       assert.equal(task.Driver, driver ?? (file === "models.nomad.hcl" ? "docker" : "raw_exec"));
