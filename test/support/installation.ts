@@ -23,7 +23,8 @@ const START_MS = 60_000;
 const STOP_MS = 30_000;
 
 /** What an engine's own settings on this machine would change. */
-const FOREIGN = /^(AUTOCODE_|OPENAI_|ANTHROPIC_|VLLM_|DATABASE_URL|NODE_TEST_CONTEXT|NODE_OPTIONS)/;
+const FOREIGN =
+  /^(AUTOCODE_|OPENAI_|ANTHROPIC_|VLLM_|NOMAD_|VAULT_|DATABASE_URL|NODE_TEST_CONTEXT|NODE_OPTIONS)/;
 
 export interface Ended {
   exit: number | null;
