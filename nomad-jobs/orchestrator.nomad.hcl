@@ -230,6 +230,16 @@ variable "secrets_from" {
   }
 }
 
+variable "vault_addr" {
+  type        = string
+  default     = ""
+  description = "Vault as the engine of secrets: its address. It logs in with the job's own identity; empty: a sealed file."
+  validation {
+    condition     = regex_replace(var.vault_addr, "^https?://[^ ]+$", "") == ""
+    error_message = "The vault_addr must be http:// or https:// with an address, or empty."
+  }
+}
+
 variable "vault_path" {
   type        = string
   default     = "secret/data/autocode/orchestrator"
@@ -420,6 +430,11 @@ job "autocode-orchestrator" {
           AUTOCODE_EXAMPLE      = "off"
           NOMAD_ADDR            = var.nomad_addr
         },
+        var.vault_addr == "" ? {} : {
+          VAULT_ADDR      = var.vault_addr
+          VAULT_JWT_FILE  = "$${NOMAD_SECRETS_DIR}/nomad_autocode.jwt"
+          VAULT_AUTH_ROLE = var.vault_role
+        },
         var.env,
       )
 
@@ -462,6 +477,7 @@ job "autocode-orchestrator" {
         for_each = var.secrets_from == "vault" ? [var.vault_role] : []
         content {
           role        = vault.value
+          env         = false
           change_mode = "noop"
         }
       }
@@ -472,6 +488,17 @@ job "autocode-orchestrator" {
         content {
           name = identity.value
           aud  = ["vault.io"]
+          ttl  = "1h"
+        }
+      }
+
+      # The same login for the engine of secrets, which renews it by this file.
+      dynamic "identity" {
+        for_each = var.vault_addr == "" ? [] : ["autocode"]
+        content {
+          name = identity.value
+          aud  = ["vault.io"]
+          file = true
           ttl  = "1h"
         }
       }

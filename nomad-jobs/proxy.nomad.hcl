@@ -167,6 +167,16 @@ variable "secrets_from" {
   }
 }
 
+variable "vault_addr" {
+  type        = string
+  default     = ""
+  description = "Vault as the engine of secrets: its address. It logs in with the job's own identity; empty: a sealed file."
+  validation {
+    condition     = regex_replace(var.vault_addr, "^https?://[^ ]+$", "") == ""
+    error_message = "The vault_addr must be http:// or https:// with an address, or empty."
+  }
+}
+
 variable "vault_path" {
   type        = string
   default     = "secret/data/autocode/proxy"
@@ -327,6 +337,11 @@ job "autocode-proxy" {
           AUTOCODE_GATEWAY_METRICS_PORT = "$${NOMAD_PORT_metrics}"
           AUTOCODE_GATEWAY_GRACE_MS     = format("%d", var.grace_s * 1000)
         },
+        var.vault_addr == "" ? {} : {
+          VAULT_ADDR      = var.vault_addr
+          VAULT_JWT_FILE  = "$${NOMAD_SECRETS_DIR}/nomad_autocode.jwt"
+          VAULT_AUTH_ROLE = var.vault_role
+        },
         var.env,
       )
 
@@ -363,6 +378,7 @@ job "autocode-proxy" {
         for_each = var.secrets_from == "vault" ? [var.vault_role] : []
         content {
           role        = vault.value
+          env         = false
           change_mode = "noop"
         }
       }
@@ -373,6 +389,17 @@ job "autocode-proxy" {
         content {
           name = identity.value
           aud  = ["vault.io"]
+          ttl  = "1h"
+        }
+      }
+
+      # The same login for the engine of secrets, which renews it by this file.
+      dynamic "identity" {
+        for_each = var.vault_addr == "" ? [] : ["autocode"]
+        content {
+          name = identity.value
+          aud  = ["vault.io"]
+          file = true
           ttl  = "1h"
         }
       }

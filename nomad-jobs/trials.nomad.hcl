@@ -339,6 +339,7 @@ job "autocode-trials" {
         for_each = var.secrets_from == "vault" ? [var.vault_role] : []
         content {
           role        = vault.value
+          env         = false
           change_mode = "noop"
         }
       }

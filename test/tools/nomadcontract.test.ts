@@ -63,10 +63,13 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
   "orchestrator.nomad.hcl": [
     [],
     ["driver=docker", "host_volume=home", "count=2", "canary=0"],
-    ["secrets_from=vault", 'env={"VAULT_ADDR":"http://10.0.0.1:8200"}', "scheduler=fleet"],
+    ["secrets_from=vault", "vault_addr=http://10.0.0.1:8200", 'env={"A":"b"}', "scheduler=fleet"],
     ["secrets_from=none", "api_port=0", "gateway_port=0", "api_url=https://autocode.example.org"],
   ],
-  "proxy.nomad.hcl": [[], ["driver=docker", "secrets_from=vault", "count=2", "grace_s=60"]],
+  "proxy.nomad.hcl": [
+    [],
+    ["driver=docker", "secrets_from=vault", "count=2", "grace_s=60", "vault_addr=https://v:8200"],
+  ],
   "worker-host.nomad.hcl": [
     ["api_url=http://10.0.0.5:7700,http://10.0.0.6:7700"],
     ["api_url=http://10.0.0.5:7700", "secrets_from=none", "slots=8", "drain_s=600"],

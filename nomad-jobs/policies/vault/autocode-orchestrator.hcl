@@ -1,22 +1,18 @@
 # What an orchestrator may do in Vault: its own secrets, the installation's signing key, and tokens
-# for its trials. It can neither read the private key nor change what this policy says.
-# `autocode vault init` applies it; mounts other than secret/ and transit/ are changed here too.
+# for one purpose. It can neither read the private key nor change what this policy says. With other
+# mounts than secret/ and transit/ (AUTOCODE_VAULT_KV, …) the paths here are others too.
 
 # Values, with versions and check-and-set (KV v2).
 path "secret/data/autocode/*" {
-  capabilities = ["create", "read", "update", "patch"]
+  capabilities = ["create", "read", "update"]
 }
 
 path "secret/metadata/autocode/*" {
-  capabilities = ["read", "list"]
+  capabilities = ["read", "list", "delete"]
 }
 
-# Signs the journal's checkpoints and enrolment tokens.
+# Signs the journal's checkpoints and enrolment tokens; older versions of the key go on verifying.
 path "transit/sign/autocode" {
-  capabilities = ["update"]
-}
-
-path "transit/verify/autocode" {
   capabilities = ["update"]
 }
 
@@ -24,12 +20,12 @@ path "transit/keys/autocode" {
   capabilities = ["read"]
 }
 
-# Short-lived tokens of one trial, through a role that fixes their policy.
-path "auth/token/create/autocode-trial" {
+path "transit/keys/autocode/rotate" {
   capabilities = ["update"]
 }
 
-path "auth/token/revoke-accessor" {
+# Short-lived tokens that read their own cubbyhole and nothing else.
+path "auth/token/create/autocode-scoped" {
   capabilities = ["update"]
 }
 
@@ -38,5 +34,9 @@ path "auth/token/lookup-self" {
 }
 
 path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+
+path "sys/wrapping/wrap" {
   capabilities = ["update"]
 }
