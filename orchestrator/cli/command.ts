@@ -47,6 +47,8 @@ export interface Values {
   /** @throws Failure: usage. */
   required(name: string): string;
   list(name: string): string[];
+  /** Each value as it was given: its commas are its own. */
+  each(name: string): string[];
   /** @throws Failure: usage, unless it is a whole number from `min` to `max`. */
   integer(name: string, limits: { min: number; max: number }): number | undefined;
 }
@@ -112,7 +114,7 @@ function createValues(
   declared: Readonly<Record<string, Option>>,
   values: Readonly<Record<string, unknown>>,
 ): Values {
-  return { flag, text, required, list, integer };
+  return { flag, text, required, list, each, integer };
 
   function given(name: string): unknown {
     if (!(name in declared)) throw new Error(`option ${name} is not declared`);
@@ -135,8 +137,13 @@ function createValues(
   }
 
   function list(name: string): string[] {
-    const all = [given(name) ?? []].flat().map(String);
-    return all.flatMap((value) => value.split(",")).filter((value) => value !== "");
+    return each(name)
+      .flatMap((value) => value.split(","))
+      .filter((value) => value !== "");
+  }
+
+  function each(name: string): string[] {
+    return [given(name) ?? []].flat().map(String);
   }
 
   function integer(name: string, { min, max }: { min: number; max: number }): number | undefined {

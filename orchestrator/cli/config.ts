@@ -12,10 +12,15 @@ export interface CliConfig {
   rootDir: string;
   cwd: string;
   wantsColour: boolean;
+  /** The installation's variables of VM templates; it may not exist. */
+  vmFile: string;
+  /** The variables that set one of a VM template. */
+  vmEnv: Readonly<Record<string, string | undefined>>;
 }
 
 const SYSTEM_HOME = "/var/lib/autocode";
 const ENDPOINT = join("shared", "configs", "endpoint.json");
+const VM_FILE = join("shared", "configs", "vm.yaml");
 
 export function readCliConfig(
   env: Record<string, string | undefined> = process.env,
@@ -31,6 +36,10 @@ export function readCliConfig(
     rootDir,
     cwd,
     wantsColour: env["NO_COLOR"] === undefined || env["NO_COLOR"] === "",
+    vmFile: join(homeDir, VM_FILE),
+    vmEnv: Object.fromEntries(
+      Object.entries(env).filter(([name]) => name.startsWith("AUTOCODE_VM_")),
+    ),
   };
 }
 

@@ -6,6 +6,7 @@ import { type Command, commandHelp, overview, readArguments } from "./command.ts
 import { agentTest } from "./commands/agent-test.ts";
 import { agentInstall, agentLs } from "./commands/agents.ts";
 import { approvalApprove, approvalLs, approvalReject, approvalShow } from "./commands/approvals.ts";
+import { backup, restore } from "./commands/backup.ts";
 import {
   budgetAdherence,
   budgetCosts,
@@ -23,6 +24,7 @@ import {
 } from "./commands/experiments.ts";
 import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
+import { orchestratorLs } from "./commands/orchestrators.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
@@ -38,6 +40,7 @@ import {
   trialStop,
   trialTrajectory,
 } from "./commands/trials.ts";
+import { vmBuild, vmLs, vmRender, vmValidate } from "./commands/vm.ts";
 import { readCliConfig } from "./config.ts";
 import { EXIT, type Exit, Failure, usage } from "./failure.ts";
 import { createPrinter, printError } from "./print.ts";
@@ -99,6 +102,13 @@ const COMMANDS: readonly Command[] = [
   agentTest,
   modelLs,
   modelPrice,
+  orchestratorLs,
+  backup,
+  restore,
+  vmLs,
+  vmRender,
+  vmValidate,
+  vmBuild,
   completion,
 ];
 
