@@ -74,7 +74,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: `    order by id
     for no key update`,
     replace: "    order by id",
-    tests: [CONCURRENCY],
+    tests: [ONE_TRIP],
   },
   {
     guard: "the one trip writes only what is covered when its turn comes",

@@ -85,9 +85,9 @@ test("what one trip cannot answer is answered as ever, each in its turn", async 
   // It comes before what would have made room for it; what is given back covers the last one.
   const answers = await Promise.all([
     reserve(10n),
-    reserve(60n),
+    reserve(45n),
     ledger.release({ id: ids.next("transfer"), pendingId: held }),
-    reserve(60n),
+    reserve(40n),
   ]);
   assert.deepEqual(
     answers.map(({ outcome }) => outcome),
@@ -132,5 +132,29 @@ test("reservations of another process, and those it has ended, are looked up", a
     ["corrected", "corrected"],
   );
   assert.equal((await ledger.balance(path.budget))?.spentNanos, 14n);
+  await auditLedger(database);
+});
+
+test("two processes' trips on one budget wait for one another", async () => {
+  const { fixture: opened, trips } = await openCounted();
+  await using fixture = opened;
+  const { database } = fixture;
+  await using other = await openTestLedger({ database, seed: 2, over: counted(trips) });
+  const path = await fixture.openBudget(1_000_000n);
+  const callAll = async ({ ledger, ids }: TestLedger) => {
+    for (let round = 0; round < 20; round++) {
+      const held = Array.from({ length: 8 }, () => ids.next("transfer"));
+      const reservation = { ...path, amountNanos: 10n, timeoutMs: 60_000 };
+      await Promise.all(held.map((id) => ledger.reserve({ id, ...reservation })));
+      await Promise.all(
+        held.map((pendingId) =>
+          ledger.settle({ id: ids.next("transfer"), pendingId, amountNanos: 7n }),
+        ),
+      );
+    }
+  };
+  await Promise.all([callAll(fixture), callAll(other)]);
+  assert.equal((await fixture.ledger.balance(path.budget))?.spentNanos, 2n * 20n * 8n * 7n);
+  assert.ok(trips.one >= 40, `${trips.one} in one trip`);
   await auditLedger(database);
 });
