@@ -14,7 +14,8 @@ import type { GatewayDeps } from "../proxy/gateway/gateway.ts";
 import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
 import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
-import type { Config } from "./config.ts";
+import { openApiKeys, refreshTask } from "./compose-secrets.ts";
+import { type Config, HOSTED, type ProviderConfig } from "./config.ts";
 import type { ProjectFile } from "./contract/projects.ts";
 import type { Database } from "./db/database.ts";
 import { migrate } from "./db/migrate.ts";
@@ -136,8 +137,9 @@ export async function composeGateway(
   opening.defer(() => scripted.close());
   const { url: scriptedUrl } = await scripted.listen();
   const catalog = await loadCatalog(MODELS);
-  const addresses = providerAddresses(config, scriptedUrl);
-  const pairs = createCatalogPairs(catalog, addresses, config.readApiKey, clock);
+  const apiKeys = opening.use(await openApiKeys(config, log));
+  const addresses = () => providerAddresses(config, scriptedUrl, apiKeys.read);
+  const pairs = createCatalogPairs(catalog, addresses, apiKeys.read, clock);
   const ledger = createLedger(db, clock);
   const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
   const days = createDays({ db, ledgerIn, ids, clock });
@@ -157,6 +159,7 @@ export async function composeGateway(
     const background: Background = startBackground(
       [
         expireTask(ledger),
+        refreshTask(apiKeys, pairs.refresh),
         {
           name: "learn_providers",
           periodMs: LEARN_PERIOD_MS,
@@ -194,10 +197,14 @@ export async function learnProviders(db: Database, pairs: CatalogPairs): Promise
   for (const { config } of found) pairs.learn(config);
 }
 
-/** The installation's own model servers: the scripted one, and those that the environment names. */
+/**
+ * The installation's own model servers: the scripted one, those that the environment names, and
+ * the providers that `readKey` has a key for.
+ */
 export function providerAddresses(
   config: Pick<Config, "providers">,
   scriptedUrl: string,
+  readKey: (variable: string) => string | null,
 ): ProviderAddress[] {
   const scripted: ProviderAddress = {
     name: "scripted",
@@ -210,12 +217,13 @@ export function providerAddresses(
   };
   return [
     scripted,
-    ...config.providers.map(({ name, baseUrl, apiKey }): ProviderAddress => {
+    ...[...config.providers, ...keyed(config.providers)].map((provider): ProviderAddress => {
+      const { name, baseUrl } = provider;
       const isOwn = name === "vllm";
       return {
         name,
         baseUrl,
-        apiKey,
+        apiKey: readKey(`${name.toUpperCase()}_API_KEY`),
         authStyle: name === "anthropic" ? "x-api-key" : "bearer",
         isHosted: !isOwn,
         hasContinuousUsage: isOwn,
@@ -224,4 +232,12 @@ export function providerAddresses(
       };
     }),
   ];
+
+  /** Those that only the secrets have a key for. */
+  function keyed(known: readonly ProviderConfig[]): ProviderConfig[] {
+    return (["openai", "anthropic"] as const)
+      .filter((name) => !known.some((each) => each.name === name))
+      .filter((name) => readKey(`${name.toUpperCase()}_API_KEY`) !== null)
+      .map((name) => ({ name, baseUrl: HOSTED[name], apiKey: null }));
+  }
 }

@@ -29,7 +29,7 @@ import {
 } from "./compose-duties.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
 import { firstUid, openScheduler } from "./compose-scheduler.ts";
-import { openSecrets, refreshTask, sealTask } from "./compose-secrets.ts";
+import { changedKeys, openSecrets, refreshTask, sealTask } from "./compose-secrets.ts";
 import { buildWorkers } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
 import type { Database, Sql } from "./db/database.ts";
@@ -169,13 +169,17 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     pairs: async (project) =>
       pairs.list(project === undefined ? null : (await projects.find(project)).config),
     ...doctor,
-    doctor: async () => [...(await doctor.doctor()), ...(await describeOrchestrators(register))],
+    doctor: async () => [
+      ...(await doctor.doctor()),
+      await safe.describe(),
+      ...(await describeOrchestrators(register)),
+    ],
     readiness: async () => ({
       ...(await doctor.readiness()),
       duties: duties.fault(),
       secrets: await safe.fault(),
     }),
-    secrets: { ...safe, isChanged: pairs.refresh },
+    secrets: { ...safe, changed: () => changedKeys(apiKeys, pairs.refresh) },
     orchestrators: register,
     workers: hosts.workers,
     hosts: hosts.hosts,

@@ -32,6 +32,7 @@ import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
 import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
+import { secretRoutes } from "./routes/secrets.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
 import { checkpointRoutes } from "./routes/trial-checkpoints.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
@@ -88,6 +89,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       projectRoutes(services),
       agentRoutes(services),
       priceRoutes(services),
+      secretRoutes(services),
       trialRoutes(services),
       trialRecordRoutes(services, streams),
       checkpointRoutes(services),

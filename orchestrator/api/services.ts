@@ -9,6 +9,7 @@ import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import type { Secrets, SecretsStatus } from "../secrets/secrets.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { Trials } from "../trials/trials.ts";
@@ -33,6 +34,17 @@ export interface Orchestrators {
   urls(): readonly string[];
 }
 
+/** The installation's secrets, for its admins. */
+export interface SecretsAdmin {
+  secrets: Secrets;
+  /** How they were a moment ago. */
+  watch: { last(): Promise<SecretsStatus> };
+  /** Null where the engine does that itself. */
+  reseal: ((passphrase: string | null) => Promise<void>) | null;
+  /** Makes what was written known to who keeps it: the gateway's keys. */
+  changed(): Promise<void>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -54,6 +66,7 @@ export interface Services {
   /** Each dependency by name: null when it is ready, else why not. */
   readiness(): Promise<Record<string, string | null>>;
   orchestrators: Orchestrators;
+  secrets: SecretsAdmin;
   /** Prometheus text. */
   metrics(): Promise<string>;
 }

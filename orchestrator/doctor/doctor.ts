@@ -6,6 +6,7 @@ import type { Services } from "../api/services.ts";
 import type { LedgerStatus } from "../contract/ledger.ts";
 import type { Finding } from "../contract/system.ts";
 import type { Database } from "../db/database.ts";
+import { Problem } from "../problem.ts";
 import type { Pairs } from "../trials/pairs.ts";
 
 export interface DoctorDependencies {
@@ -72,7 +73,14 @@ export function createDoctor(
   }
 
   async function ledger(): Promise<Finding> {
-    const { sealed, unsealed, key, last_signed_at: signedAt } = await journal.status();
+    const found = await journal.status().catch((error) => {
+      if (error instanceof Problem && error.code === "secrets_sealed") return null;
+      throw error;
+    });
+    if (found === null) {
+      return warn("ledger", "not signed while the secrets cannot be opened", "see secrets");
+    }
+    const { sealed, unsealed, key, last_signed_at: signedAt } = found;
     const signed = signedAt === null ? "not signed yet" : `last signed ${signedAt.slice(0, 19)}Z`;
     return ok(
       "ledger",

@@ -87,6 +87,11 @@ interface OpenState {
   publicKeys: ReadonlyMap<string, KeyObject>;
 }
 
+/** Whether a store is in this folder. */
+export async function holdsFileSecrets(dir: string, random: Random): Promise<boolean> {
+  return (await createGenerations({ dir, name: NAME }, random).latest()) !== null;
+}
+
 /**
  * Opens the store, or makes one where none is.
  *

@@ -33,7 +33,7 @@ const SPKI_HEAD = Buffer.from("302a300506032b6570032100", "hex");
 export function createVaultKeys(ask: VaultAsk, { mount, key }: VaultKeyOptions, clock: Clock) {
   let known: PublicKeys | null = null;
   let lookedAtMs: EpochMs = Number.NEGATIVE_INFINITY;
-  return { sign, verify: verifySignature, publicKey, rotate };
+  return { look, sign, verify: verifySignature, publicKey, rotate };
 
   async function sign(message: Uint8Array): Promise<Signature> {
     const input = Buffer.from(message).toString("base64");
@@ -55,14 +55,16 @@ export function createVaultKeys(ask: VaultAsk, { mount, key }: VaultKeyOptions, 
     return verify(null, message, found, Buffer.from(given.signature, "base64"));
   }
 
+  /** It is public: the last one that was seen, where none can be asked for now. */
   async function publicKey(): Promise<string> {
-    const keys = await look();
-    return latestOf(keys);
+    const before = known;
+    if (before === null) return latestOf(await look());
+    return latestOf(await look().catch(() => before));
   }
 
   async function rotate(): Promise<string> {
     await asked(() => ask.write(`${mount}/keys/${key}/rotate`, {}));
-    return publicKey();
+    return latestOf(await look());
   }
 
   async function look(): Promise<PublicKeys> {

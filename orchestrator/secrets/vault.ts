@@ -74,7 +74,7 @@ export function createVaultSecrets(
   /** Asks for what each trial needs: that we may sign. */
   function status(): Promise<SecretsStatus> {
     return statusOf(async () => {
-      await keys.publicKey();
+      await keys.look();
       return `Vault at ${client.address}, by ${login.kind}`;
     });
   }

@@ -37,20 +37,31 @@ export interface CatalogPairs extends Pairs, Prices {
   provider(name: string): ProviderAddress | null;
   /** Makes a project's own providers known, at start and whenever its file is applied. */
   learn(file: ProjectFile): void;
+  /** Takes all addresses and keys anew, after a key was changed. */
+  refresh(): void;
 }
 
-/** `readSecret`: an environment variable of the orchestrator that a project's file names. */
+/**
+ * `installed`: the installation's own providers as they are now; `readSecret`: a key by the
+ * variable that a project's file names.
+ */
 export function createCatalogPairs(
   catalog: Catalog,
-  installed: readonly ProviderAddress[],
+  installed: () => readonly ProviderAddress[],
   readSecret: (name: string) => string | null,
   clock: Clock,
 ): CatalogPairs {
-  const providers = new Map(installed.map((provider) => [provider.name, provider]));
+  let providers = mapOf(installed());
+  const learned = new Map<string, ProjectFile>();
   return {
-    ...{ resolve, check, list, learn, prices, explain, otherPrices },
+    ...{ resolve, check, list, learn, refresh, prices, explain, otherPrices },
     provider: (name) => providers.get(name) ?? null,
   };
+
+  function refresh(): void {
+    providers = mapOf(installed());
+    for (const file of learned.values()) learn(file);
+  }
 
   function resolve(file: ProjectFile, name: string, agent: AgentFacts): ResolvedPair {
     const own = merged(file);
@@ -145,6 +156,7 @@ export function createCatalogPairs(
 
   function learn(file: ProjectFile): void {
     const own = merged(file);
+    learned.set(file.project, file);
     for (const named of own.providers.values()) {
       const { baseUrl, authStyle, apiKeyEnv } = named;
       const apiKey = apiKeyEnv === null ? null : readSecret(apiKeyEnv);
@@ -188,6 +200,10 @@ function pairOf(own: Catalog, name: string): ModelPair {
   throw new Problem("invalid_request", `pair: unknown pair "${name}"; known: ${known}`);
 }
 
+function mapOf(installed: readonly ProviderAddress[]): Map<string, ProviderAddress> {
+  return new Map(installed.map((provider) => [provider.name, provider]));
+}
+
 /** A fault in a file is its writer's to mend. */
 function inFile<Value>(read: () => Value): Value {
   try {
@@ -206,9 +222,9 @@ function qualified(file: ProjectFile, own: Catalog, provider: string): string {
 function howTo(model: CatalogModel): string {
   switch (model.provider) {
     case "openai":
-      return "set OPENAI_API_KEY (and OPENAI_BASE_URL) for the orchestrator";
+      return "set OPENAI_API_KEY (and OPENAI_BASE_URL), or autocode secret put provider/openai";
     case "anthropic":
-      return "set ANTHROPIC_API_KEY (and ANTHROPIC_BASE_URL) for the orchestrator";
+      return "set ANTHROPIC_API_KEY (and its _BASE_URL), or autocode secret put provider/anthropic";
     case "vllm":
       return "set VLLM_BASE_URL for the orchestrator, or give base_url in the project's models";
     default:

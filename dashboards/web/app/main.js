@@ -5,6 +5,7 @@ import { startLive, useLiveStatus } from "./live.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Skeleton } from "./parts.js";
 import { followLinks, useAddress } from "./router.js";
+import { SecretsBanner } from "./secrets-banner.js";
 import { TrialsPage } from "./trials-page.js";
 
 const NAVIGATION = [
@@ -32,6 +33,7 @@ function App() {
   return html`
     <a class="skip" href="#content">Skip to content</a>
     <${TopBar} path=${path} />
+    <${SecretsBanner} />
     <div id="content" tabindex="-1"><${Guarded} key=${path.split("/", 3).join("/")} path=${path}
       search=${search} /></div>
   `;

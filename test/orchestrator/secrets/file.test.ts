@@ -205,3 +205,52 @@ function isSealed(message: RegExp): (error: unknown) => boolean {
     return true;
   };
 }
+
+test("sealed anew with a key or a passphrase, whoever has it open goes on", async () => {
+  await using folder = await openFolder();
+  const secrets = await open(folder.path, null);
+  const other = await open(folder.path, null);
+  await secrets.put("a", VALUE);
+  const before = await readFile(join(folder.path, "secrets.key"), "utf8");
+
+  await secrets.reseal(null);
+  assert.notEqual(await readFile(join(folder.path, "secrets.key"), "utf8"), before);
+  for (const each of [secrets, other, await open(folder.path, null)]) {
+    assert.equal((await each.get("a"))?.value, VALUE);
+    assert.equal((await each.put("a", VALUE)).outcome, "stored");
+  }
+  await writeFile(join(folder.path, "secrets.key"), before);
+  await assert.rejects(open(folder.path, null), isSealed(/is not the one/));
+
+  await secrets.reseal(PASSPHRASE);
+  assert.ok(!(await readdir(folder.path)).includes("secrets.key"));
+  assert.equal((await secrets.get("a"))?.value, VALUE);
+  await assert.rejects(open(folder.path, null), isSealed(/need their passphrase/));
+  assert.equal((await (await open(folder.path, PASSPHRASE)).get("a"))?.value, VALUE);
+});
+
+test("a passphrase in a file is read again when it was changed", async () => {
+  await using folder = await openFolder();
+  await using elsewhere = await openFolder();
+  const passphraseFile = join(elsewhere.path, "passphrase");
+  await writeFile(passphraseFile, `${PASSPHRASE}\n`);
+  const options = { dir: folder.path, passphrase: null, passphraseFile };
+  const running = await openFileSecrets(options, systemRandom);
+  await running.put("a", VALUE);
+  await (await open(folder.path, PASSPHRASE)).reseal("another passphrase");
+  await assert.rejects(running.get("a"), isSealed(/is not the one/));
+  assert.equal((await running.status()).state, "sealed");
+  await writeFile(passphraseFile, "another passphrase\n");
+  assert.equal((await running.get("a"))?.value, VALUE);
+  assert.equal((await running.status()).state, "ready");
+});
+
+test("a crash while it is sealed anew leaves a store that opens", async () => {
+  await using folder = await openFolder();
+  await (await open(folder.path, null)).put("a", VALUE);
+  const key = join(folder.path, "secrets.key");
+  const next = Buffer.alloc(32, 7).toString("base64");
+  // The new key is written first, above the one that the store is still sealed with.
+  await writeFile(key, `${next}\n${await readFile(key, "utf8")}`);
+  assert.equal((await (await open(folder.path, null)).get("a"))?.value, VALUE);
+});

@@ -23,7 +23,7 @@ const own = { model: "m", base_url: "http://127.0.0.1:9/v1", price };
 
 async function open() {
   const catalog = await loadCatalog(MODELS);
-  return createCatalogPairs(catalog, [OPENAI], () => null, clock);
+  return createCatalogPairs(catalog, () => [OPENAI], () => null, clock);
 }
 
 function agent(name: string) {
