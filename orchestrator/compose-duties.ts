@@ -1,8 +1,9 @@
 /** This orchestrator among those of its database: its seat, its duties, its entry in the register. */
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Access } from "./api/access.ts";
+import { RESTORING_MARK } from "./backup/backup.ts";
 import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";
 import { openDuties, type PostgresDuties } from "./duties/postgres.ts";
@@ -23,7 +24,17 @@ export interface Place extends AsyncDisposable {
 }
 
 /** The seat is taken before anything else is opened: what is ours alone follows from it. */
-export async function takePlace(layout: Layout): Promise<Place> {
+export async function takePlace(layout: Layout, { isRestoring = false } = {}): Promise<Place> {
+  const isHalf = await stat(join(layout.home, RESTORING_MARK)).then(
+    () => true,
+    () => false,
+  );
+  if (isHalf && !isRestoring) {
+    throw new Problem(
+      "conflict",
+      `A restore of ${layout.home} was cut off before its end: run \`autocode restore\` again`,
+    );
+  }
   const seats = await openSeats(layout.orchestrators, hostname());
   const seat = await seats.take();
   return { seats, seat, [Symbol.asyncDispose]: () => seat[Symbol.asyncDispose]() };

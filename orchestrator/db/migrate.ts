@@ -23,6 +23,21 @@ interface Migration {
   sha256: string;
 }
 
+export interface MigrateOptions {
+  folder?: string;
+  clock?: Clock;
+  /** The number of the last one to apply: the schema of an earlier autocode. */
+  upTo?: number;
+}
+
+/** The migrations of this code, by their numbers. */
+export async function listMigrations(): Promise<
+  { version: number; name: string; sha256: string }[]
+> {
+  const migrations = await readMigrations(MIGRATIONS);
+  return migrations.map(({ version, name, sha256 }) => ({ version, name, sha256 }));
+}
+
 /**
  * Applies what is missing and returns the names of what it applied. Safe to run twice, at once.
  *
@@ -30,9 +45,9 @@ interface Migration {
  */
 export async function migrate(
   db: Pick<Database, "sql">,
-  { folder = MIGRATIONS, clock = systemClock }: { folder?: string; clock?: Clock } = {},
+  { folder = MIGRATIONS, clock = systemClock, upTo }: MigrateOptions = {},
 ): Promise<string[]> {
-  const migrations = await readMigrations(folder);
+  const migrations = (await readMigrations(folder)).slice(0, upTo);
   const applied: string[] = [];
   for (;;) {
     const name = await applyNext(db, migrations, clock);

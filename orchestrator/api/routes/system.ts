@@ -72,8 +72,21 @@ export function probeRoutes({
 export function doctorRoutes({
   doctor,
   orchestrators,
-}: Pick<Services, "doctor" | "orchestrators">): FastifyPluginAsyncTypebox {
+  backups,
+}: Pick<Services, "doctor" | "orchestrators" | "backups">): FastifyPluginAsyncTypebox {
   return async (api) => {
+    api.get(
+      "/backup",
+      {
+        config: { access: "admin" },
+        schema: {
+          tags,
+          summary: "The whole installation as one stream, which `autocode backup` keeps in a file",
+        },
+      },
+      async (_request, reply) => reply.type("application/zstd").send(await backups.open()),
+    );
+
     api.get(
       "/orchestrators",
       {
