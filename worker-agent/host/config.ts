@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { installEnvironment } from "../config.ts";
+import { limitVariables } from "../limits.ts";
 
 export interface HostConfig {
   /** Several with commas between them, where there are several orchestrators. */
@@ -68,7 +69,7 @@ export function readHostConfig(
     dir,
     drainMs: integer("AUTOCODE_DRAIN_MS", DRAIN_MS, 0, 86_400_000),
     firstUid: isRoot ? firstUid(dir) : null,
-    env: installEnvironment(env),
+    env: { ...installEnvironment(env), ...limitVariables(env) },
   });
   if (faults.length > 0) throw new Error(faults.join("; "));
   return config;
