@@ -36,13 +36,20 @@ export type AllocationStatus = "pending" | "running" | "complete" | "failed" | "
 
 export interface Scheduler extends AsyncDisposable {
   readonly name: string;
-  /** @throws Problem `unavailable`: the engine did not answer; retry with the same id. */
+  /**
+   * @throws Problem `unavailable`: the engine did not answer; retry with the same id. `forbidden`: it
+   * does not let us, until an operator mends that. `invalid_request`: it will never run this one.
+   */
   place(placement: Placement): Promise<void>;
   /** The status, or null when the engine has never heard of this allocation. */
   status(allocationId: AllocationId): Promise<AllocationStatus | null>;
   /** Asks the engine to stop it, with grace. Stopping what has already ended is not an error. */
   stop(allocationId: AllocationId): Promise<void>;
-  /** How many more allocations that ask for `requirements` (nothing: any) could run now. */
+  /**
+   * How many more allocations that ask for `requirements` (nothing: any) could run now.
+   *
+   * @throws Problem as `place` does.
+   */
   capacity(requirements?: Requirements): Promise<number>;
   hosts(): Promise<Host[]>;
   /**

@@ -107,7 +107,9 @@ async function advance(context: Context, trial: TrialRow): Promise<boolean> {
 async function admit(context: Context, trial: TrialRow): Promise<boolean> {
   const project = await context.projects.findById(trial.project_id);
   const concurrency = project.config.limits?.concurrency ?? null;
-  const free = await context.scheduler.capacity(trial.requirements);
+  const free = await freeFor(context, trial);
+  if (free === null) return false;
+  if (free === "never") return true;
   const isRoom = (db: Sql) => hasRoom(db, trial, free, concurrency);
   if (!(await isRoom(context.db.sql))) return false;
   const { funding } = await context.projects.accounts(project);
@@ -131,6 +133,30 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
       return isRoom(transaction);
     },
   });
+}
+
+/** Null while the scheduler cannot say: the trial waits, and says why. `never` has ended it. */
+async function freeFor(context: Context, trial: TrialRow): Promise<number | "never" | null> {
+  try {
+    return await context.scheduler.capacity(trial.requirements);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.code === "invalid_request") {
+      await endRefused(context, trial, error);
+      return "never";
+    }
+    await context.transitions.wait(trial, `waits for the scheduler: ${error.message}`);
+    return null;
+  }
+}
+
+/** What the scheduler will not run, however often it is asked: in its engine's own words. */
+function endRefused(context: Context, trial: TrialRow, refusal: Problem): Promise<boolean> {
+  const { flags } = trial;
+  const verdict = trial.state === "verifying" ? "error" : null;
+  const ending = { to: "errored", verdict, reward: null, flags } as const;
+  const reason = `the scheduler refused it: ${refusal.message}`;
+  return context.transitions.end(trial, { ...ending, reason });
 }
 
 /** A new allocation with a new fence: from here on the one before it is refused. */
@@ -177,27 +203,30 @@ async function placeInTurn(
       ? sql`tries = tries + 1, agent_report = null, verify_report = null,
           is_budget_exhausted = false`
       : sql`verify_report = null`;
-  const isPlaced = await context.transitions.move(
-    trial,
-    purpose === "agent" ? "placed" : "verifying",
-    {
-      set: sql`allocation_id = ${allocationId}, fence = fence + 1, not_before = null,
+  const state = purpose === "agent" ? "placed" : "verifying";
+  const fence = trial.fence + 1;
+  const isPlaced = await context.transitions.move(trial, state, {
+    set: sql`allocation_id = ${allocationId}, fence = fence + 1, not_before = null,
       stop_asked_at = null, ${forgotten}`,
-      also: async (transaction) => {
-        await endAllocations(transaction, trial, at);
-        await transaction.execute(sql`
+    also: async (transaction) => {
+      await endAllocations(transaction, trial, at);
+      await transaction.execute(sql`
         insert into allocation (id, trial_id, purpose, fence, scheduler, enrolment_sha256,
           heartbeat_at, created_at)
-        values (${allocationId}, ${trial.id}, ${purpose}, ${trial.fence + 1},
+        values (${allocationId}, ${trial.id}, ${purpose}, ${fence},
           ${context.scheduler.name}, ${enrolment.sha256}, clock_timestamp(), ${at})`);
-      },
     },
-  );
+  });
   // A crash here leaves an allocation that the scheduler never heard of: it counts as lost.
   if (isPlaced) {
     const { id: trialId, requirements, priority } = trial;
     const placed = { allocationId, trialId, requirements, priority };
-    await context.scheduler.place({ ...placed, enrolmentToken: enrolment.token });
+    try {
+      await context.scheduler.place({ ...placed, enrolmentToken: enrolment.token });
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== "invalid_request") throw error;
+      return endRefused(context, { ...trial, state, fence }, error);
+    }
   }
   return isPlaced;
 }
