@@ -77,9 +77,12 @@ const SYSTEM_HOME = "/var/lib/autocode";
 const EXAMPLE_SCRIPTS = join(import.meta.dirname, "../examples/scripts");
 const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
-/** A tool's own settings that an installer on a worker needs: registries, proxies, authorities. */
+/**
+ * A tool's own settings that an installer on a worker needs (registries, proxies, authorities), and
+ * what an allocation may take of its host.
+ */
 const WORKER_VARIABLE =
-  /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE)$/;
+  /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|AUTOCODE_LIMIT_[A-Z_]+)$/;
 const SECRET_VARIABLE = /auth|token|password|secret|_(key|otp)$/i;
 
 /** One line for a person, naming each variable that is wrong and how to mend it. */
@@ -105,7 +108,13 @@ export function readConfig(
   cwd: string = process.cwd(),
 ): Config {
   const faults: string[] = [];
-  const read: Reader = { text, integer, address, oneOf, fault: (message) => void faults.push(message) };
+  const read: Reader = {
+    text,
+    integer,
+    address,
+    oneOf,
+    fault: (message) => void faults.push(message),
+  };
   const scheduler = readScheduler(read);
   const config: Config = {
     home: resolve(cwd, text("AUTOCODE_HOME") ?? defaultHome(cwd)),

@@ -9,6 +9,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { type Limits, readLimits } from "./limits.ts";
 
 export interface RunAs {
   readonly uid: number;
@@ -26,6 +27,8 @@ export interface Config {
   readonly agentsDir: string;
   /** The user that runs the agent and the tests; null: our own. */
   readonly runAs: RunAs | null;
+  /** What it all may take of the host. */
+  readonly limits: Limits;
   /** How long to go on without the orchestrator. */
   readonly orphanMs: number;
   /** The PATH of every child, our own Node first: some CLIs are `env node` scripts. */
@@ -73,6 +76,7 @@ export function readConfig(
       "AUTOCODE_RUN_AS must be uid:gid, neither of them 0, or allocation where Nomad starts us",
     );
   }
+  const limits = readLimits(env, faults);
   if (faults.length > 0) throw new Error(faults.join("; "));
 
   return Object.freeze({
@@ -83,6 +87,7 @@ export function readConfig(
     agentsDir,
     // Only root can become another user.
     runAs: isRoot ? (runAs ?? null) : null,
+    limits,
     orphanMs,
     path: childPath(execPath, env["PATH"]),
     installEnv: installEnvironment(env),

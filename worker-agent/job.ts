@@ -5,6 +5,7 @@ import type { AllowanceKeeper } from "./allowance-keeper.ts";
 import type { Client } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import type { RunAs } from "./config.ts";
+import type { Watch } from "./limits.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Stop } from "./stop.ts";
@@ -27,6 +28,8 @@ export interface Job<Spec> {
   readonly runAs: RunAs | null;
   /** The user of `runAs`, when nobody else's processes run as it. */
   readonly exclusiveUid: number | null;
+  /** Over what its processes take of the host. */
+  readonly watch: Watch;
   /** The PATH of children. */
   readonly path: string;
   /** What a process gets between TERM and KILL. */

@@ -9,6 +9,7 @@ import { findAgent } from "./agents/registry.ts";
 import { type Config, readConfig } from "./config.ts";
 import { messageOf } from "./faults.ts";
 import { installAgent } from "./install.ts";
+import { limitOurselves } from "./limits.ts";
 import { removeTree } from "./rooms.ts";
 import { createStop } from "./stop.ts";
 import { runWorker } from "./worker.ts";
@@ -28,6 +29,8 @@ async function main(): Promise<number> {
   try {
     config = readConfig();
     const { agentsDir, installEnv } = config;
+    const unlimited = limitOurselves(config.limits, config.runAs !== null);
+    if (unlimited.length > 0) log("some limits cannot be set here", { unlimited });
     const end = await runWorker(
       {
         clock: { now: () => Date.now() },

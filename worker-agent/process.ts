@@ -6,10 +6,11 @@
  * The order is: TERM to the group, a grace period, KILL to the group, KILL to survivors elsewhere.
  */
 import { spawn } from "node:child_process";
-import { constants } from "node:os";
+import { constants, setPriority } from "node:os";
 import { type Clock, pause } from "./clock.ts";
 import type { RunAs } from "./config.ts";
 import { messageOf } from "./faults.ts";
+import type { Watch } from "./limits.ts";
 import { createFamily, type Family, MARKER_VARIABLE, signalQuietly } from "./survivors.ts";
 import { TERMINAL_HEIGHT, TERMINAL_WIDTH } from "./terminal.ts";
 
@@ -17,7 +18,10 @@ const LOOK_EVERY_MS = 1_000;
 const SETTLE_MS = 200;
 const SWEEP_TIMES = 20;
 const SWEEP_PAUSE_MS = 50;
+const STOPPED_FIRST = 32;
 const PIPES_CLOSE_MS = 1_000;
+/** What we are busy with goes before what an agent is. */
+const NICENESS = 5;
 
 export interface ProcessSpec {
   readonly file: string;
@@ -36,11 +40,22 @@ export interface ProcessSpec {
   readonly idleMs: number | null;
   /** What a process gets between TERM and KILL. */
   readonly graceMs: number;
+  /** Looks at all of its processes now and then; what it tells of ends them. */
+  readonly watch?: Watch;
   readonly onOutput: (bytes: Buffer, stream: "stdout" | "stderr" | "terminal") => void;
 }
 
-/** Why it ended; `failed_to_start`: there was no process, `startError` says why. */
-export type EndCause = "exited" | "wall_clock" | "idle" | "stopped" | "failed_to_start";
+/**
+ * Why it ended; `failed_to_start`: there was no process, `startError` says why; `exceeded`: it took
+ * more of the host than it may, `exceeded` says what.
+ */
+export type EndCause =
+  | "exited"
+  | "wall_clock"
+  | "idle"
+  | "stopped"
+  | "exceeded"
+  | "failed_to_start";
 
 export interface ProcessEnd {
   readonly cause: EndCause;
@@ -50,6 +65,7 @@ export interface ProcessEnd {
   /** Processes outside of the group, or deaf to TERM, that had to be killed. */
   readonly survivorsKilled: number;
   readonly startError: string | null;
+  readonly exceeded?: string;
 }
 
 interface Exit {
@@ -73,6 +89,7 @@ export async function runProcess(
   const startedMs = clock.now();
   const family = createFamily(spec.marker, spec.exclusiveUid ?? null);
   let lastOutputMs = startedMs;
+  let exceeded: string | null = null;
   const onOutput: ProcessSpec["onOutput"] = (bytes, stream) => {
     lastOutputMs = clock.now();
     spec.onOutput(bytes, stream);
@@ -102,7 +119,10 @@ export async function runProcess(
       if (stop.aborted) return "stopped";
       if (nowMs - startedMs >= spec.wallMs) return "wall_clock";
       if (spec.idleMs !== null && nowMs - lastOutputMs >= spec.idleMs) return "idle";
-      family.look();
+      // Looked at also to know later those that cut their ties.
+      const pids = family.alive();
+      exceeded = spec.watch?.look(pids) ?? null;
+      if (exceeded !== null) return "exceeded";
       const wallLeftMs = startedMs + spec.wallMs - nowMs;
       const idleLeftMs = spec.idleMs === null ? wallLeftMs : lastOutputMs + spec.idleMs - nowMs;
       const waitMs = Math.max(Math.min(wallLeftMs, idleLeftMs, LOOK_EVERY_MS), 1);
@@ -128,6 +148,7 @@ export async function runProcess(
       durationMs,
       survivorsKilled: survivors,
       startError,
+      ...(exceeded === null ? {} : { exceeded }),
     };
   }
 }
@@ -159,6 +180,7 @@ async function startHeadless(spec: ProcessSpec): Promise<Started> {
   child.on("error", () => child.kill("SIGKILL"));
   const { pid } = child;
   if (pid === undefined) throw new Error("the process has no number");
+  yieldToUs(pid);
   return { pid, exited, release };
 
   async function release(): Promise<void> {
@@ -192,8 +214,18 @@ async function startInTerminal(spec: ProcessSpec): Promise<Started> {
       resolve(signal === 0 ? { exitCode, signal: null } : { exitCode: null, signal: name ?? "?" });
     });
   });
+  yieldToUs(terminal.pid);
   // It closes by itself when the last process that holds its other side is gone.
   return { pid: terminal.pid, exited, release: async () => {} };
+}
+
+/** Its children have it from it. */
+function yieldToUs(pid: number): void {
+  try {
+    setPriority(pid, NICENESS);
+  } catch {
+    // It has ended already, or runs as somebody whom we may not tell.
+  }
 }
 
 async function endGroup({ pid, exited }: Started, graceMs: number): Promise<void> {
@@ -211,6 +243,8 @@ async function sweep(family: Family): Promise<number> {
   for (let round = 0; round < SWEEP_TIMES; round++) {
     const alive = family.alive();
     if (alive.length === 0) break;
+    // Stopped first: of many that fork, each one killed makes room for another.
+    if (alive.length > STOPPED_FIRST) for (const pid of alive) signalQuietly(pid, "SIGSTOP");
     for (const pid of alive) {
       killed.add(pid);
       signalQuietly(pid, "SIGKILL");

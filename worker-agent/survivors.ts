@@ -19,9 +19,7 @@ interface ProcessRow {
 }
 
 export interface Family {
-  /** Remembers what is running now, so that it is known later even if it cuts its ties. */
-  look(): void;
-  /** Every process of the allocation that runs now. */
+  /** Every process of the allocation that runs now: known later even if it cuts its ties. */
   alive(): number[];
 }
 
@@ -32,7 +30,7 @@ export interface Family {
 export function createFamily(marker: string, exclusiveUid: number | null): Family {
   const seen = new Map<number, string>();
   const needle = `${MARKER_VARIABLE}=${marker}`;
-  return { look: () => void alive(), alive };
+  return { alive };
 
   function alive(): number[] {
     const rows = processes();

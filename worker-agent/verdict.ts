@@ -30,6 +30,8 @@ export function judge(
     case "wall_clock":
     case "idle":
       return failed(`timed out after ${wallMs} ms`);
+    case "exceeded":
+      return failed(`ended, since ${end.exceeded}`);
     case "exited":
       break;
   }

@@ -143,6 +143,7 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
       wallMs: spec.limits.wall_ms,
       idleMs: null,
       graceMs: job.graceMs,
+      watch: job.watch,
       onOutput: (bytes, stream) => {
         log.append(bytes);
         if (stream !== "stdout" || keptBytes > OUTPUT_KEPT_BYTES) return;

@@ -13,6 +13,7 @@ import { type Clock, pause } from "./clock.ts";
 import type { Config, RunAs } from "./config.ts";
 import { Fenced, messageOf, OrchestratorAway, RequestRefused } from "./faults.ts";
 import type { Install, Job } from "./job.ts";
+import { createWatch } from "./limits.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
 import { closedFolder, makeRooms } from "./rooms.ts";
 import { runAgent } from "./run-agent.ts";
@@ -85,7 +86,7 @@ async function work(
 
 async function prepare<Spec>(
   { clock, install, newSessionId, graceMs }: WorkerDeps,
-  { allocationDir, agentsDir, runAs: wanted, path }: Config,
+  { allocationDir, agentsDir, runAs: wanted, path, limits }: Config,
   given: Pick<Job<Spec>, "client" | "outbox" | "stop" | "allowanceKeeper" | "spec">,
 ): Promise<Job<Spec>> {
   const { outbox } = given;
@@ -93,7 +94,8 @@ async function prepare<Spec>(
   // Seen before anything of ours runs: whoever runs as this user later belongs to us.
   const exclusiveUid = runAs === null || isUserActive(runAs.uid) ? null : runAs.uid;
   const rooms = await makeRooms(allocationDir, runAs);
-  const own = { clock, rooms, runAs, exclusiveUid, path, install, newSessionId, graceMs };
+  const watch = createWatch(limits, allocationDir);
+  const own = { clock, rooms, runAs, exclusiveUid, watch, path, install, newSessionId, graceMs };
   return { ...given, ...own, tolerant };
 
   async function tolerant(doIt: () => Promise<void>): Promise<void> {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readConfig } from "../../worker-agent/config.ts";
+import { readLimits } from "../../worker-agent/limits.ts";
 
 const ENV = {
   PATH: "/usr/bin:relative:/repo/node_modules/.bin:/bin",
@@ -26,6 +27,7 @@ test("a whole configuration; the token leaves the environment", () => {
     removesAllocationDir: false,
     agentsDir: "/data/agents",
     runAs: { uid: 1000, gid: 1001 },
+    limits: readLimits({}, []),
     orphanMs: 120_000,
     path: "/opt/node/bin:/usr/bin:/bin",
     installEnv: { PATH: ENV.PATH, npm_config_registry: ENV.npm_config_registry },
@@ -62,6 +64,7 @@ test("as Nomad starts it: the token from a file, and folders of the allocation's
       removesAllocationDir: true,
       agentsDir: "/nomad/alloc/5c1a/alloc/data/agents",
       runAs: config.runAs,
+      limits: readLimits({}, []),
       orphanMs: 120_000,
       path: "/opt/node/bin:/usr/local/bin:/usr/bin:/bin",
       installEnv: { PIP_INDEX_URL: "http://127.0.0.1:3141" },
@@ -111,7 +114,7 @@ test("every fault is named at once", () => {
       "AUTOCODE_ENROLMENT_TOKEN is not set",
       "AUTOCODE_ALLOCATION_DIR is not set",
       "AUTOCODE_AGENTS_DIR is not set",
-      "AUTOCODE_API_URL must be an http or https address",
+      "AUTOCODE_API_URL must be an http or https address, or several with commas",
       "AUTOCODE_ORPHAN_MS must be a whole number of milliseconds",
       "AUTOCODE_RUN_AS must be uid:gid, neither of them 0, or allocation where Nomad starts us",
     ].join("; "),
