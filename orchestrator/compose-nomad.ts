@@ -43,7 +43,6 @@ export async function openNomad(
         command: [process.execPath, join(ROOT, "worker-agent/main.ts")],
         agentsDir: layout.agents,
         env: config.workerEnv,
-        isRoot: config.isRoot,
       })
     : null;
   const installCommand =

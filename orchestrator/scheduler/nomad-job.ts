@@ -19,7 +19,6 @@ export interface BaseJobOptions {
   agentsDir: string;
   /** What a worker needs of the environment; no secret is among it. */
   env: Readonly<Record<string, string>>;
-  isRoot: boolean;
 }
 
 /** What a dispatch reserves on its node. */
@@ -63,7 +62,7 @@ const SERVER_FIELDS = [
 
 /** For raw_exec on this machine: what `nomad agent -dev` runs without further ado. */
 export function baseJob(options: BaseJobOptions): Record<string, unknown> {
-  const { name, namespace, command, agentsDir, env, isRoot } = options;
+  const { name, namespace, command, agentsDir, env } = options;
   const [file, ...args] = command;
   return marked({
     ID: name,
@@ -102,7 +101,8 @@ export function baseJob(options: BaseJobOptions): Record<string, unknown> {
               AUTOCODE_API_URL: `\${NOMAD_META_${META.apiUrl}}`,
               AUTOCODE_ENROLMENT_TOKEN_FILE: `\${NOMAD_TASK_DIR}/${TOKEN_FILE}`,
               AUTOCODE_AGENTS_DIR: agentsDir,
-              ...(isRoot ? { AUTOCODE_RUN_AS: "allocation" } : {}),
+              // Nomad may be root where we are not; a worker-agent that is not root ignores it.
+              AUTOCODE_RUN_AS: "allocation",
             },
             Resources: { CPU: 1000, MemoryMB: 2048 },
             KillTimeout: KILL_TIMEOUT_S * SECOND_NS,

@@ -41,7 +41,6 @@ export function testJob(folder: string, job = "autocode-trial"): Readonly<Record
     command: [process.execPath, worker, folder],
     agentsDir: join(folder, "agents"),
     env: { PATH: "/usr/local/bin:/usr/bin:/bin" },
-    isRoot: false,
   });
 }
 

@@ -260,7 +260,6 @@ test("what the scheduler registers is the job that is installed by hand", { skip
     command: ["/opt/autocode/node_modules/.bin/node", "/opt/autocode/worker-agent/main.ts"],
     agentsDir: "/var/lib/autocode/agents",
     env: {},
-    isRoot: true,
   });
   const path = join(folder, "register.json");
   writeFileSync(path, JSON.stringify({ Job: built }, null, 2));

@@ -47,7 +47,6 @@ for (const [how, token, tokens] of [
       command: [process.execPath, "/opt/autocode/worker-agent/main.ts"],
       agentsDir: folder.path,
       env: {},
-      isRoot: false,
     });
     await writeFile(path, JSON.stringify({ Job: job }));
     const lines = await contract?.check<{ step: string; detail: string }>(
