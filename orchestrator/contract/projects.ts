@@ -91,6 +91,33 @@ const Alerts = Type.Array(Type.Integer({ minimum: 1, maximum: 100 }), {
   description: "percents from 1 to 100, such as [50, 80, 90, 95, 100]",
 });
 
+const Size = Type.String({
+  pattern: "^[1-9][0-9]{0,5}(MiB|GiB|TiB)$",
+  description: "a size such as 16GiB, in MiB, GiB or TiB",
+});
+const MachineName = Type.String({
+  pattern: "^[a-z0-9][a-z0-9-]{0,62}$",
+  description: "a name of up to 63 of a-z, 0-9 and -",
+});
+
+/** What a trial's worker must have; a task may ask for more of a figure. */
+const WorkersWanted = Type.Object(
+  {
+    pool: Type.Optional(MachineName),
+    cpus: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 65_536, description: "a whole number from 1 to 65536" }),
+    ),
+    memory: Type.Optional(Size),
+    disk: Type.Optional(Size),
+    gpus: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 64, description: "a whole number from 0 to 64" }),
+    ),
+    gpu_memory: Type.Optional(Size),
+    vm_template: Type.Optional(MachineName),
+  },
+  { additionalProperties: false },
+);
+
 export type PairEntry = Static<typeof PairEntry>;
 export const PairEntry = Type.Object(
   { normal: ModelEntry, thinking: ModelEntry },
@@ -120,6 +147,7 @@ export const ProjectFile = Type.Object(
     models: Type.Optional(Type.Record(Name, PairEntry)),
     tasks: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
     egress: Type.Optional(Type.Union([Type.Literal("deny"), Type.Literal("open")])),
+    workers: Type.Optional(WorkersWanted),
     limits: Type.Optional(
       Type.Object(
         {

@@ -10,13 +10,16 @@
 import { cp, glob, lstat, mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, normalize, relative, resolve } from "node:path";
 import { parse, TomlError } from "smol-toml";
+import type { Requirements } from "../contract/workers.ts";
 import { Problem } from "../problem.ts";
+import { readEnvironment } from "./requirements.ts";
 
 export interface TaskFolder {
   name: string;
   instruction: string;
   agentWallMs: number;
   verifyWallMs: number;
+  requirements: Requirements;
   /** The folder of hidden tests, holding `test.sh`. */
   testsDir: string;
   environmentDir: string;
@@ -62,6 +65,7 @@ export async function readTaskFolder(folder: string): Promise<TaskFolder> {
     instruction,
     agentWallMs: seconds(toml, "agent", AGENT_WALL_SEC_DEFAULT, folder) * 1000,
     verifyWallMs: seconds(toml, "verifier", VERIFY_WALL_SEC_DEFAULT, folder) * 1000,
+    requirements: environmentOf(toml, folder),
     testsDir,
     environmentDir,
     warnings: await dockerfileWarnings(environmentDir),
@@ -218,6 +222,13 @@ function seconds(
     throw invalid(join(folder, "task.toml"), `${section}.timeout_sec must be 1 to 604800 seconds`);
   }
   return Math.ceil(value);
+}
+
+function environmentOf(toml: Record<string, unknown>, folder: string): Requirements {
+  const table = (toml["environment"] ?? {}) as Record<string, unknown>;
+  const read = readEnvironment(table);
+  if ("fault" in read) throw invalid(join(folder, "task.toml"), read.fault);
+  return read.requirements;
 }
 
 async function readText(file: string): Promise<string> {

@@ -8,6 +8,7 @@ import { basename, join, resolve } from "node:path";
 import { sql } from "drizzle-orm";
 import type { Task } from "../contract/projects.ts";
 import type { VerifySpec } from "../contract/worker.ts";
+import type { Requirements } from "../contract/workers.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
@@ -28,6 +29,7 @@ export type TaskRow = {
   has_hidden_tests: boolean;
   agent_wall_ms: string;
   verify_wall_ms: string;
+  requirements: Requirements;
   source: string;
   created_at: string;
 };
@@ -85,6 +87,7 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
         has_hidden_tests: true,
         agent_wall_ms: String(read.agentWallMs),
         verify_wall_ms: String(read.verifyWallMs),
+        requirements: read.requirements,
         source: resolve(folder),
         content: tests.sha256,
         warnings: read.warnings,
@@ -113,6 +116,7 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
         has_hidden_tests: false,
         agent_wall_ms: String(INLINE_WALL_MS),
         verify_wall_ms: String(INLINE_VERIFY_WALL_MS),
+        requirements: {},
         source: resolve(task.path),
         content: "",
         warnings: isDirty ? ["uncommitted changes are left out: the trial starts from HEAD"] : [],
@@ -128,8 +132,10 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
     const scratch = await openSnapshotFolder(layout.project(projectId).tasks);
     try {
       const { content, warnings, ...draft } = await make(scratch);
-      const { base_commit, instruction, test, agent_wall_ms, verify_wall_ms } = draft;
-      const rules = JSON.stringify([test, agent_wall_ms, verify_wall_ms]);
+      const { base_commit, instruction, test, agent_wall_ms, verify_wall_ms, requirements } = draft;
+      // Only where there are any: a task that asks for nothing stays the same task.
+      const asked = Object.keys(requirements).length === 0 ? [] : [requirements];
+      const rules = JSON.stringify([test, agent_wall_ms, verify_wall_ms, ...asked]);
       const digest = sha256(base_commit, instruction, rules, content);
       const known = await findContent(db, projectId, draft.name, digest);
       if (known !== null) return { row: known, warnings };
@@ -138,10 +144,11 @@ export function createTasks(db: Database, layout: Layout, clock: Clock, ids: Ids
       await rename(scratch, layout.task(projectId, id).root);
       await db.sql.execute(sql`
         insert into task (id, project_id, name, content_sha256, instruction, base_commit, test,
-          has_hidden_tests, agent_wall_ms, verify_wall_ms, source, created_at)
+          has_hidden_tests, agent_wall_ms, verify_wall_ms, requirements, source, created_at)
         values (${id}, ${projectId}, ${draft.name}, ${digest}, ${instruction}, ${base_commit},
           ${JSON.stringify(test)}::jsonb, ${draft.has_hidden_tests}, ${agent_wall_ms},
-          ${verify_wall_ms}, ${draft.source}, ${rfc3339(clock.now())})
+          ${verify_wall_ms}, ${JSON.stringify(requirements)}::jsonb, ${draft.source},
+          ${rfc3339(clock.now())})
         on conflict on constraint task_content_once do nothing`);
       const row = await findContent(db, projectId, draft.name, digest);
       if (row === null) throw new Error("importing a task left no row");

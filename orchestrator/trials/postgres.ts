@@ -14,6 +14,7 @@ import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
+import { requirementsOf } from "../tasks/requirements.ts";
 import type { TaskRow, Tasks } from "../tasks/tasks.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
 import { readCalls, readRecordedCalls } from "./calls.ts";
@@ -295,12 +296,14 @@ async function insertTrial(
   draft: TrialDraft,
 ): Promise<void> {
   const at = rfc3339(clock.now());
+  const requirements = requirementsOf(draft.project.config.workers, draft.task.requirements);
   await db.execute(sql`
     insert into trial (id, project_id, experiment_id, task_id, agent, pair, is_scripted, attempt,
-      seed, priority, limit_nanos, wall_ms, state, created_at, updated_at)
+      seed, priority, limit_nanos, wall_ms, requirements, state, created_at, updated_at)
     values (${draft.id}, ${draft.project.id}, ${draft.experimentId}, ${draft.task.id},
       ${draft.agent}, ${draft.pair}, ${draft.isScripted}, ${draft.attempt}, ${draft.seed},
-      ${draft.priority}, ${draft.limitNanos}, ${draft.wallMs}, 'queued', ${at}, ${at})`);
+      ${draft.priority}, ${draft.limitNanos}, ${draft.wallMs},
+      ${JSON.stringify(requirements)}::jsonb, 'queued', ${at}, ${at})`);
   await appendEvent(db, draft.id, "trial.state", { from: null, to: "queued" }, at);
   await db.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${draft.id})`);
 }

@@ -18,6 +18,7 @@ import type { TrialRow } from "./rows.ts";
 import { lastShortage, tellShortage } from "./shortage.ts";
 import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
 import { type AgentEnd, afterAgent, afterVerifier, asRefused } from "./trial.ts";
+import { tellUnplaceable } from "./unplaceable.ts";
 
 export interface StepsDependencies {
   db: Database;
@@ -111,7 +112,10 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
   if (free === null) return false;
   if (free === "never") return true;
   const isRoom = (db: Sql) => hasRoom(db, trial, free, concurrency);
-  if (!(await isRoom(context.db.sql))) return false;
+  if (!(await isRoom(context.db.sql))) {
+    if (free === 0) await tellUnplaceable(context, trial);
+    return false;
+  }
   const { funding } = await context.projects.accounts(project);
   const account = await context.ledger.open({
     id: context.ids.next("account"),

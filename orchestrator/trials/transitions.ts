@@ -76,12 +76,13 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
   }
 
   /** Says why the trial stays where it is; forgotten when it moves. */
-  async function wait(trial: TrialRow, reason: string): Promise<void> {
+  async function wait(trial: TrialRow, reason: string | null): Promise<void> {
+    const told = reason?.slice(0, 2000) ?? null;
     await db.sql.execute(sql`
       with told as (
-        update trial set reason = ${reason.slice(0, 2000)}, updated_at = ${rfc3339(clock.now())}
+        update trial set reason = ${told}, updated_at = ${rfc3339(clock.now())}
         where id = ${trial.id} and state = ${trial.state} and fence = ${trial.fence}
-          and reason is distinct from ${reason.slice(0, 2000)}
+          and reason is distinct from ${told}
         returning id
       )
       select pg_notify(${TRIAL_CHANNEL}, id) from told`);

@@ -392,6 +392,7 @@ table task
   verify_wall_ms bigint not null
   source text not null
   created_at timestamp with time zone not null
+  requirements jsonb not null default '{}'::jsonb
   constraint task_agent_wall_ms_check CHECK ((agent_wall_ms > 0))
   constraint task_base_commit_check CHECK ((base_commit ~ '^[0-9a-f]{40,64}$'::text))
   constraint task_content_once UNIQUE (project_id, name, content_sha256)

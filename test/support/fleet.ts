@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import { sql } from "drizzle-orm";
-import Fastify from "fastify";
+import Fastify, { type FastifyPluginAsync } from "fastify";
 import { guard } from "../../orchestrator/api/auth.ts";
 import { replyWithProblem } from "../../orchestrator/api/problem-reply.ts";
 import { hostRoutes } from "../../orchestrator/api/routes/hosts.ts";
@@ -161,7 +161,7 @@ function hostApi(hosts: Hosts) {
   const api = Fastify({ forceCloseConnections: true });
   api.setValidatorCompiler(TypeBoxValidatorCompiler);
   api.setErrorHandler(replyWithProblem);
-  void api.register(async (guarded) => {
+  const routes: FastifyPluginAsync = async (guarded) => {
     const nobody = async () => {
       throw new Error("not asked here");
     };
@@ -169,7 +169,8 @@ function hostApi(hosts: Hosts) {
     const workerSessions = { authenticate: nobody } as unknown as Services["workerSessions"];
     guard(guarded, { access, workerSessions, hosts }, []);
     await guarded.register(hostRoutes({ hosts }), { prefix: "/api/v1/host" });
-  });
+  };
+  void api.register(routes);
   return api;
 }
 

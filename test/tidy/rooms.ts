@@ -38,8 +38,17 @@ const ROWS: readonly Row[] = [
   { room: `${O}/journal/`, may: [`${O}/contract/`] },
   { room: `${O}/ledger/`, may: [...FOUNDATION, `${O}/contract/`, `${O}/db/`, `${O}/journal/`] },
   // A VM's files are made where the command runs, with no server: as a journal is checked.
+  // An operator makes a Vault ready before any server of ours runs.
+  {
+    room: `${O}/cli/commands/vault.ts`,
+    may: [`${O}/cli/`, `${O}/secrets/vault-client.ts`, `${O}/secrets/vault-setup.ts`],
+  },
   { room: `${O}/cli/commands/vm.ts`, may: [`${O}/cli/`, "vm-templates/"] },
-  { room: `${O}/cli/`, may: [`${O}/contract/`, `${O}/journal/`, `${O}/money.ts`] },
+  {
+    room: `${O}/cli/`,
+    // Beside the contract what is pure, and done offline: checking a journal, sealing a backup.
+    may: [`${O}/contract/`, `${O}/journal/`, `${O}/backup/envelope.ts`, `${O}/money.ts`],
+  },
   { room: `${O}/compose.ts`, may: [""] },
   { room: `${O}/compose-gateway.ts`, may: [""] },
   { room: `${O}/compose-checkpoints.ts`, may: [""] },
@@ -87,6 +96,8 @@ const FURTHER_PORTS: readonly string[] = [
   `${O}/api/services.ts`,
   `${O}/agents/installed.ts`,
   `${O}/projects/layout.ts`,
+  `${O}/scheduler/placement.ts`,
+  `${O}/tasks/requirements.ts`,
   `${O}/trials/approvals.ts`,
   `${O}/trials/pairs.ts`,
   `${O}/trials/worker-sessions.ts`,

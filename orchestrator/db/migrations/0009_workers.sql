@@ -62,3 +62,5 @@ create index placement_by_worker on placement (worker_id) where state in ('pendi
 alter table allocation add column host text check (length(host) <= 200);
 -- What the trial's worker must have: contract/workers.ts, Requirements.
 alter table trial add column requirements jsonb not null default '{}';
+-- The task's part of that: task.toml, [environment].
+alter table task add column requirements jsonb not null default '{}';
