@@ -8,10 +8,12 @@ seed=$(mktemp -d)
 device=$(blkid -L cidata || blkid -L CIDATA || true)
 if [ -n "$device" ]; then
   mount -o ro "$device" "$seed"
-  if [ -f "$seed/autocode.tgz" ]; then
+  archive=$seed/autocode.tgz
+  if [ -f "$archive" ] && [ "$(cksum <"$archive")" != "$(cat "$target/.archive" 2>&1)" ]; then
     rm -rf "$target.new"
     mkdir -p "$target.new"
-    tar -xzf "$seed/autocode.tgz" -C "$target.new" --no-same-owner
+    tar -xzf "$archive" -C "$target.new" --no-same-owner
+    cksum <"$archive" >"$target.new/.archive"
     rm -rf "$target"
     mv "$target.new" "$target"
   fi

@@ -1,0 +1,215 @@
+/**
+ * Goal: a VM of our templates becomes a worker by itself, keeps what runs on it in its place (S15),
+ * and finishes a trial: `npm run test:vm`.
+ *
+ * Method: debootstrap makes a small Debian image (kept in .engines/vm), `autocode vm build` makes a
+ * VM of it, qemu boots that (KVM where it works, else software emulation) with our cloud-init on its
+ * seed disk. Its network is qemu's own, to the loopback of this machine alone. The orchestrator, the
+ * agent (Qwen Code) and PostgreSQL are real, the model is the scripted one. Slow: minutes.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { env } from "node:process";
+import test, { type TestContext } from "node:test";
+import type { Trial } from "../../orchestrator/contract/trials.ts";
+import type { JoinToken, WorkerList } from "../../orchestrator/contract/workers.ts";
+import { isThere, runTool } from "../../vm-templates/tools.ts";
+import { eventually } from "../support/eventually.ts";
+import {
+  type Installation,
+  makeProject,
+  openFolder,
+  ROOT,
+  runToEnd,
+  startInstallation,
+  TERMINAL,
+  whyNoAgents,
+} from "../support/installation.ts";
+
+const BASE_DIR = join(ROOT, ".engines/vm/base");
+const TEMPLATES = join(import.meta.dirname, "templates");
+const AGENT = "qwen-code";
+/** From qemu's own network: the loopback of the machine that it runs on. */
+const HOST = "10.0.2.2";
+/** How many things the probe tries that must be denied. */
+const PROBED = 19;
+const KVM_MS = 20_000;
+const JOIN_MS = 900_000;
+const TRIAL_MS = 900_000;
+
+test("a VM of our templates joins the fleet, contains its agents, and finishes a trial", {
+  skip: await whyNot(),
+  timeout: 3_000_000,
+}, async (t) => {
+  await using folder = await openFolder("autocode-vm-");
+  await using installation = await startInstallation({
+    env: { AUTOCODE_SCHEDULER: "fleet", AUTOCODE_WORKER_LEASE_MS: "120000" },
+  });
+  const took = stopwatch(t);
+  await makeBase(installation);
+  took("base image");
+  const vmDir = join(folder.path, "vm");
+  const { token } = await joinToken(installation);
+  await buildVm(installation, vmDir, token);
+  const agents = join(folder.path, "agents.img");
+  await packAgent(agents);
+  took("VM built");
+
+  const args = await accelerator(t);
+  const drive = `file=${agents},if=virtio,format=raw,readonly=on`;
+  await using vm = startVm(vmDir, [...args, "-drive", drive, "-no-reboot"]);
+  const joined = await eventually(
+    async () => {
+      assert.ok(vm.isRunning(), `the VM ended: ${vm.output().slice(-2000)}`);
+      return (await installation.get<WorkerList>("workers")).workers[0];
+    },
+    (worker) => worker?.status === "ready",
+    JOIN_MS,
+  );
+  took("booted and joined");
+  assert.equal(joined?.capabilities?.vm_template, "boot");
+  assert.deepEqual([joined?.capabilities?.cpus, joined?.slots], [1, 1]);
+  judgeProbes(t, vm.output());
+
+  await makeProject(installation, "in-a-vm", [`agents: [${AGENT}]`]);
+  const what = ["--project", "in-a-vm", "--task", "fix-median", "--wall-ms", String(TRIAL_MS)];
+  const { id } = await installation.json<Trial>("trial", "run", ...what, "--detach");
+  const trial = await installation.untilState(id, TERMINAL, TRIAL_MS);
+  took("trial finished");
+  assert.equal(trial.state, "succeeded", JSON.stringify(trial));
+  assert.equal(trial.verdict, "passed");
+});
+
+async function whyNot(): Promise<string | false> {
+  const programs = ["debootstrap", "qemu-img", "qemu-system-x86_64", "xorriso", "mke2fs"];
+  const there = await Promise.all(
+    programs.map((each) => runTool(each, each === "mke2fs" ? ["-V"] : ["--version"])),
+  );
+  const absent = programs.filter((_, index) => there[index] === null);
+  const reason =
+    process.getuid?.() !== 0
+      ? "debootstrap needs root"
+      : absent.length > 0
+        ? `${absent.join(", ")} not installed`
+        : await whyNoAgents(AGENT);
+  if (reason !== false) assert.notEqual(env["AUTOCODE_REQUIRE_ENGINES"], "all", reason);
+  return reason;
+}
+
+/** Says how long each step took, since the one before. */
+function stopwatch(t: TestContext): (step: string) => void {
+  let lastMs = performance.now();
+  return (step) => {
+    const nowMs = performance.now();
+    t.diagnostic(`${step}: ${((nowMs - lastMs) / 1000).toFixed(0)} s`);
+    lastMs = nowMs;
+  };
+}
+
+/** An image of this machine's own release, of the mirror that its apt uses; kept for the next run. */
+async function makeBase(installation: Installation): Promise<void> {
+  if (await isThere(join(BASE_DIR, "disk.qcow2"))) return;
+  const release = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile("/etc/os-release", "utf8"))?.[1];
+  assert.ok(release !== undefined, "/etc/os-release names no release");
+  const what = ["base", "--debootstrap", release, "--out", BASE_DIR, "--set", "disk_gib=4"];
+  const { exit, err } = await installation.cli("vm", "build", ...what);
+  assert.equal(exit, 0, err);
+}
+
+async function joinToken(installation: Installation): Promise<JoinToken> {
+  const response = await fetch(`${installation.url()}/api/v1/workers/tokens`, {
+    method: "POST",
+    headers: {
+      authorization: `Bearer ${installation.token()}`,
+      "content-type": "application/json",
+    },
+    body: JSON.stringify({ pool: "default", uses: 1, ttl_ms: 7_200_000 }),
+  });
+  assert.ok(response.ok, await response.clone().text());
+  return (await response.json()) as JoinToken;
+}
+
+async function buildVm(installation: Installation, out: string, token: string): Promise<void> {
+  const gateway = /gateway at http:\/\/[^:\s]+:(\d+)/.exec(installation.output())?.[1];
+  assert.ok(gateway !== undefined, installation.output());
+  const { port } = new URL(installation.url());
+  const bin = join(ROOT, "bin/autocode.mjs");
+  const what = ["boot", "--templates", TEMPLATES, "--base", BASE_DIR, "--out", out];
+  const set = [`orchestrator_url=http://${HOST}:${port}`, `nomad_meta=gateway=${gateway}`];
+  const args = [...what, ...set.flatMap((setting) => ["--set", setting])];
+  const built = await runToEnd(process.execPath, [bin, "vm", "build", ...args], {
+    cwd: installation.folder,
+    env: { ...installation.environment, AUTOCODE_VM_JOIN_TOKEN: token },
+  });
+  assert.equal(built.exit, 0, built.err);
+}
+
+/** A file system of the agent's package, as the VM has no registry to install it from. */
+async function packAgent(image: string): Promise<void> {
+  const agentsDir = env["AUTOCODE_TEST_AGENTS_DIR"] ?? "";
+  const args = ["-q", "-t", "ext4", "-L", "agents", "-m", "0", "-d", agentsDir, image, "2G"];
+  const ended = await runTool("mke2fs", args);
+  assert.equal(ended?.exit, 0, ended?.output);
+}
+
+/**
+ * qemu's arguments for KVM where a kernel says a word under it, else for software emulation: that a
+ * /dev/kvm exists and opens says nothing on a nested machine.
+ */
+async function accelerator(t: TestContext): Promise<string[]> {
+  const signal = AbortSignal.timeout(KVM_MS);
+  let hasSpoken = false;
+  const done = new AbortController();
+  const kernel = ["-kernel", join(BASE_DIR, "vmlinuz"), "-append", "console=ttyS0 panic=-1"];
+  const machine = ["-machine", "q35,accel=kvm", "-cpu", "max", "-m", "256", "-no-reboot"];
+  try {
+    await runTool("qemu-system-x86_64", [...machine, ...kernel, "-nographic"], {
+      signal: AbortSignal.any([signal, done.signal]),
+      onLine: (line) => {
+        hasSpoken ||= /Linux version/.test(line);
+        if (hasSpoken) done.abort();
+      },
+    });
+  } catch {
+    // Silence, or the words that were waited for: either way it was ended.
+  }
+  t.diagnostic(hasSpoken ? "accelerated by KVM" : "KVM does not run a kernel here: emulated");
+  return hasSpoken ? [] : ["-machine", "accel=tcg"];
+}
+
+function startVm(dir: string, args: readonly string[]) {
+  let output = "";
+  const child: ChildProcess = spawn("nice", ["-n", "10", "sh", join(dir, "run.sh"), ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (bytes: Buffer) => {
+      output += bytes;
+    });
+  }
+  const ended = new Promise<void>((done) => child.once("close", () => done()));
+  return {
+    output: () => output,
+    isRunning: () => child.exitCode === null && child.signalCode === null,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      await ended;
+    },
+  };
+}
+
+/** Everything that the probe tried in the worker's sandbox was denied, and the machine goes on. */
+function judgeProbes(t: TestContext, output: string): void {
+  const found = [...output.matchAll(/PROBE (.+?)\r?$/gm)].map(([, what = ""]) => what);
+  const denied = found.filter((what) => what.endsWith(" denied"));
+  assert.deepEqual(
+    found.filter((what) => what.endsWith(" ALLOWED")),
+    [],
+  );
+  const said = found.filter((what) => !what.endsWith(" denied"));
+  assert.deepEqual(said, ["the probe itself runs", "root still has room", "done"]);
+  assert.equal(denied.length, PROBED, denied.join(", "));
+  t.diagnostic(`denied in the VM: ${denied.map((what) => what.replace(" denied", "")).join(", ")}`);
+}
