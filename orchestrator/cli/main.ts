@@ -26,6 +26,16 @@ import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
 import { orchestratorLs } from "./commands/orchestrators.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
+import {
+  secretGet,
+  secretLs,
+  secretPut,
+  secretReseal,
+  secretRm,
+  secretRotateKey,
+  secretStatus,
+  secretToken,
+} from "./commands/secrets.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
 import { trialReprice } from "./commands/trial-reprice.ts";
@@ -40,7 +50,9 @@ import {
   trialStop,
   trialTrajectory,
 } from "./commands/trials.ts";
+import { vaultInit } from "./commands/vault.ts";
 import { vmBuild, vmLs, vmRender, vmValidate } from "./commands/vm.ts";
+import { workerDrain, workerLs, workerShow, workerToken } from "./commands/workers.ts";
 import { readCliConfig } from "./config.ts";
 import { EXIT, type Exit, Failure, usage } from "./failure.ts";
 import { createPrinter, printError } from "./print.ts";
@@ -102,9 +114,22 @@ const COMMANDS: readonly Command[] = [
   agentTest,
   modelLs,
   modelPrice,
+  workerLs,
+  workerShow,
+  workerDrain,
+  workerToken,
   orchestratorLs,
   backup,
   restore,
+  secretStatus,
+  secretLs,
+  secretGet,
+  secretPut,
+  secretRm,
+  secretRotateKey,
+  secretReseal,
+  secretToken,
+  vaultInit,
   vmLs,
   vmRender,
   vmValidate,

@@ -20,6 +20,7 @@ import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
+import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { fixtureTree } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -44,6 +45,7 @@ import {
   repricing,
   statementLines,
 } from "./ui-fixture-money.ts";
+import { fixtureWorkers } from "./ui-fixture-workers.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 export const SESSION = "fixture-session";
@@ -350,6 +352,10 @@ function services(state: State): Services {
     },
     doctor: async () => findings(),
     readiness: async () => ({}),
+    orchestrators: { list: async () => [], urls: () => [] },
+    backups: { open: refuse },
+    workers: fixtureWorkers(systemClock.now()),
+    hosts: createNoHosts("fleet"),
     metrics: async () => "",
   };
 }
