@@ -16,6 +16,14 @@ export interface CliConfig {
   vmFile: string;
   /** The variables that set one of a VM template. */
   vmEnv: Readonly<Record<string, string | undefined>>;
+  /** The Vault that `vault init` makes ready, and an operator's token for it. */
+  vault: {
+    address: string | undefined;
+    token: string | undefined;
+    namespace: string | undefined;
+    caFile: string | undefined;
+    places: { kvMount: string; prefix: string; transitMount: string; transitKey: string };
+  };
 }
 
 const SYSTEM_HOME = "/var/lib/autocode";
@@ -40,7 +48,23 @@ export function readCliConfig(
     vmEnv: Object.fromEntries(
       Object.entries(env).filter(([name]) => name.startsWith("AUTOCODE_VM_")),
     ),
+    vault: {
+      address: given("VAULT_ADDR"),
+      token: given("VAULT_TOKEN"),
+      namespace: given("VAULT_NAMESPACE"),
+      caFile: given("VAULT_CACERT"),
+      places: {
+        kvMount: given("AUTOCODE_VAULT_KV") ?? "secret",
+        prefix: given("AUTOCODE_VAULT_PREFIX") ?? "autocode",
+        transitMount: given("AUTOCODE_VAULT_TRANSIT") ?? "transit",
+        transitKey: given("AUTOCODE_VAULT_KEY") ?? "autocode",
+      },
+    },
   };
+
+  function given(name: string): string | undefined {
+    return env[name] === "" ? undefined : env[name];
+  }
 }
 
 /**

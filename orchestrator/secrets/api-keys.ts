@@ -16,7 +16,7 @@ export interface ApiKeys {
   refresh(): Promise<boolean>;
 }
 
-const FOLDER = "provider/";
+const FOLDER = "provider";
 const VARIABLE = /^([A-Z][A-Z0-9_]*)_API_KEY$/;
 
 export function createApiKeys(
@@ -30,13 +30,13 @@ export function createApiKeys(
   function read(variable: string): string | null {
     const [, name] = VARIABLE.exec(variable) ?? [];
     if (name === undefined) return null;
-    return readVariable(variable) ?? kept.get(FOLDER + name.toLowerCase()) ?? null;
+    return readVariable(variable) ?? kept.get(`${FOLDER}/${name.toLowerCase()}`) ?? null;
   }
 
   async function refresh(): Promise<boolean> {
     if (secrets === null) return false;
     try {
-      const paths = (await secrets.list()).filter((path) => path.startsWith(FOLDER));
+      const paths = await secrets.list(FOLDER);
       const found = await Promise.all(
         paths.map(async (path) => ({ path, secret: await secrets.get(path) })),
       );

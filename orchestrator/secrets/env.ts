@@ -63,8 +63,9 @@ export function createEnvSecrets(env: Readonly<Record<string, string | undefined
     throw readOnly();
   }
 
-  async function list(): Promise<string[]> {
-    return [...values.keys()].sort();
+  async function list(folder?: string): Promise<string[]> {
+    const paths = [...values.keys()];
+    return paths.filter((path) => folder === undefined || path.startsWith(`${folder}/`)).sort();
   }
 
   async function remove(path: string): Promise<boolean> {

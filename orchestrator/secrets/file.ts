@@ -154,8 +154,9 @@ export async function openFileSecrets(
     });
   }
 
-  async function list(): Promise<string[]> {
-    return Object.keys((await current()).content.secrets).sort();
+  async function list(folder?: string): Promise<string[]> {
+    const paths = Object.keys((await current()).content.secrets);
+    return paths.filter((path) => folder === undefined || path.startsWith(`${folder}/`)).sort();
   }
 
   async function remove(path: string): Promise<boolean> {

@@ -80,8 +80,8 @@ export interface Secrets {
    * @throws Problem `invalid_request` for a path of another form, `too_large` over 64 KiB.
    */
   put(path: string, value: string, options?: { expectedVersion?: number }): Promise<PutResult>;
-  /** The paths of all secrets, in order. */
-  list(): Promise<string[]>;
+  /** The paths of all secrets in order, or of those in a folder of theirs: "provider". */
+  list(folder?: string): Promise<string[]>;
   /** Forgets the secret with all its versions. Whether there was one. */
   remove(path: string): Promise<boolean>;
   /** Signs with the installation's Ed25519 key. What is signed must begin with what it is for. */

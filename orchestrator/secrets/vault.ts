@@ -131,15 +131,15 @@ export function createVaultSecrets(
     return Number(answer?.data?.["current_version"] ?? 0);
   }
 
-  async function list(): Promise<string[]> {
+  async function list(folder?: string): Promise<string[]> {
     const paths: string[] = [];
-    const folders = [""];
+    const folders = [folder === undefined ? "" : `${folder}/`];
     for (let at = 0; at < folders.length; at++) {
       if (at >= FOLDERS_MAX) throw new Problem("too_large", "There are too many secrets to list");
-      const folder = folders[at] ?? "";
-      const place = `${kvMount}/metadata/${prefix}/${folder}`;
+      const inside = folders[at] ?? "";
+      const place = `${kvMount}/metadata/${prefix}/${inside}`;
       const names = (await found(() => ask(place, (token) => client.list(place, { token })))) ?? [];
-      for (const name of names) (name.endsWith("/") ? folders : paths).push(`${folder}${name}`);
+      for (const name of names) (name.endsWith("/") ? folders : paths).push(`${inside}${name}`);
     }
     return paths.sort();
   }

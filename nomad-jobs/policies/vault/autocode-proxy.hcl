@@ -8,7 +8,7 @@ path "secret/data/autocode/provider/*" {
   capabilities = ["read"]
 }
 
-path "secret/metadata/autocode/*" {
+path "secret/metadata/autocode/provider/*" {
   capabilities = ["list"]
 }
 

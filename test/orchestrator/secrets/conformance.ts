@@ -143,6 +143,9 @@ export function testSecrets(name: string, open: () => Promise<SecretsFixture>): 
     }
     const all = ["a", "forge/github", "forge/github/token", "forge/gitlab"];
     assert.deepEqual(await secrets.list(), all);
+    assert.deepEqual(await secrets.list("forge"), all.slice(1));
+    assert.deepEqual(await secrets.list("forge/github"), ["forge/github/token"]);
+    assert.deepEqual(await secrets.list("none"), []);
     assert.equal(await secrets.remove("forge/github"), true);
     assert.equal(await secrets.remove("forge/github"), false);
     assert.equal(await secrets.get("forge/github"), null);
