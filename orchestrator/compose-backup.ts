@@ -61,7 +61,8 @@ export async function restoreBackup(request: RestoreRequest): Promise<Restored> 
         await using safe = await openSecrets({ ...config, home }, log);
         const { secrets } = safe;
         const journal = createJournal(db, clock, secrets);
-        return createLedgerExport(db, clock, journal, secrets).verify();
+        // Awaited here: the connection ends with this block.
+        return await createLedgerExport(db, clock, journal, secrets).verify();
       },
     });
   } catch (error) {

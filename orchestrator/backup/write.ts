@@ -147,7 +147,7 @@ async function namedFiles(layout: Layout, client: pg.Client): Promise<Set<string
     allocation_id: string;
     name: string;
   }>(
-    `select project_id, trial_id, allocation_id, name
+    `select project_id, trial_id, artefact.allocation_id, artefact.name
       from artefact join trial on trial.id = trial_id`,
   );
   for (const { project_id: project, trial_id: trial, allocation_id, name } of artefacts.rows) {

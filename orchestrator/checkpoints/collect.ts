@@ -6,7 +6,8 @@
  * is looked at again under the lock that a checkpoint is made under (postgres.ts).
  */
 import { sql } from "drizzle-orm";
-import type { Database } from "../db/database.ts";
+import { BACKUP_LOCK } from "../backup/backup.ts";
+import type { Database, Sql } from "../db/database.ts";
 import { rows } from "../db/rows.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -56,6 +57,7 @@ export function createCollection(
     if (files.length === 0) return 0;
     const names = files.flatMap(({ sha256 }) => (sha256 === null ? [] : [sha256]));
     return db.sql.transaction(async (transaction) => {
+      if (!(await isRemovalAllowed(transaction))) return 0;
       await lockProject(transaction, projectId);
       const needed = await rows<{ sha256: string }>(
         transaction,
@@ -73,4 +75,13 @@ export function createCollection(
       return removed;
     });
   }
+}
+
+/** Not while a backup is made: rows of its snapshot may name what none needs any more. */
+async function isRemovalAllowed(transaction: Pick<Sql, "execute">): Promise<boolean> {
+  const [found] = await rows<{ is_free: boolean }>(
+    transaction,
+    sql`select pg_try_advisory_xact_lock(${BACKUP_LOCK}) as is_free`,
+  );
+  return found?.is_free === true;
 }

@@ -9,7 +9,7 @@
  * The folder may be on a file system of several machines, if that has locks (NFS 4 has).
  */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Static, Type } from "typebox";
 import { Value } from "typebox/value";
 import { tryLock } from "../db/folder-lock.ts";
@@ -50,6 +50,8 @@ const ALONE_POLL_MS = 20;
  * are left alone: their workers are there, and may run.
  */
 export async function openSeats(dir: string, host: string): Promise<Seats> {
+  // Others must be able to pass through what is above it: the database's user, the agents'.
+  await mkdir(dirname(dir), { recursive: true });
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const ours = new Set<number>();
   return { take, takeAbandoned, sitters, alone };
