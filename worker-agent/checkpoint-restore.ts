@@ -25,7 +25,7 @@ import { Value } from "typebox/value";
 import { Manifest, type WorkEntry } from "../orchestrator/contract/checkpoints.ts";
 import type { AgentSpec } from "../orchestrator/contract/worker.ts";
 import { staysInside } from "./changes.ts";
-import { messageOf, RequestRefused, WorkspaceFault } from "./faults.ts";
+import { Fenced, messageOf, OrchestratorAway, WorkspaceFault } from "./faults.ts";
 import type { Job } from "./job.ts";
 
 const MANIFEST_BYTES_MAX = 64 * 1_048_576;
@@ -61,12 +61,12 @@ export async function fetchCheckpoint({
     }
     return fetched;
   } catch (error) {
-    if (!(error instanceof WorkspaceFault || error instanceof RequestRefused)) throw error;
+    if (error instanceof Fenced || error instanceof OrchestratorAway) throw error;
     throw new WorkspaceFault(`${wanted.id} was not restored: ${messageOf(error)}`);
   }
 }
 
-/** Unpacks and checks an archive of the orchestrator's. @throws WorkspaceFault */
+/** Unpacks and checks an archive of the orchestrator's. @throws whatever it is no archive by. */
 export async function unpackCheckpoint(
   archive: string,
   { dir, manifestSha256 }: { dir: string; manifestSha256: string },
