@@ -148,8 +148,8 @@ async function buildVm(installation: Installation, out: string, token: string): 
 
 /** A file system of the agent's package, as the VM has no registry to install it from. */
 async function packAgent(image: string): Promise<void> {
-  const agentsDir = env["AUTOCODE_TEST_AGENTS_DIR"] ?? "";
-  const args = ["-q", "-t", "ext4", "-L", "agents", "-m", "0", "-d", agentsDir, image, "2G"];
+  const agentsDir = join(env["AUTOCODE_TEST_AGENTS_DIR"] ?? "", AGENT);
+  const args = ["-q", "-t", "ext4", "-L", "agents", "-m", "0", "-d", agentsDir, image, "1G"];
   const ended = await runTool("mke2fs", args);
   assert.equal(ended?.exit, 0, ended?.output);
 }
