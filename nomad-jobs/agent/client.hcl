@@ -36,6 +36,13 @@ plugin "raw_exec" {
   }
 }
 
+# worker-vm.nomad.hcl: where VMs that `autocode vm build` made may lie.
+plugin "qemu" {
+  config {
+    image_paths = ["/srv/autocode-vms"]
+  }
+}
+
 acl {
   enabled = true
 }

@@ -74,6 +74,10 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["api_url=http://10.0.0.5:7700,http://10.0.0.6:7700"],
     ["api_url=http://10.0.0.5:7700", "secrets_from=none", "slots=8", "drain_s=600"],
   ],
+  "worker-vm.nomad.hcl": [
+    ["folder=/srv/autocode-vms/worker-1"],
+    ["folder=/srv/vms/a", "node_name=n1", "has_kernel=true", "bridge=br0", "mac=52:54:00:00:00:01"],
+  ],
   "models.nomad.hcl": [
     ["model=Qwen/Qwen2.5-Coder-7B-Instruct"],
     ["model=/srv/weights", "driver=raw_exec", "gpus=0", "max_model_len=4096"],
@@ -85,6 +89,12 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
 const JOB_IDS: Readonly<Record<string, string>> = {
   "models.nomad.hcl": "autocode-model",
   "worker-host.nomad.hcl": "autocode-worker",
+};
+
+/** Where it is another one than raw_exec unless told. */
+const DRIVERS: Readonly<Record<string, string>> = {
+  "models.nomad.hcl": "docker",
+  "worker-vm.nomad.hcl": "qemu",
 };
 
 function flags(values: readonly string[]): string[] {
@@ -113,9 +123,9 @@ for (const [file, cases] of Object.entries(CASES)) {
     for (const values of cases) {
       const { job, variables } = await read(file, ...values);
       assert.equal(job.ID, JOB_IDS[file] ?? `autocode-${basename(file, ".nomad.hcl")}`);
-      const driver = values.find((value) => value.startsWith("driver="))?.slice(7);
+      const driver = values.find((value) => value.startsWith("driver="))?.slice(7) ?? DRIVERS[file];
       const task = taskOf({ job, variables });
-      assert.equal(task.Driver, driver ?? (file === "models.nomad.hcl" ? "docker" : "raw_exec"));
+      assert.equal(task.Driver, driver ?? "raw_exec");
       assert.equal("image" in task.Config, task.Driver === "docker");
       // A number among a driver's texts is refused by the node, when it is too late.
       const args = task.Config["args"] as unknown[];

@@ -193,7 +193,8 @@ type agentConfig struct {
 	Plugins  []struct {
 		Name   string `hcl:"name,label"`
 		Config struct {
-			Enabled bool `hcl:"enabled"`
+			Enabled    bool     `hcl:"enabled,optional"`
+			ImagePaths []string `hcl:"image_paths,optional"`
 		} `hcl:"config,block"`
 	} `hcl:"plugin,block"`
 	ACL *struct {
