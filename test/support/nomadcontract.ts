@@ -1,5 +1,5 @@
 /**
- * `tools/nomadcontract`, built by the machine's own Go, for the tests that ask HashiCorp's code what
+ * `tools/nomadcontract`, built by the machine's own Go, for tests that ask HashiCorp's code what
  * it makes of ours. Without Go those tests are skipped, unless every engine is required.
  */
 import { execFile } from "node:child_process";
