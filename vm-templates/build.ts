@@ -1,6 +1,6 @@
 /**
- * Makes a VM that can be started: its disk, a seed disk with what cloud-init reads (and the worker's
- * programs), and the rendered files beside them.
+ * Makes a VM that can be started: its disk, a seed disk with what cloud-init reads and the worker's
+ * programs, and the rendered files beside them.
  *
  * Invariant: a folder has all of a VM or nothing. Files are made in a folder beside it, which takes
  * its name in the end, and is removed when anything fails or a person interrupts.

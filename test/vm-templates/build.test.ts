@@ -2,7 +2,7 @@
  * Goal: a build makes a folder with all of a VM or nothing at all, and says what is wrong.
  *
  * Method: real qemu-img and xorriso on a small image; the seed's files are read back from the disk
- * image; what cannot be is tried; a build is interrupted in the middle. Skipped by name without them.
+ * image; what cannot be is tried; a build is interrupted. Skipped by name without the programs.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

@@ -2,10 +2,10 @@
  * Goal: a VM of our templates becomes a worker by itself, keeps what runs on it in its place (S15),
  * and finishes a trial: `npm run test:vm`.
  *
- * Method: debootstrap makes a small Debian image (kept in .engines/vm), `autocode vm build` makes a
- * VM of it, qemu boots that (KVM where it works, else software emulation) with our cloud-init on its
- * seed disk. Its network is qemu's own, to the loopback of this machine alone. The orchestrator, the
- * agent (Qwen Code) and PostgreSQL are real, the model is the scripted one. Slow: minutes.
+ * Method: debootstrap makes a small Debian image (kept in .engines/vm), `autocode vm build` makes
+ * Method: debootstrap makes a small Debian image (kept in .engines/vm), of which `autocode vm build`
+ * makes a VM; qemu boots it (by KVM where it works, else emulated) with our cloud-init on its seed
+ * (Qwen Code) and PostgreSQL are real, the model is the scripted one. Slow: minutes.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
@@ -108,7 +108,7 @@ function stopwatch(t: TestContext): (step: string) => void {
   };
 }
 
-/** An image of this machine's own release, of the mirror that its apt uses; kept for the next run. */
+/** An image of this machine's own release, from the mirror of its apt; kept for the next run. */
 async function makeBase(installation: Installation): Promise<void> {
   if (await isThere(join(BASE_DIR, "disk.qcow2"))) return;
   const release = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile("/etc/os-release", "utf8"))?.[1];
