@@ -186,6 +186,8 @@ variable "memory" {
 }
 
 locals {
+  has_volume = var.weights_volume != "" && var.driver == "docker"
+
   args = concat(
     ["--model", var.model, "--host", "$${NOMAD_IP_http}", "--port", "$${NOMAD_PORT_http}"],
     var.served_name == "" ? [] : ["--served-model-name", var.served_name],
@@ -251,7 +253,7 @@ job "autocode-model" {
     }
 
     dynamic "volume" {
-      for_each = var.weights_volume != "" && var.driver == "docker" ? [var.weights_volume] : []
+      for_each = local.has_volume ? [var.weights_volume] : []
       labels   = ["weights"]
       content {
         type      = "host"
@@ -284,18 +286,18 @@ job "autocode-model" {
       }
 
       dynamic "volume_mount" {
-        for_each = var.weights_volume != "" && var.driver == "docker" ? ["weights"] : []
+        for_each = local.has_volume ? ["weights"] : []
         content {
           volume      = volume_mount.value
-          destination = "/root/.cache/huggingface"
+          destination = "/weights"
           read_only   = false
         }
       }
 
-      env {
-        VLLM_NO_USAGE_STATS = "1"
-        DO_NOT_TRACK        = "1"
-      }
+      env = merge(
+        { VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1" },
+        local.has_volume ? { HF_HOME = "/weights" } : {},
+      )
 
       resources {
         cpu    = var.cpu

@@ -133,8 +133,8 @@ function readToken(path: string, faults: string[]): string {
 }
 
 /**
- * Null: nobody in particular. `allocation`: a user of this Nomad allocation's own, from a hash of its
- * id, so that two allocations on one host cannot read each other's files. Undefined: not valid.
+ * Null: nobody in particular. `allocation`: a user of this Nomad allocation's own, from a hash of
+ * its id, so that two allocations on one host cannot read each other's files. Undefined: not valid.
  */
 function parseRunAs(text = "", allocId = ""): RunAs | null | undefined {
   if (text === "") return null;

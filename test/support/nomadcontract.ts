@@ -20,7 +20,7 @@ export interface NomadContract {
   remove(): Promise<void>;
 }
 
-/** Null: there is no Go here, and none is required. @throws Error when the program cannot be built. */
+/** Null: there is no Go here, and none is required. @throws Error when it cannot be built. */
 export async function buildNomadContract(): Promise<NomadContract | null> {
   const env = { ...process.env, GOTOOLCHAIN: "local", GOFLAGS: "-mod=readonly" };
   try {

@@ -2,8 +2,8 @@
  * Goal: a node that starts the tasks of nomad-jobs/ as they say starts what they are for: their
  * command lines, environments and signals are those that our programs take.
  *
- * Method: each task is rendered by HashiCorp's decoder, Nomad's runtime variables are put in, and it
- * is started as Nomad's driver raw_exec does. No Nomad is here: placement is not what is tested.
+ * Method: each task is rendered by HashiCorp's decoder, Nomad's runtime variables are put in, and
+ * it is started as Nomad's driver raw_exec does. No Nomad is here: placement is not what is tested.
  */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";

@@ -1,6 +1,6 @@
 /**
  * Goal: what we give to Nomad is what Nomad understands: every job file, policy and registration
- * passes HashiCorp's own decoder and types, a mistake in one is told with its file and line, and the
+ * passes HashiCorp's own decoder and types, a mistake is told with its file and line, and the
  * job that is installed by hand is the one that the scheduler registers.
  *
  * Method: `tools/nomadcontract` reads each file, and copies of it with one thing changed.

@@ -53,7 +53,7 @@ func runJobspec(args []string) error {
 	return report(jobspecReport{"jobspec", args[0], variables, job})
 }
 
-// parseJobspec reads a job file with the values given to its variables, and fills in Nomad's defaults.
+// parseJobspec reads a job file with the values of its variables, and fills in Nomad's defaults.
 func parseJobspec(path string, given map[string]string) (*api.Job, []variableSummary, error) {
 	source, err := os.ReadFile(path)
 	if err != nil {
@@ -192,8 +192,8 @@ func decodeDuration(expr hcl.Expression, ctx *hcl.EvalContext, into any) hcl.Dia
 	return nil
 }
 
-// A task's env is a block, or an attribute where it is computed; its default identity has a field of
-// its own in the API.
+// A task's env is a block, or an attribute where it is computed; its default identity has a field
+// of its own in the API.
 func decodeTask(body hcl.Body, ctx *hcl.EvalContext, into any) hcl.Diagnostics {
 	task := into.(*api.Task)
 	content, rest, _ := body.PartialContent(&hcl.BodySchema{

@@ -6,8 +6,8 @@
 //	nomadcontract strict file.json|-                            a register request, strictly
 //	nomadcontract converse address token job.json               the official client with a server
 //
-// What it checked is printed as JSON, one object a line; faults go to standard error, each with file
-// and line where it has one. Exit status: 0 all is well, 1 a fault, 2 usage.
+// What it checked is printed as JSON, one object a line; faults go to standard error, each with
+// file and line where it has one. Exit status: 0 all is well, 1 a fault, 2 usage.
 package main
 
 import (

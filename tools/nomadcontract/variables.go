@@ -176,7 +176,7 @@ func decodeLocals(blocks hcl.Blocks, ctx *hcl.EvalContext) hcl.Diagnostics {
 	return nil
 }
 
-// functions are those of Nomad's that our files use; another one is an error here until it is added.
+// functions are those of Nomad's that our files use; another is an error until it is added.
 func functions() map[string]function.Function {
 	return map[string]function.Function{
 		"can":           tryfunc.CanFunc,
