@@ -139,9 +139,10 @@ function gpuGroups({ NodeResources }: NodeStub) {
   return (NodeResources?.Devices ?? []).filter(({ Type }) => Type === "gpu");
 }
 
-function bytesOf({ Int = 0, Unit = "" }: { Int?: number; Unit?: string }): number {
+/** An attribute that is no whole number has a null in its place. */
+function bytesOf({ Int, Unit }: { Int?: number | null; Unit?: string | null }): number {
   const units: Record<string, number> = { KiB: 1024, MiB: MIB, GiB: 1024 * MIB, MB: 1e6, GB: 1e9 };
-  return Int * (units[Unit] ?? 1);
+  return (Int ?? 0) * (units[Unit ?? ""] ?? 1);
 }
 
 function total(stub: NodeStub): Amounts {

@@ -137,7 +137,7 @@ const DeviceGroup = open({
   Name: Text,
   Instances: maybe(Type.Array(open({ ID: Text, Healthy: Type.Boolean() }))),
   Attributes: maybe(
-    Type.Record(Text, open({ Int: Type.Optional(Type.Integer()), Unit: Type.Optional(Text) })),
+    Type.Record(Text, open({ Int: maybe(Type.Integer()), Unit: maybe(Text) })),
   ),
 });
 
