@@ -3,13 +3,13 @@
  * and finishes a trial: `npm run test:vm`.
  *
  * Method: debootstrap makes a small Debian image (kept in .engines/vm), `autocode vm build` makes
- * Method: debootstrap makes a small Debian image (kept in .engines/vm), of which `autocode vm build`
- * makes a VM; qemu boots it (by KVM where it works, else emulated) with our cloud-init on its seed
+ * a VM of it, qemu boots that (by KVM where it works, else emulated) with our cloud-init on its
+ * seed disk. Its network is qemu's own, to this machine's loopback. The orchestrator, the agent
  * (Qwen Code) and PostgreSQL are real, the model is the scripted one. Slow: minutes.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { env } from "node:process";
 import test, { type TestContext } from "node:test";
@@ -31,8 +31,8 @@ import {
 const BASE_DIR = join(ROOT, ".engines/vm/base");
 const TEMPLATES = join(import.meta.dirname, "templates");
 const AGENT = "qwen-code";
-/** From qemu's own network: the loopback of the machine that it runs on. */
-const HOST = "10.0.2.2";
+/** What the VM said when it was last booted. */
+const LOG = join(ROOT, ".engines/vm/boot.log");
 /** How many things the probe tries that must be denied. */
 const PROBED = 19;
 const KVM_MS = 20_000;
@@ -134,10 +134,13 @@ async function joinToken(installation: Installation): Promise<JoinToken> {
 async function buildVm(installation: Installation, out: string, token: string): Promise<void> {
   const gateway = /gateway at http:\/\/[^:\s]+:(\d+)/.exec(installation.output())?.[1];
   assert.ok(gateway !== undefined, installation.output());
-  const { port } = new URL(installation.url());
+  const { port: api } = new URL(installation.url());
   const bin = join(ROOT, "bin/autocode.mjs");
   const what = ["boot", "--templates", TEMPLATES, "--base", BASE_DIR, "--out", out];
-  const set = [`orchestrator_url=http://${HOST}:${port}`, `nomad_meta=gateway=${gateway}`];
+  const set = [
+    `orchestrator_url=http://127.0.0.1:${api}`,
+    `nomad_meta=api=${api},gateway=${gateway}`,
+  ];
   const args = [...what, ...set.flatMap((setting) => ["--set", setting])];
   const built = await runToEnd(process.execPath, [bin, "vm", "build", ...args], {
     cwd: installation.folder,
@@ -196,6 +199,7 @@ function startVm(dir: string, args: readonly string[]) {
     async [Symbol.asyncDispose]() {
       child.kill("SIGTERM");
       await ended;
+      await writeFile(LOG, output);
     },
   };
 }
