@@ -198,3 +198,15 @@ test("the proxy's task says what it lacks without a database", { skip }, async (
   assert.equal(ended.exit, 2, ended.err);
   assert.match(ended.err, /DATABASE_URL: a gateway of its own process needs the ledger's database/);
 });
+
+test("a host's task says what it lacks to join, by the node's own name", { skip }, async () => {
+  await using folder = await openFolder();
+  const given = ["api_url=http://127.0.0.1:1", `dir=${join(folder.path, "worker")}`, "slots=2"];
+  const task = await taskOf("worker-host.nomad.hcl", ...given);
+  const ended = await runToEnd(task.Config.command, task.Config.args, {
+    cwd: folder.path,
+    env: environmentOf(task, { "node.unique.name": "node-7" }),
+  });
+  assert.equal(ended.exit, 1, ended.err);
+  assert.match(ended.err, /AUTOCODE_JOIN_TOKEN/);
+});

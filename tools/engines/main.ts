@@ -1,7 +1,7 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
- * Today these are the agents' pinned CLIs, OpenBao for the Vault API and, when `bench` is named, the
- * gateways that the bench measures beside ours. Idempotent: what is there is left alone.
+ * Today these are the agents' pinned CLIs, OpenBao for the Vault API and, when `bench` is named,
+ * the gateways that the bench measures beside ours. Idempotent: what is there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
