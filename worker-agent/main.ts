@@ -15,6 +15,8 @@ import { createStop } from "./stop.ts";
 import { runWorker } from "./worker.ts";
 
 const GRACE_MS = 1_500;
+/** What it was at the start, and what has passed since: to set the machine's clock ends no agent. */
+const clock = { now: () => Math.round(performance.timeOrigin + performance.now()) };
 
 const stop = createStop();
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -33,7 +35,7 @@ async function main(): Promise<number> {
     if (unlimited.length > 0) log("some limits cannot be set here", { unlimited });
     const end = await runWorker(
       {
-        clock: { now: () => Date.now() },
+        clock,
         findAgent,
         install: (agent, signal, onProgress) =>
           installAgent(agent, {
