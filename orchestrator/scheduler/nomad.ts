@@ -4,9 +4,9 @@
  * next one, knows the same: a child's id has its allocation's in it.
  *
  * Who can read a dispatch: its meta (ids, our address) whoever has `read-job` in the namespace; its
- * payload (the enrolment token, nothing else) those too and whoever is root on the node. The token
- * is good once, for one allocation, until that ends: who uses it first is the worker, and a second
- * user is refused. So nothing here is a secret that lasts.
+ * payload (the enrolment token, nothing else) those too and, until the worker-agent removes the file,
+ * users of the node who know the allocation. The token is good once, for one allocation, until that
+ * ends: a second user is refused. So nothing here is a secret that lasts.
  *
  * Nomad promises no exactly-once: a dispatch that is asked for twice at a time may be done twice
  * (before 1.11.2), and a client that was lost may come back. The extra one is stopped; that it

@@ -4,6 +4,7 @@
  * It says nothing of Nomad's scheduling; a real one is for that (AUTOCODE_TEST_NOMAD).
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { AllocationId } from "../../../orchestrator/runtime/ids.ts";
 import type { Scheduler } from "../../../orchestrator/scheduler/scheduler.ts";
@@ -28,6 +29,8 @@ export interface StubOptions {
   /** By their secrets; without any, access control is off. */
   tokens?: Readonly<Record<string, StubToken>>;
   version?: string;
+  /** PEM texts; a client needs a certificate of `ca`. */
+  tls?: { key: string; cert: string; ca: string };
   eventsKept?: number;
   heartbeatMs?: number;
   evaluationMs?: number;
@@ -68,7 +71,13 @@ export async function openNomadStub(options: StubOptions) {
       events.publish(type, allocation, row);
     },
   });
-  const server = createServer((request, response) => void handle(request, response));
+  const { tls } = options;
+  const listener = (request: IncomingMessage, response: ServerResponse) =>
+    void handle(request, response);
+  const server =
+    tls === undefined
+      ? createServer(listener)
+      : createTlsServer({ ...tls, requestCert: true }, listener);
   server.on("connection", (socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
@@ -78,7 +87,7 @@ export async function openNomadStub(options: StubOptions) {
   const version = options.version ?? "2.0.5";
   const route = createRoutes({ state, events, version, httpAddr: `127.0.0.1:${port}` });
   return {
-    address: `http://127.0.0.1:${port}`,
+    address: `http${tls === undefined ? "" : "s"}://127.0.0.1:${port}`,
     state,
     /** Method and path with parameters of each request, in their order. */
     asked,
