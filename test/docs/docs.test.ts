@@ -43,9 +43,16 @@ test("the published schema of the ledger's export is the one that is checked", (
 });
 
 test("every environment variable has its place in docs/operating.md", async () => {
-  const files = ["orchestrator/config.ts", "orchestrator/cli/config.ts", "worker-agent/config.ts"];
+  const files = [
+    "orchestrator/config.ts",
+    "orchestrator/config-engines.ts",
+    "orchestrator/cli/config.ts",
+    "worker-agent/config.ts",
+  ];
   const texts = await Promise.all(files.map(read));
-  const named = texts.flatMap((text) => text.match(/\b(AUTOCODE|OPENAI|ANTHROPIC|VLLM)_[A-Z_]+/g));
+  const named = texts.flatMap((text) =>
+    text.match(/\b(AUTOCODE|OPENAI|ANTHROPIC|VLLM|VAULT)_[A-Z_]+/g),
+  );
   const names = new Set([...named, "DATABASE_URL", "NO_COLOR"]);
 
   assert.ok(names.size > 15);
