@@ -12,12 +12,17 @@ const NAVIGATION = [
   {
     href: "/",
     title: "Trials",
-    isHere: (/** @type {string} */ path) => !/^\/(budgets|doctor)/.test(path),
+    isHere: (/** @type {string} */ path) => !/^\/(budgets|workers|doctor)/.test(path),
   },
   {
     href: "/budgets",
     title: "Budgets",
     isHere: (/** @type {string} */ path) => path.startsWith("/budgets"),
+  },
+  {
+    href: "/workers",
+    title: "Workers",
+    isHere: (/** @type {string} */ path) => path === "/workers",
   },
   { href: "/doctor", title: "Doctor", isHere: (/** @type {string} */ path) => path === "/doctor" },
 ];
@@ -87,6 +92,7 @@ function Page({ path, search }) {
     return html`<${Lazy} load=${budgetPage} name=${name} tab=${tab || "overview"} />`;
   }
   if (section === "budgets") return html`<${Lazy} load=${budgetsPage} />`;
+  if (section === "workers") return html`<${Lazy} load=${workersPage} />`;
   if (section === "doctor") return html`<${Lazy} load=${doctorPage} />`;
   return html`<main class="page">
     <${Empty} title="There is no such page"><p><a href="/">Go to the trials</a></p><//>
@@ -106,6 +112,11 @@ const budgetsPage = async () => {
 const budgetPage = async () => {
   const [{ BudgetPage }] = await Promise.all([import("./budget-page.js"), budgetStyle()]);
   return BudgetPage;
+};
+const workersPage = async () => {
+  const style = loadStyle("/style/workers.css");
+  const [{ WorkersPage }] = await Promise.all([import("./workers-page.js"), style]);
+  return WorkersPage;
 };
 const doctorPage = async () => {
   const [{ DoctorPage }] = await Promise.all([import("./doctor-page.js"), budgetStyle()]);
