@@ -1,6 +1,6 @@
 /**
- * The environment of the real engines (NOMAD_*, VAULT_*), read with `config.ts`'s readers so that their
- * faults are told together with all others. Pure: it opens no file and no connection.
+ * The environment of the real engines (NOMAD_*, VAULT_*), read with `config.ts`'s readers so that
+ * their faults are told together with all others. Pure: it opens no file and no connection.
  */
 
 export const SCHEDULERS = ["local", "fleet", "nomad"] as const;

@@ -10,7 +10,8 @@ import { Agent, request } from "undici";
 
 /**
  * `sealed`: a person must open it; `forbidden`: 403; `missing`: 404; `cas`: somebody wrote first;
- * `refused`: 400, for good; `unprepared`: nothing is mounted there; `unreachable`: no answer, or none that Vault would give.
+ * `refused`: 400, for good; `unprepared`: nothing is mounted there; `unreachable`: no answer, or
+ * none that Vault would give.
  */
 export type VaultFaultKind =
   | "sealed"

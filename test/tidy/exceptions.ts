@@ -28,6 +28,7 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
+  "orchestrator/compose-secrets.ts": "test/chaos/vault.test.ts",
   "proxy/gateway/main.ts": "test/proxy/gateway/process.test.ts",
 };
 

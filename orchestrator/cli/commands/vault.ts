@@ -1,4 +1,4 @@
-/** A Vault made ready for autocode, by its operator: this talks to Vault, not to a server of ours. */
+/** A Vault made ready by its operator: this talks to Vault, not to a server of ours. */
 import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createVaultClient, type VaultClient, VaultFault } from "../../secrets/vault-client.ts";

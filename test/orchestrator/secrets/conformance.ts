@@ -1,11 +1,12 @@
 /**
- * What every adapter of the secrets port does. Each adapter's test calls this with a way to open a
- * store of its own, to open it a second time as another process would, and to seal it.
+ * What every adapter of the secrets port does. Each adapter's test calls `testReading`; one that can
+ * be written calls `testSecrets` as well, with a way to open a store of its own, to open it a second
+ * time as another process would, and to seal it.
  */
 import assert from "node:assert/strict";
-import { createPublicKey, verify } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, verify } from "node:crypto";
 import { test } from "node:test";
-import { describeKey } from "../../../orchestrator/journal/chain.ts";
+import { describeKey, keyIdOf } from "../../../orchestrator/journal/chain.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
 import {
   type ScopedToken,
@@ -23,6 +24,59 @@ export interface SecretsFixture extends AsyncDisposable {
   seal(): Promise<void>;
   /** Reads what a scoped token was made for, as its holder does; where tokens are issued. */
   readScoped?(token: ScopedToken): Promise<string[]>;
+}
+
+/** `open`: with these secrets and no other, each at its first version. */
+export function testReading(
+  name: string,
+  open: (
+    given: Readonly<Record<string, string>>,
+  ) => Promise<{ secrets: Secrets } & AsyncDisposable>,
+): void {
+  test(`${name}: what it was given is read, listed and counted`, async () => {
+    await using opened = await open({ "provider/openai": "sk-1", "forge/host": "t", a: "x" });
+    const { secrets } = opened;
+    assert.deepEqual(await secrets.list(), ["a", "forge/host", "provider/openai"]);
+    assert.deepEqual(await secrets.list("provider"), ["provider/openai"]);
+    assert.deepEqual(await secrets.get("provider/openai"), { value: "sk-1", version: 1 });
+    assert.deepEqual(await secrets.get("a", 1), { value: "x", version: 1 });
+    assert.equal(await secrets.get("a", 2), null);
+    assert.equal(await secrets.get("provider"), null);
+    for (const path of ["", "/a", "../a", "A", "a b"]) {
+      await assert.rejects(secrets.get(path), isProblem("invalid_request"), path);
+    }
+    assert.equal((await secrets.status()).state, "ready");
+  });
+
+  test(`${name}: what it signs holds, and nothing else does`, async () => {
+    await using opened = await open({});
+    const { secrets } = opened;
+    const message = Buffer.from("autocode test 1\n");
+    const signed = await secrets.sign(message);
+    assert.equal(signed.keyId, await secrets.publicKey());
+    assert.equal(await secrets.verify(message, signed), true);
+    assert.equal(await secrets.verify(Buffer.from("else"), signed), false);
+    const { publicKey } = generateKeyPairSync("ed25519");
+    assert.equal(await secrets.verify(message, { ...signed, keyId: keyIdOf(publicKey) }), false);
+  });
+
+  test(`${name}: what it cannot do it says, and refuses`, async () => {
+    await using opened = await open({ a: "x" });
+    const { secrets } = opened;
+    const grant = { paths: ["a"], ttlMs: 1_000, uses: 1, isWrapped: false, purpose: "test" };
+    const { canWrite, canRotateKey, canIssueScoped } = secrets.can;
+    const doing: [boolean, () => Promise<unknown>][] = [
+      [canRotateKey, () => secrets.rotateKey()],
+      [canIssueScoped, () => secrets.issueScoped(grant)],
+      [canWrite, () => secrets.put("b", "y")],
+      [canWrite, () => secrets.remove("a")],
+    ];
+    for (const [can, run] of doing) {
+      if (can) await run();
+      else await assert.rejects(run(), isProblem("conflict"));
+    }
+    assert.equal((await secrets.get("b"))?.value ?? null, canWrite ? "y" : null);
+  });
 }
 
 export function testSecrets(name: string, open: () => Promise<SecretsFixture>): void {

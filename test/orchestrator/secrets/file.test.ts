@@ -15,11 +15,16 @@ import { promisify } from "node:util";
 import { Problem } from "../../../orchestrator/problem.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
 import { openFileSecrets } from "../../../orchestrator/secrets/file.ts";
-import { type SecretsFixture, testSecrets } from "./conformance.ts";
+import { type SecretsFixture, testReading, testSecrets } from "./conformance.ts";
 
 const VALUE = "a-value-that-nobody-may-read-0123456789";
 const PASSPHRASE = "correct horse battery staple";
 
+testReading("file", async (given) => {
+  const fixture = await openFixture(null);
+  for (const [path, value] of Object.entries(given)) await fixture.secrets.put(path, value);
+  return fixture;
+});
 testSecrets("file, with a key file", () => openFixture(null));
 testSecrets("file, with a passphrase", () => openFixture(PASSPHRASE));
 

@@ -21,7 +21,7 @@ import { createVaultClient } from "../../../orchestrator/secrets/vault-client.ts
 import type { VaultLogin } from "../../../orchestrator/secrets/vault-login.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type Openbao, openbaoSkip, openDev, openRaft, ROOT_TOKEN } from "../../support/openbao.ts";
-import { type SecretsFixture, testSecrets } from "./conformance.ts";
+import { type SecretsFixture, testReading, testSecrets } from "./conformance.ts";
 
 const AGAIN_MS = 50;
 
@@ -30,6 +30,11 @@ if (openbaoSkip === false) {
   const bao = await openRaft();
   after(() => bao[Symbol.asyncDispose]());
   await prepare(bao);
+  testReading("vault", async (given) => {
+    const fixture = await openFixture(bao);
+    for (const [path, value] of Object.entries(given)) await fixture.secrets.put(path, value);
+    return fixture;
+  });
   testSecrets("vault", () => openFixture(bao));
 } else test("vault: the port's suite", { skip: openbaoSkip }, () => {});
 
