@@ -26,8 +26,11 @@ export interface SpecDependencies {
 }
 
 const IDLE_MS_DEFAULT = 10 * 60_000;
-/** A key outlives its trial's deadline by what it takes to end the process. */
-const KEY_GRACE_MS = 60_000;
+/**
+ * A key is revoked when its allocation is over; its own time is for the day that fails. So long
+ * after the trial's deadline that a clock which is set an hour forward refuses no trial its calls.
+ */
+const KEY_GRACE_MS = 2 * 3_600_000;
 
 export async function agentSpec(
   dependencies: SpecDependencies,
