@@ -136,9 +136,7 @@ const DeviceGroup = open({
   Type: Text,
   Name: Text,
   Instances: maybe(Type.Array(open({ ID: Text, Healthy: Type.Boolean() }))),
-  Attributes: maybe(
-    Type.Record(Text, open({ Int: maybe(Type.Integer()), Unit: maybe(Text) })),
-  ),
+  Attributes: maybe(Type.Record(Text, open({ Int: maybe(Type.Integer()), Unit: maybe(Text) }))),
 });
 
 export type NodeStub = Static<typeof NodeStub>;
