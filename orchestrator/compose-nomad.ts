@@ -2,13 +2,25 @@
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
-import type { OpenedScheduler, SchedulerWiring } from "./compose-scheduler.ts";
+import type { Config } from "./config.ts";
 import type { NomadConfig } from "./config-engines.ts";
+import type { Finding } from "./contract/system.ts";
 import { Problem } from "./problem.ts";
+import type { Layout } from "./projects/layout.ts";
+import type { Log } from "./runtime/log.ts";
 import { openNomadScheduler } from "./scheduler/nomad.ts";
 import { createNomadClient } from "./scheduler/nomad-client.ts";
 import { describeNomad } from "./scheduler/nomad-doctor.ts";
 import { baseJob } from "./scheduler/nomad-job.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+
+export interface NomadWiring {
+  config: Pick<Config, "workerEnv" | "isRoot">;
+  layout: Pick<Layout, "agents">;
+  /** Where workers reach the API; asked at each dispatch. */
+  apiUrl: () => string;
+  log: Log;
+}
 
 const ROOT = join(import.meta.dirname, "..");
 const TIMES = {
@@ -24,9 +36,9 @@ const TIMES = {
 
 /** @throws Problem `invalid_request` naming the variable whose file cannot be read. */
 export async function openNomad(
-  { config, layout, apiUrl, log }: Pick<SchedulerWiring, "config" | "layout" | "apiUrl" | "log">,
+  { config, layout, apiUrl, log }: NomadWiring,
   nomad: NomadConfig,
-): Promise<OpenedScheduler> {
+): Promise<{ scheduler: Scheduler; describe(): Promise<Omit<Finding, "part">> }> {
   const { address, token, namespace, region, job } = nomad;
   const tls = {
     ca: await readPem("NOMAD_CACERT", nomad.caFile),

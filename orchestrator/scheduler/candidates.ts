@@ -18,7 +18,7 @@ export function createCandidates<Each extends Candidate>(candidates: readonly Ea
   for (let at = (length >> 1) - 1; at >= 0; at--) sink(at);
   return { best };
 
-  /** The best that `fits`; one that does not never will again, and is let go. Null: none is left. */
+  /** The best that `fits`; one that does not never will again, and is let go. Null: none left. */
   function best(fits: (candidate: Each) => boolean): Each | null {
     for (;;) {
       const top = heap[0];

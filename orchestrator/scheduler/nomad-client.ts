@@ -104,7 +104,11 @@ export function createNomadClient(options: NomadClientOptions) {
   async function tokenSelf(): Promise<wire.AclToken | null> {
     try {
       const path = "/v1/acl/token/self";
-      return await askOrNull(wire.AclToken, { path, what: "tell whose NOMAD_TOKEN is" });
+      const token = await askOrNull(wire.AclToken, { path, what: "tell whose NOMAD_TOKEN is" });
+      // A workload's identity is no ACL token, but as good as one: what it may is seen in use.
+      if (token === null) return { AccessorID: "(no ACL token)", Type: "workload identity" };
+      // nomad/structs/acl.go: since 1.9 there is a token for that.
+      return token.AccessorID === "acls-disabled" ? null : token;
     } catch (error) {
       if (error instanceof Problem && /ACL support disabled/.test(error.message)) return null;
       throw error;

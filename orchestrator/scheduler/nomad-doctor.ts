@@ -29,7 +29,8 @@ export async function describeNomad(
   options: NomadDoctorOptions,
 ): Promise<Said> {
   const { address, namespace, region, job, why } = options;
-  const where = `nomad at ${address}, namespace ${namespace}${region === null ? "" : `, region ${region}`}; ${why}`;
+  const inRegion = region === null ? "" : `, region ${region}`;
+  const where = `nomad at ${address}, namespace ${namespace}${inRegion}; ${why}`;
   try {
     const token = await client.tokenSelf();
     const nodes = await client.nodes();

@@ -31,7 +31,7 @@ const PERMANENT = [
 /** Texts that Nomad gives a status of 4xx, but that pass by themselves. */
 const PASSING = /No cluster leader|No path to (region|node)|[Tt]oo many requests|limit exceeded/;
 /** An expired or malformed token is a 500 to some endpoints. */
-const DENIED = /Permission denied|ACL token (not found|expired|is invalid)|compact JWS|claims/;
+const DENIED = /Permission denied|ACL token (expired|is invalid)|compact JWS|claims/;
 const SAID_MAX = 500;
 
 /** A problem for an answer that is no success; 404 is the caller's to expect. */
@@ -54,7 +54,7 @@ function codeOf(status: number, said: string): ProblemCode {
   // Also where a token has expired: the trial is not to blame, and waits for the operator.
   if (status === 401 || status === 403 || DENIED.test(said)) return "forbidden";
   if (PASSING.test(said)) return "unavailable";
-  if (status === 404) return /token not found/.test(said) ? "forbidden" : "not_found";
+  if (status === 404) return "not_found";
   if (status === 429 || status > 500) return "unavailable";
   if (status < 500 || PERMANENT.some((pattern) => pattern.test(said))) return "invalid_request";
   // What is not known may pass: better asked again than a trial given up.

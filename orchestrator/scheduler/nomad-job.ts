@@ -220,7 +220,7 @@ export function askOf({ TaskGroups: [group] }: Job): Ask {
   };
 }
 
-/** Nomad's are 1 to 100; a trial's, -100 to 100, is that much above or below its default, halved. */
+/** Nomad's are 1 to 100; a trial's, -100 to 100, is half of that above or below the middle. */
 export function nomadPriority(priority: number): number {
   const wanted = PRIORITY.default + Math.trunc(priority / 2);
   return Math.min(PRIORITY.max, Math.max(PRIORITY.min, wanted));

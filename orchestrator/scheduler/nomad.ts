@@ -4,8 +4,8 @@
  * next one, knows the same: a child's id has its allocation's in it.
  *
  * Who can read a dispatch: its meta (ids, our address) whoever has `read-job` in the namespace; its
- * payload (the enrolment token, nothing else) those too and, until the worker-agent removes the file,
- * users of the node who know the allocation. The token is good once, for one allocation, until that
+ * payload (the enrolment token, nothing else) those too and, until the worker-agent removes the
+ * file, users of the node who know the allocation. The token is good once, for one allocation, until that
  * ends: a second user is refused. So nothing here is a secret that lasts.
  *
  * Nomad promises no exactly-once: a dispatch that is asked for twice at a time may be done twice

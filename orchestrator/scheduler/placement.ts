@@ -194,7 +194,7 @@ export function lacks(
   return shortfalls(worker, wanted)[0]?.has ?? null;
 }
 
-/** Why none of `hosts` could ever run it, were it free: what the nearest one lacks. Null: one can. */
+/** Why none of `hosts` could ever run it, were it free: what the nearest lacks. Null: one can. */
 export function whyNowhere(
   wanted: Requirements,
   hosts: readonly { name: string; pool: string; capabilities: Capabilities | null }[],

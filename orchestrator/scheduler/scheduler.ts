@@ -37,8 +37,8 @@ export type AllocationStatus = "pending" | "running" | "complete" | "failed" | "
 export interface Scheduler extends AsyncDisposable {
   readonly name: string;
   /**
-   * @throws Problem `unavailable`: the engine did not answer; retry with the same id. `forbidden`: it
-   * does not let us, until an operator mends that. `invalid_request`: it will never run this one.
+   * @throws Problem `unavailable`: the engine did not answer; retry with the same id. `forbidden`:
+   * it does not let us, until an operator mends that. `invalid_request`: it will never run this.
    */
   place(placement: Placement): Promise<void>;
   /** The status, or null when the engine has never heard of this allocation. */

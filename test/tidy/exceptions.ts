@@ -24,10 +24,14 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "dashboards/web/app/": "test/dashboards/web/pages.test.ts",
   "orchestrator/cli/": "test/orchestrator/cli/cli.test.ts",
   "worker-agent/main.ts": "test/worker-agent/verify.test.ts",
+  "worker-agent/host/main.ts": "test/e2e/fleet.test.ts",
+  "orchestrator/compose-workers.ts": "test/e2e/fleet.test.ts",
   // What puts everything together, and what only then shows.
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
+  "orchestrator/compose-nomad.ts": "test/e2e/nomad.test.ts",
+  "orchestrator/compose-scheduler.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-secrets.ts": "test/chaos/vault.test.ts",
   "proxy/gateway/main.ts": "test/proxy/gateway/process.test.ts",
 };

@@ -6,12 +6,13 @@
  * asks for all else that the scheduler uses, with a token and without access control.
  */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { baseJob } from "../../../orchestrator/scheduler/nomad-job.ts";
 import { openSchedulerFolder } from "../../support/local-scheduler.ts";
-import { openNomadStub, type StubToken } from "../../support/nomad-stub/stub.ts";
+import { openNomadStub } from "../../support/nomad-stub/stub.ts";
+import type { StubToken } from "../../support/nomad-stub/tokens.ts";
 import { buildNomadContract } from "../../support/nomadcontract.ts";
 
 const TOKEN = "3f6c0c0e-1111-4222-8333-444455556666";
@@ -31,10 +32,15 @@ const STEPS = [
   "deregister",
 ];
 const TOKENS: Record<string, StubToken> = { [TOKEN]: { name: "autocode", may: ["management"] } };
+/** What the policy that we give to operators allows, and no more. */
+const POLICY: Record<string, StubToken> = {
+  [TOKEN]: { name: "autocode-orchestrator", may: await allowedByPolicy() },
+};
 
 for (const [how, token, tokens] of [
   ["without access control", "", {}],
   ["with a token", TOKEN, TOKENS],
+  ["with the rights of our policy", TOKEN, POLICY],
 ] as const) {
   test(`the official client converses with the stub, ${how}`, { skip }, async () => {
     await using folder = await openSchedulerFolder();
@@ -71,3 +77,15 @@ test("a conversation with the wrong token ends at the first question", { skip },
   const said = (await contract?.refusal("converse", stub.address, "wrong", path)) ?? "";
   assert.match(said, /^token: .*403/);
 });
+
+async function allowedByPolicy(): Promise<string[]> {
+  const path = "../../../nomad-jobs/policies/nomad/orchestrator.policy.hcl";
+  const text = await readFile(join(import.meta.dirname, path), "utf8");
+  const [, listed = ""] = /namespace "default" \{\s*capabilities = \[([^\]]*)\]/.exec(text) ?? [];
+  const named = [...listed.matchAll(/"([^"]+)"/g)].map(([, name = ""]) => name);
+  const levels = [...text.matchAll(/^(node|agent) \{\s*policy = "(read|write)"/gm)];
+  const coarse = levels.flatMap(([, what, level]) =>
+    level === "write" ? [`${what}:read`, `${what}:write`] : [`${what}:read`],
+  );
+  return [...named, ...coarse];
+}

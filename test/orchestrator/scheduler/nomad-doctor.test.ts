@@ -1,4 +1,4 @@
-/** Goal: the doctor tells where Nomad stands, what we may do there, and the step that is missing. */
+/** Goal: the doctor tells where Nomad stands, what we may do there, and the step that lacks. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { describeNomad } from "../../../orchestrator/scheduler/nomad-doctor.ts";
@@ -60,7 +60,10 @@ test("what is missing is told with what mends it", async (t) => {
   });
 
   await t.test("a token, and a right", async () => {
-    const tokens = { t: { name: "reader", may: ["list-jobs"] } };
+    const tokens = {
+      t: { name: "reader", may: ["list-jobs"] },
+      jwt: { name: "job", may: ["management"], isWorkload: true },
+    };
     await using world = await openNomadWorld({ stub: { tokens } });
     for (const token of [null, "wrong", "t"]) {
       const said = await describe(world, { token });
@@ -68,6 +71,8 @@ test("what is missing is told with what mends it", async (t) => {
       assert.match(said.detail, /Nomad refused to .*: (Permission denied|ACL token not found)/);
       assert.match(said.next_step ?? "", /^set NOMAD_TOKEN to a token with the policy/);
     }
+    const workload = await describe(world, { token: "jwt" });
+    assert.match(workload.detail, /token \(no ACL token\) \(workload identity\)/);
   });
 
   await t.test("a client, a newer version, Nomad itself", async () => {

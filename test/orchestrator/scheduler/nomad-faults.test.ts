@@ -1,6 +1,6 @@
 /**
- * Goal: whatever Nomad, its network or its operator does, nothing runs twice to an effect, nothing is
- * half-placed, and what is wrong is said in Nomad's words (R9 of the faults to survive).
+ * Goal: whatever Nomad, its network or its operator does, nothing runs twice to an effect, nothing
+ * is half-placed, and what is wrong is said in Nomad's words (R9 of the faults to survive).
  *
  * Method: the strict stub, whose workers are real processes, with its faults switched on.
  */
@@ -18,7 +18,7 @@ import { placement, settled } from "./conformance.ts";
 const RECONCILED_MS = 30_000;
 const AWAY = { name: "Problem", code: "unavailable" };
 
-test("R9: Nomad is away: workers go on, nothing is doubled, all is known when it is back", async () => {
+test("R9: Nomad is away: workers go on, nothing is doubled, all is known afterwards", async () => {
   await using world = await openNomadWorld({ options: { shareMs: 0 } });
   const { nomad, scheduler, folder } = world;
   const told: AllocationId[] = [];
@@ -58,7 +58,7 @@ test("R9: Nomad is away: workers go on, nothing is doubled, all is known when it
   }
 });
 
-test("the event stream is cut: what ended in between is told, though its event is gone", async () => {
+test("the event stream is cut: what ended meanwhile is told, its event gone or not", async () => {
   await using world = await openNomadWorld({ stub: { eventsKept: 2 } });
   const { nomad, scheduler } = world;
   const told: AllocationId[] = [];
@@ -128,7 +128,7 @@ test("a dispatch whose answer is lost is not made again", async () => {
   await startedOnce(folder, once.allocationId);
 });
 
-test("one that was given up while its dispatch was under way is ended when it appears", async () => {
+test("one that was given up during its dispatch is ended when it appears", async () => {
   await using world = await openNomadWorld();
   const { nomad, scheduler } = world;
   const late = placement("wait");
@@ -192,7 +192,7 @@ test("an allocation that is gone is unknown, a lost one is lost", async () => {
   );
 });
 
-test("what Nomad has forgotten is unknown to the next orchestrator, and known to this one", async () => {
+test("what Nomad has forgotten is known to us, not to the next orchestrator", async () => {
   await using world = await openNomadWorld();
   const { nomad, scheduler } = world;
   const [done, running] = [placement("complete"), placement("wait")];
@@ -220,7 +220,9 @@ test("a wrong address is told by its address, or by what answers there", async (
   await using elsewhere = world.open({ client: { address: `http://127.0.0.1:${port}` } });
   await assert.rejects(elsewhere.place(placement("wait")), {
     ...AWAY,
-    message: `NOMAD_ADDR: what answers at http://127.0.0.1:${port} is no Nomad agent (404, a web page)`,
+    message:
+      `NOMAD_ADDR: what answers at http://127.0.0.1:${port} ` +
+      "is no Nomad agent (404, a web page)",
   });
   await new Promise((resolve) => page.close(resolve));
   await assert.rejects(elsewhere.place(placement("wait")), {
@@ -243,7 +245,7 @@ test("an answer that takes too long is no answer", async () => {
   await assert.rejects(world.scheduler.status(placement("wait").allocationId), known);
 });
 
-test("a wrong token and a weak one are told in Nomad's words, and nothing is half-placed", async () => {
+test("wrong and weak tokens are told in Nomad's words, nothing is half-placed", async () => {
   const may = ["list-jobs", "read-job", "read-logs", "node:read"];
   const tokens = {
     reader: { name: "reader", may },
@@ -333,7 +335,7 @@ test("resources that no node has are told node by node", async () => {
   assert.match(nomad.children(big.allocationId)[0]?.ParentID ?? "", /^autocode-trial-[0-9a-f]{8}$/);
 });
 
-test("where the job is an operator's, its absence is told with the command that mends it", async () => {
+test("an operator's job that is missing is told with the command that mends it", async () => {
   await using world = await openNomadWorld({ options: { builtIn: null } });
   const { nomad, scheduler } = world;
   const one = placement("complete");
@@ -365,7 +367,7 @@ test("a job that was purged or stopped since it was looked at is registered anew
   }
 });
 
-test("a variant is registered once, by whoever is first, and again when its base has changed", async () => {
+test("a variant is registered once by whoever is first, again when its base changes", async () => {
   await using world = await openNomadWorld({ options: { trustMs: 0 } });
   const { nomad, scheduler } = world;
   await using other = world.open();

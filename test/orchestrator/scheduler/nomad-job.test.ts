@@ -1,6 +1,6 @@
 /**
- * Goal: what is registered in Nomad is run-once, has what a trial asks for and no secret, and is the
- * same whichever order Nomad writes it down in.
+ * Goal: what is registered in Nomad is run-once, has what a trial asks for and no secret, and is
+ * the same whichever order Nomad writes it down in.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -8,7 +8,7 @@ import { eventually } from "../../support/eventually.ts";
 import { nomadClient, nomadOptions, openNomadWorld } from "../../support/nomad.ts";
 import { PRINTED, placement, settled } from "./conformance.ts";
 
-test("objects are found whatever is inside and between them, wherever the stream is cut", async () => {
+test("objects are found whatever is in and between them, wherever the stream is cut", async () => {
   const objects = ['{"Data":"e30="}', "{}", '{"a":{"b":"}{\\"\\\\"}}', '{"é":"✓"}'];
   const bytes = Buffer.from(`${objects[0]}${objects[1]}\n ${objects[2]}${objects[3]}`);
   for (let size = 1; size <= bytes.length; size += 1) {
@@ -44,7 +44,7 @@ test("what an ended task printed is read to its end, not followed for ever", asy
   assert.equal(await next.logs(done.allocationId, { isFollowed: true, signal }), null);
 });
 
-test("a followed log waits for its task to start, goes on after a cut, and ends when told", async () => {
+test("a followed log waits for its task, goes on after a cut, ends when told", async () => {
   await using world = await openNomadWorld({ stub: { nodes: [{ name: "one", slots: 1 }] } });
   const { scheduler, nomad } = world;
   const [first, waiting] = [placement("wait"), placement("wait")];

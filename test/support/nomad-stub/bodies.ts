@@ -39,7 +39,8 @@ const Restart = closed({
 const Task = closed({
   ...any(
     "User Affinities Services Meta Artifacts Vault Consul Templates VolumeMounts CSIPluginConfig " +
-      "Leader ShutdownDelay Kind ScalingPolicies Secrets Identity Identities Actions Schedule Lifecycle",
+      "Leader ShutdownDelay Kind ScalingPolicies Secrets Identity " +
+      "Identities Actions Schedule Lifecycle",
   ),
   Name: Text,
   Driver: Text,
@@ -82,7 +83,8 @@ const TaskGroup = closed({
 
 const Job = closed({
   ...any(
-    "AllAtOnce Affinities Update Multiregion Spreads Periodic Reschedule Migrate UI Stop ParentID " +
+    "AllAtOnce Affinities Update Multiregion Spreads Periodic Reschedule Migrate UI Stop " +
+      "ParentID " +
       "Dispatched DispatchIdempotencyToken Payload ConsulNamespace VaultNamespace NomadTokenID " +
       "Status StatusDescription Stable Version SubmitTime CreateIndex ModifyIndex JobModifyIndex " +
       "VersionTag",

@@ -1,4 +1,4 @@
-/** Nomad's event stream: a buffer in one server's memory that forgets the oldest, and its readers. */
+/** Nomad's event stream: a buffer in one server's memory, which forgets the oldest; its readers. */
 import type { ServerResponse } from "node:http";
 import type { StubAllocation } from "./state.ts";
 

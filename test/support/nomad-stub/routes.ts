@@ -7,7 +7,7 @@ import { compileFilter } from "./filter.ts";
 import { nodeDetail, nodeStub, type Spec } from "./nodes.ts";
 import { PERMISSION_DENIED, Refusal, TOKEN_NOT_FOUND } from "./refusal.ts";
 import { type DispatchBody, isOver, type StubAllocation, type StubState } from "./state.ts";
-import type { StubToken } from "./stub.ts";
+import { ANONYMOUS, type StubToken } from "./tokens.ts";
 
 export interface Asked {
   method: string;
@@ -56,10 +56,18 @@ export function createRoutes({
       takes: "",
       needs: null,
       answer: ({ token }) => {
-        if (token === null) throw new Refusal(400, "ACL support disabled");
-        if (token.name === "Anonymous Token") throw new Refusal(403, TOKEN_NOT_FOUND);
-        const type = token.may.includes("management") ? "management" : "client";
-        return { AccessorID: "a", Name: token.name, Type: type, Policies: ["autocode"] };
+        // ACL.WhoAmI
+        const off = { AccessorID: "acls-disabled", Name: "ACLs disabled token", Type: "client" };
+        if (token === null) return { ...off, Policies: null };
+        const { name, may: can, isWorkload = false } = token;
+        if (isWorkload) throw new Refusal(404, TOKEN_NOT_FOUND);
+        const isAnonymous = name === ANONYMOUS.name;
+        return {
+          AccessorID: isAnonymous ? "anonymous" : "a",
+          Name: name,
+          Type: can.includes("management") ? "management" : "client",
+          Policies: [isAnonymous ? "anonymous" : "autocode"],
+        };
       },
     },
     {

@@ -234,7 +234,7 @@ export function openState({ local, nodes, pools, evaluationMs, changed }: StateO
     update(allocation, { ClientStatus: "running" });
   }
 
-  /** A node keeps what a task printed until its garbage is collected; the local scheduler does not. */
+  /** A node keeps what a task printed, for hours; the local scheduler does not. */
   async function keepLog({ localId, log }: StubAllocation): Promise<void> {
     const printed = await local.logs(localId, {
       isFollowed: true,

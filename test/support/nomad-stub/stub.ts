@@ -14,12 +14,7 @@ import { type NodeOptions, openNodes } from "./nodes.ts";
 import { PERMISSION_DENIED, Refusal } from "./refusal.ts";
 import { type Asked, createRoutes } from "./routes.ts";
 import { openState } from "./state.ts";
-
-export interface StubToken {
-  name: string;
-  /** Capabilities, `node:read`, `node:write`, `agent:read`; `management`: all. */
-  may: readonly string[];
-}
+import { ANONYMOUS, type StubToken } from "./tokens.ts";
 
 export interface StubOptions {
   /** Runs what is placed; its slots are at least all of the nodes'. */
@@ -180,7 +175,7 @@ export async function openNomadStub(options: StubOptions) {
   function identify(request: IncomingMessage): StubToken | null {
     if (Object.keys(tokens).length === 0) return null;
     const secret = String(request.headers["x-nomad-token"] ?? "");
-    if (secret === "") return { name: "Anonymous Token", may: [] };
+    if (secret === "") return ANONYMOUS;
     const token = tokens[secret];
     if (token === undefined) throw new Refusal(403, PERMISSION_DENIED);
     return token;
