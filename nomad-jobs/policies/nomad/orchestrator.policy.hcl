@@ -7,7 +7,7 @@
 # is given one: nomad acl token create -name=autocode -policy=autocode-orchestrator -type=client
 
 namespace "default" {
-  capabilities = ["list-jobs", "read-job", "submit-job", "dispatch-job", "read-logs", "read-fs"]
+  capabilities = ["list-jobs", "read-job", "submit-job", "dispatch-job", "read-logs"]
 }
 
 # Nodes, what they have, and their drain.
