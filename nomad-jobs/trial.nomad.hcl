@@ -162,6 +162,16 @@ variable "run_as" {
   }
 }
 
+variable "env" {
+  type        = map(string)
+  default     = {}
+  description = "More of a worker's environment: registries, proxies, AUTOCODE_LIMIT_… No secrets: who reads the job reads them."
+  validation {
+    condition     = length([for name, value in var.env : name if regex_replace(name, "^[A-Za-z][A-Za-z0-9_]*$", "") != ""]) == 0
+    error_message = "The env must have names of letters, digits and _."
+  }
+}
+
 variable "cpu" {
   type        = number
   default     = 1000
@@ -369,12 +379,15 @@ job "autocode-trial" {
         }
       }
 
-      env {
-        AUTOCODE_API_URL              = local.api
-        AUTOCODE_AGENTS_DIR           = var.driver == "exec" ? "" : var.agents_dir
-        AUTOCODE_ENROLMENT_TOKEN_FILE = "$${NOMAD_TASK_DIR}/enrolment-token"
-        AUTOCODE_RUN_AS               = var.driver == "raw_exec" ? var.run_as : ""
-      }
+      env = merge(
+        {
+          AUTOCODE_API_URL              = local.api
+          AUTOCODE_AGENTS_DIR           = var.driver == "exec" ? "" : var.agents_dir
+          AUTOCODE_ENROLMENT_TOKEN_FILE = "$${NOMAD_TASK_DIR}/enrolment-token"
+          AUTOCODE_RUN_AS               = var.driver == "raw_exec" ? var.run_as : ""
+        },
+        var.env,
+      )
 
       resources {
         cpu    = var.cpu

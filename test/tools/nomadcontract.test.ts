@@ -50,7 +50,7 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     [],
     ["driver=raw_exec", "run_as=", "api_url=http://10.0.0.5:7700", "node=/usr/bin/node"],
     ["driver=exec", "host_volume=autocode", "gpus=2", "gpu_memory=16000", "vm_template=gpu-worker"],
-    ["driver=docker", "image=example.org/worker:1", "host_volume=autocode"],
+    ["driver=docker", "image=example.org/worker:1", "host_volume=autocode", 'env={"TZ":"UTC"}'],
     ["artifact=https://example.org/autocode.tgz", `artifact_checksum=sha256:${"0".repeat(64)}`],
   ],
   "trials.nomad.hcl": [
