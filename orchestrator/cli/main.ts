@@ -6,6 +6,7 @@ import { type Command, commandHelp, overview, readArguments } from "./command.ts
 import { agentTest } from "./commands/agent-test.ts";
 import { agentInstall, agentLs } from "./commands/agents.ts";
 import { approvalApprove, approvalLs, approvalReject, approvalShow } from "./commands/approvals.ts";
+import { projectDownload, trialArtefacts, trialDownload } from "./commands/artefacts.ts";
 import { backup, restore } from "./commands/backup.ts";
 import {
   budgetAdherence,
@@ -38,6 +39,7 @@ import {
 } from "./commands/secrets.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
+import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
 import { trialReprice } from "./commands/trial-reprice.ts";
 import { trialRun } from "./commands/trial-run.ts";
 import {
@@ -81,6 +83,10 @@ const COMMANDS: readonly Command[] = [
   trialDiff,
   trialTrajectory,
   trialReprice,
+  trialCheckpoints,
+  trialFork,
+  trialArtefacts,
+  trialDownload,
   experimentRun,
   experimentLs,
   experimentShow,
@@ -89,6 +95,7 @@ const COMMANDS: readonly Command[] = [
   projectApply,
   projectLs,
   projectShow,
+  projectDownload,
   taskInit,
   taskImport,
   taskLs,

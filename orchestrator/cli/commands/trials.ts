@@ -52,6 +52,7 @@ export const trialShow: Command = {
     print.line(`${trial.id}  ${trial.state}  project ${trial.project}, attempt ${trial.attempt}`);
     print.table(RESULT_COLUMNS, [trial]);
     if (trial.flags.length > 0) print.line(`flags: ${trial.flags.join(", ")}`);
+    if (trial.forked_from !== null) print.line(`forked from ${trial.forked_from}`);
     if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
