@@ -1,19 +1,24 @@
 /**
  * Brings a database to this code's schema: `migrations/NNNN_<what>.sql`, in order, a transaction
- * each, one migrator at a time. A landed migration never changes: its hash is kept beside its
- * number, and another hash is refused.
+ * each, one migrator at a time, beside whoever works on the schema before. A landed migration never
+ * changes: its hash is kept beside its number, and another hash is refused.
  */
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { sql } from "drizzle-orm";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339, systemClock } from "../runtime/clock.ts";
 import type { Database } from "./database.ts";
-import { rows } from "./rows.ts";
+import { rows, serverError } from "./rows.ts";
 
 /** Any number, the same for ever: what migrators of one database wait for. */
 const ADVISORY_LOCK = 7_205_759;
+const LOCK_TIMEOUT_MS = 300;
+/** About a minute. */
+const LOCK_TRIES = 100;
+const LOCK_NOT_AVAILABLE = "55P03";
 const MIGRATIONS = fileURLToPath(new URL("migrations/", import.meta.url));
 
 interface Migration {
@@ -49,10 +54,22 @@ export async function migrate(
 ): Promise<string[]> {
   const migrations = (await readMigrations(folder)).slice(0, upTo);
   const applied: string[] = [];
-  for (;;) {
-    const name = await applyNext(db, migrations, clock);
-    if (name === null) return applied;
-    applied.push(name);
+  for (let refusals = 0; ; ) {
+    try {
+      const name = await applyNext(db, migrations, clock);
+      if (name === null) return applied;
+      applied.push(name);
+      refusals = 0;
+    } catch (error) {
+      if (serverError(error)?.code !== LOCK_NOT_AVAILABLE) throw error;
+      refusals += 1;
+      if (refusals === LOCK_TRIES) {
+        const detail =
+          "The schema could not be brought up to date: others hold its tables. Try again";
+        throw new Problem("unavailable", detail, { cause: error });
+      }
+      await sleep(LOCK_TIMEOUT_MS);
+    }
   }
 }
 
@@ -63,6 +80,10 @@ async function applyNext(
 ): Promise<string | null> {
   return db.sql.transaction(async (tx) => {
     await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`);
+    // An orchestrator of the release before may be at work. It takes its locks in another order than
+    // a migration does: whoever of the two gives up, it must not be the one that has work to lose,
+    // so we do, before the server looks for deadlocks (after one second).
+    await tx.execute(sql.raw(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`));
     await tx.execute(sql`
       create table if not exists migration (
         version integer primary key,
