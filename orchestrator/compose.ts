@@ -19,6 +19,7 @@ import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
 import { buildCheckpoints } from "./compose-checkpoints.ts";
+import { buildBackups } from "./compose-backup.ts";
 import {
   describeOrchestrators,
   joinOrchestrators,
@@ -181,6 +182,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     }),
     secrets: { ...safe, changed: () => changedKeys(apiKeys, pairs.refresh) },
     orchestrators: register,
+    backups: buildBackups({ db, config, layout, secrets }, VERSION),
     workers: hosts.workers,
     hosts: hosts.hosts,
     metrics: async () =>

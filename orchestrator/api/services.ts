@@ -1,6 +1,7 @@
 /** What the API serves: ports alone, made by compose.ts. */
 import type { Readable } from "node:stream";
 import type { Agents } from "../agents/agents.ts";
+import type { Backups } from "../backup/backup.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { Checkpoints } from "../checkpoints/checkpoints.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
@@ -66,6 +67,7 @@ export interface Services {
   /** Each dependency by name: null when it is ready, else why not. */
   readiness(): Promise<Record<string, string | null>>;
   orchestrators: Orchestrators;
+  backups: Backups;
   secrets: SecretsAdmin;
   /** Prometheus text. */
   metrics(): Promise<string>;

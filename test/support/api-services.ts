@@ -5,6 +5,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { Access } from "../../orchestrator/api/access.ts";
 import { createAccess } from "../../orchestrator/api/access-postgres.ts";
 import { createIdempotency } from "../../orchestrator/api/idempotency.ts";
