@@ -2,9 +2,11 @@
  * Our token at a Vault: got by a login, renewed at half its time, got anew when it is gone. What
  * a login needs is read from its file each time, so that it is rotated by replacing the file.
  *
- * Invariant: one login or renewal runs at a time, whoever waits for it.
+ * Invariant: one login or renewal runs at a time, whoever waits for it, and a secret id that was
+ * refused is not shown again and again.
  */
 import { readFile } from "node:fs/promises";
+import type { Problem } from "../problem.ts";
 import type { Clock, EpochMs } from "../runtime/clock.ts";
 import { secretsFault } from "./secrets.ts";
 import { type VaultClient, VaultFault } from "./vault-client.ts";
@@ -31,6 +33,12 @@ export interface VaultTokens {
   replace(token: string): Promise<boolean>;
 }
 
+/**
+ * Vault locks an AppRole for a quarter of an hour after five refused logins, whoever made them: one
+ * that was refused is shown again when it is another, or after this.
+ */
+const SAME_AGAIN_MS = 15 * 60_000;
+
 interface Held {
   token: string;
   renewAtMs: EpochMs;
@@ -44,6 +52,7 @@ export function createVaultTokens(
 ): VaultTokens {
   let held: Held | null = null;
   let running: Promise<Held> | null = null;
+  let refused: { secretId: string; problem: Problem; untilMs: EpochMs } | null = null;
   return { token, replace };
 
   async function token(): Promise<string> {
@@ -54,12 +63,12 @@ export function createVaultTokens(
     return (await once(() => renew(known))).token;
   }
 
-  async function replace(refused: string): Promise<boolean> {
-    if (held !== null && held.token !== refused) return true;
-    if (await isGood(refused)) return false;
+  async function replace(given: string): Promise<boolean> {
+    if (held !== null && held.token !== given) return true;
+    if (await isGood(given)) return false;
     held = null;
     const next = await once(logIn);
-    return next.token !== refused;
+    return next.token !== given;
   }
 
   function once(get: () => Promise<Held>): Promise<Held> {
@@ -108,7 +117,11 @@ export function createVaultTokens(
           "value" in secretId
             ? secretId.value
             : await readSecretFile("VAULT_SECRET_ID_FILE", secretId.file);
-        return enter(`auth/${mount}/login`, { role_id: roleId, secret_id });
+        const known = refused;
+        if (known?.secretId === secret_id && clock.now() < known.untilMs) throw known.problem;
+        return enter(`auth/${mount}/login`, { role_id: roleId, secret_id }, (problem) => {
+          refused = { secretId: secret_id, problem, untilMs: clock.now() + SAME_AGAIN_MS };
+        });
       }
       case "jwt": {
         const jwt = await readSecretFile("VAULT_JWT_FILE", login.file);
@@ -117,7 +130,12 @@ export function createVaultTokens(
     }
   }
 
-  async function enter(path: string, body: object): Promise<Held> {
+  /** `onRefused`: the server knows what was shown, and it is no good; 403 may be another's word. */
+  async function enter(
+    path: string,
+    body: object,
+    onRefused: (problem: Problem) => void = () => {},
+  ): Promise<Held> {
     try {
       const { auth } = await client.write(path, body, {});
       if (auth == null) throw new VaultFault("unreachable", `${path} gave no token`);
@@ -125,7 +143,9 @@ export function createVaultTokens(
     } catch (error) {
       if (!(error instanceof VaultFault)) throw error;
       if (error.kind !== "refused" && error.kind !== "forbidden") throw error;
-      throw secretsFault("expired", howToMend(login, error.message), error);
+      const problem = secretsFault("expired", howToMend(login, error.message), error);
+      if (error.kind === "refused") onRefused(problem);
+      throw problem;
     }
   }
 
