@@ -144,3 +144,90 @@ test("a project's file can name keys alone, not any variable", () => {
   assert.equal(readApiKey("OTHER_API_KEY"), null);
   assert.equal(readApiKey("DATABASE_PASSWORD"), null);
 });
+
+test("a Vault's address chooses Vault, with one way to log in", () => {
+  const plain = readConfig(HOME, CWD).secrets;
+  assert.deepEqual([plain.engine, plain.why, plain.vault], ["file", "VAULT_ADDR is not set", null]);
+  const env = {
+    ...HOME,
+    VAULT_ADDR: "https://vault:8200/",
+    VAULT_ROLE_ID: "role",
+    VAULT_SECRET_ID_FILE: "/etc/autocode/secret-id",
+    // Nomad sets it beside a workload identity; the AppRole was asked for.
+    VAULT_TOKEN: "s.x",
+  };
+  const { engine, why, vault } = readConfig(env, CWD).secrets;
+  assert.deepEqual([engine, why], ["vault", "VAULT_ADDR is set"]);
+  assert.deepEqual(vault, {
+    address: "https://vault:8200",
+    namespace: null,
+    caFile: null,
+    timeoutMs: 5_000,
+    login: {
+      kind: "approle",
+      mount: "approle",
+      roleId: "role",
+      secretId: { file: "/etc/autocode/secret-id" },
+    },
+    kvMount: "secret",
+    prefix: "autocode",
+    transitMount: "transit",
+    transitKey: "autocode",
+    scopedRole: "autocode-scoped",
+  });
+  const said = readConfig({ ...env, AUTOCODE_SECRETS: "file" }, CWD).secrets;
+  assert.deepEqual([said.engine, said.vault], ["file", null]);
+  const jwt = { ...HOME, VAULT_ADDR: "http://v", VAULT_JWT_FILE: "/j", VAULT_AUTH_ROLE: "r" };
+  assert.deepEqual(readConfig(jwt, CWD).secrets.vault?.login, {
+    kind: "jwt",
+    mount: "jwt-nomad",
+    role: "r",
+    file: "/j",
+  });
+});
+
+test("faults of a Vault's variables are told all at once, and no secret is", () => {
+  const env = {
+    ...HOME,
+    VAULT_ADDR: "vault:8200",
+    VAULT_ROLE_ID: "role",
+    VAULT_SECRET_ID: "the-secret-id",
+    VAULT_SECRET_ID_FILE: "/file",
+    VAULT_SKIP_VERIFY: "1",
+    AUTOCODE_VAULT_KV: "../sys",
+    AUTOCODE_VAULT_TIMEOUT_MS: "0",
+    AUTOCODE_SECRETS_PASSPHRASE: "the-passphrase",
+    AUTOCODE_SECRETS_PASSPHRASE_FILE: "/file",
+  };
+  assert.throws(
+    () => readConfig(env, CWD),
+    ({ message }: Error) => {
+      for (const name of [
+        "VAULT_ADDR: must be",
+        "one of them",
+        "VAULT_SKIP_VERIFY: certificates are always checked",
+        "AUTOCODE_VAULT_KV",
+        "AUTOCODE_VAULT_TIMEOUT_MS",
+        "AUTOCODE_SECRETS_PASSPHRASE and",
+      ]) {
+        assert.ok(message.includes(name), `${name} in: ${message}`);
+      }
+      return !/the-secret-id|the-passphrase/.test(message);
+    },
+  );
+  const bare = { ...HOME, VAULT_ADDR: "http://vault:8200" };
+  assert.throws(() => readConfig(bare, CWD), /VAULT_ADDR: say how to log in/);
+});
+
+test("secrets of the environment are kept to themselves", () => {
+  const env = {
+    ...HOME,
+    AUTOCODE_SECRETS: "env",
+    AUTOCODE_SECRET_A__B: "x",
+    AUTOCODE_SIGNING_KEY: "k",
+  };
+  const { secrets, workerEnv } = readConfig(env, CWD);
+  assert.deepEqual(secrets.env, { AUTOCODE_SECRET_A__B: "x", AUTOCODE_SIGNING_KEY: "k" });
+  assert.deepEqual(workerEnv, {});
+  assert.deepEqual(readConfig({ ...env, AUTOCODE_SECRETS: "file" }, CWD).secrets.env, {});
+});
