@@ -36,8 +36,8 @@ const LOG = join(ROOT, ".engines/vm/boot.log");
 /** How many things the probe tries that must be denied. */
 const PROBED = 19;
 const KVM_MS = 20_000;
-const JOIN_MS = 900_000;
-const TRIAL_MS = 900_000;
+const JOIN_MS = 1_200_000;
+const TRIAL_MS = 1_200_000;
 
 test("a VM of our templates joins the fleet, contains its agents, and finishes a trial", {
   skip: await whyNot(),
