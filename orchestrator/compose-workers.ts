@@ -1,4 +1,4 @@
-/** What hosts and people are served of workers: the fleet's scheduler, its tasks, any one's view. */
+/** What hosts and people are served of workers: the fleet's scheduler, its tasks, a view of any. */
 import type { FleetConfig } from "./config-fleet.ts";
 import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";

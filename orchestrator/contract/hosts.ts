@@ -3,8 +3,8 @@
  *
  * - `POST plan`  HostPlanRequest → HostPlan: what to install before joining; uses nothing up
  * - `POST join`  JoinRequest → Joined: exchanges a join token for a worker token (Bearer then)
- * - `POST sync`  HostSync → HostOrders: says all that the host has, answers what it shall do; held
- *                open until there is something, or `wait_ms`. It is the heartbeat, too
+ * - `POST sync`  HostSync → HostOrders: says all that the host has, answers what it shall do;
+ *                held open until there is something, or `wait_ms`. It is the heartbeat, too
  * - `POST logs/<request>?is_last=` bytes of a worker's log that the orders asked for
  *
  * Every sync says everything and every answer is complete, so that one which was lost, or an

@@ -1,4 +1,4 @@
-/** Hosts' requests where another scheduler than the fleet is in force: all refused, with the reason. */
+/** Hosts' requests where another scheduler than the fleet is in force: refused, with the reason. */
 import { Problem } from "../problem.ts";
 import type { Hosts } from "./workers.ts";
 

@@ -1,7 +1,7 @@
 /**
- * Bench P10: how many placements a second `choose` decides over a fleet of 5,000 simulated workers,
- * in a second of processor time, with a queue as trials make it (a few distinct wishes) and at its worst (each
- * wish another one).
+ * Bench P10: how many placements `choose` decides in a second of processor time, over a fleet of
+ * 5,000 simulated workers, with a queue as trials make it (a few distinct wishes) and at its worst
+ * (each wish another one).
  *
  *     node test/bench/placement.ts [--json]
  */

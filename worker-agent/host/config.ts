@@ -42,15 +42,15 @@ export function readHostConfig(
   const apiUrl = text("AUTOCODE_API_URL");
   if (!apiUrl.split(",").every((url) => /^https?:\/\//.test(url.trim()))) {
     faults.push(
-      "AUTOCODE_API_URL: must be the orchestrator's address, http://host:port, or several of them " +
+      "AUTOCODE_API_URL: must be the orchestrator's address, http://host:port, or several " +
         "with commas",
     );
   }
   const name = text("AUTOCODE_WORKER_NAME") || nameOf(hostname());
   if (!NAME.test(name)) {
     faults.push(
-      `AUTOCODE_WORKER_NAME: "${name}" must be up to 63 of a-z, 0-9, dot and dash, and begin with a ` +
-        "letter or a digit",
+      `AUTOCODE_WORKER_NAME: "${name}" must be up to 63 of a-z, 0-9, dot and dash, and begin ` +
+        "with a letter or a digit",
     );
   }
   // systemd's own variables for LoadCredential= and StateDirectory=.

@@ -96,8 +96,8 @@ export async function runHost(
       const token = kept ?? joinToken;
       if (token === null) {
         throw new Error(
-          "AUTOCODE_JOIN_TOKEN or AUTOCODE_JOIN_TOKEN_FILE is not set, and this host has not joined " +
-            "before: make a token with `autocode worker token`",
+          "AUTOCODE_JOIN_TOKEN or AUTOCODE_JOIN_TOKEN_FILE is not set, and this host has not " +
+            "joined before: make a token with `autocode worker token`",
         );
       }
       try {
@@ -180,7 +180,9 @@ export async function runHost(
     const { capabilities } = measured;
     const all = [...here, ...over];
     const own = { is_leaving: leaving.aborted, slots, capabilities, logs: logs.ids() };
-    return { wait_ms: WAIT_MS, ...own, allocations: all };
+    // A goodbye waits for nothing.
+    const waitMs = leaving.aborted && all.length === 0 ? 0 : WAIT_MS;
+    return { wait_ms: waitMs, ...own, allocations: all };
   }
 
   function obey({ start, stop, forget, logs: wanted }: HostOrders, token: string): void {
