@@ -141,7 +141,7 @@ async function approve(installation: Installation, trial: Trial, hasPatch: boole
 async function wentOn(installation: Installation, { id, agent }: Trial, before: readonly Call[]) {
   const events = await installation.events(id);
   const steps = events.map(({ data }) => data["step"]);
-  const [kept, restored] = [steps.indexOf("session_kept"), steps.indexOf("session_restored")];
+  const [kept, restored] = [steps.indexOf("checkpoint"), steps.indexOf("session_restored")];
   assert.ok(kept !== -1 && restored > kept, steps.join(", "));
   assert.deepEqual(
     events.filter(({ type }) => type === "trial.note").map(({ data }) => data["message"]),

@@ -9,6 +9,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import type { Statement } from "../../orchestrator/contract/budgets.ts";
+import type { CheckpointTree } from "../../orchestrator/contract/checkpoints.ts";
+import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { eventually } from "../support/eventually.ts";
 import {
@@ -35,7 +37,9 @@ delay_ms_per_event: 20
 test("kill -9 costs no outcome and no second charge", { skip }, async (t) => {
   await using scripts = await openFolder();
   await writeFile(join(scripts.path, "slow.yaml"), SCRIPT);
-  await using installation = await startInstallation({ env: { AUTOCODE_SCRIPTS: scripts.path } });
+  await using installation = await startInstallation({
+    env: { AUTOCODE_SCRIPTS: scripts.path, AUTOCODE_CHECKPOINT_EVERY_MS: "1000" },
+  });
   await makeProject(installation, "example");
   const repository = await makeRepository(installation);
 
@@ -73,6 +77,7 @@ test("kill -9 costs no outcome and no second charge", { skip }, async (t) => {
       assert.equal(trial.tries, 2);
       const retry = (await installation.events(id)).find(({ type }) => type === "trial.retry");
       assert.equal(retry?.data["failure_class"], "worker_lost");
+      await wentOn(installation, id, retry);
       const left = (await installation.processes()).map(({ pid }) => pid);
       for (const { pid } of agents) assert.ok(!left.includes(pid), `${pid} outlived its worker`);
     },
@@ -99,6 +104,26 @@ async function makeRepository(installation: Installation): Promise<string> {
   await git("-C", path, "add", ".");
   assert.equal((await git("-C", path, "commit", "-qm", "start")).exit, 0);
   return path;
+}
+
+/** At the lost worker's last checkpoint: what was planned is not planned again. */
+async function wentOn(installation: Installation, id: string, retry: TrialEvent | undefined) {
+  const from = retry?.data["checkpoint_id"];
+  assert.match(String(from), /^checkpoint_/);
+  const after = (await installation.events(id)).filter(({ seq }) => seq > (retry?.seq ?? 0));
+  const steps = after.map(({ data }) => `${data["step"]}: ${data["detail"]}`);
+  assert.ok(
+    steps.some((step) => step.startsWith("resumed: ") && step.endsWith(`from ${from}`)),
+    steps.join("\n"),
+  );
+  const phases = after.filter(({ type }) => type === "phase.started");
+  assert.deepEqual(
+    phases.map(({ data }) => data["phase"]),
+    ["execute"],
+  );
+  const tree = await installation.json<CheckpointTree>("trial", "checkpoints", id);
+  assert.equal(tree.checkpoints.at(-1)?.cause, "end");
+  assert.ok(tree.checkpoints.some((checkpoint) => checkpoint.id === from));
 }
 
 async function begin(installation: Installation, repository: string): Promise<string> {

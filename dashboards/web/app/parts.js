@@ -15,6 +15,7 @@ const ICONS = {
   download: "M8 2.5v7.5M4.5 7 8 10.5 11.5 7M3 13.5h10",
   stop: "M4 4h8v8H4z",
   resume: "M5 3.5v9l7-4.5z",
+  fork: "M5 3v10M5 9c4.5 0 6-2 6-6M8.8 5 11 3l2.2 2",
   plus: "M8 3v10M3 8h10",
 };
 

@@ -4,6 +4,7 @@ import { getJson } from "./api.js";
 import { ApprovalCard } from "./approval-card.js";
 import { ArtefactsView } from "./artefacts-view.js";
 import { CallsView } from "./calls-view.js";
+import { CheckpointsView } from "./checkpoints-view.js";
 import { DiffView } from "./diff-view.js";
 import { asWords, formatAgo, formatCount, formatDuration, inputTokens } from "./format.js";
 import { useLive } from "./live.js";
@@ -36,6 +37,7 @@ const TABS = [
   { name: "diff", title: "Diff" },
   { name: "calls", title: "Calls" },
   { name: "artefacts", title: "Artefacts" },
+  { name: "checkpoints", title: "Checkpoints" },
 ];
 
 /** @param {{ id: string, tab: string }} props */
@@ -100,6 +102,8 @@ function TabBody({ tab, trial, events }) {
       return html`<${DiffView} trial=${trial} />`;
     case "calls":
       return html`<${CallsView} trial=${trial} />`;
+    case "checkpoints":
+      return html`<${CheckpointsView} trial=${trial} />`;
     case "artefacts":
       return html`<${ArtefactsView} trial=${trial} />`;
     default:
@@ -110,6 +114,7 @@ function TabBody({ tab, trial, events }) {
 /** @param {{ trial: Trial, onChanged: () => void }} props */
 function TrialHead({ trial, onChanged }) {
   const facts = [`Attempt ${trial.attempt}`, `seed ${trial.seed}`];
+  if (trial.forked_from !== null) facts.push("forked");
   if (trial.tries > 1) facts.push(`${trial.tries} allocations`);
   return html`<header class=${`card trial-head ${toneOf(trial)}`}>
     <div class="trial-title">
