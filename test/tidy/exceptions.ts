@@ -30,6 +30,7 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "orchestrator/main.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
+  "orchestrator/compose-checkpoints.ts": "test/e2e/kill.test.ts",
   "orchestrator/compose-nomad.ts": "test/e2e/nomad.test.ts",
   "orchestrator/compose-scheduler.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-secrets.ts": "test/chaos/vault.test.ts",
