@@ -124,7 +124,12 @@ function plan(input: PlanInput): Phase[] {
       ...["--no-suggest-shell-commands", "--disable-playwright"],
       // The diff is taken from the checkout; a commit would cost a call for its message.
       ...["--no-auto-commits", "--no-dirty-commits"],
-      ...(testCommand === undefined ? [] : ["--auto-test", `--test-cmd=${testCommand}`]),
+      ...(testCommand === undefined
+        ? ["--no-auto-test"]
+        : ["--auto-test", `--test-cmd=${testCommand}`]),
+      // Said here, since the repository's own settings would name programs: of a language that
+      // nobody has, so that Aider's own linter stays.
+      ...["--lint-cmd=none: true", "--load=/dev/null"],
       // Not from a file, which a message of the repository's own configuration would forestall.
       `--message=${prompt}`,
     ];

@@ -101,6 +101,8 @@ function phase(
       // Inline, since that comes after the repository's own configuration.
       OPENCODE_CONFIG_CONTENT: JSON.stringify(config(input)),
       OPENCODE_DISABLE_MODELS_FETCH: "1",
+      // The repository's own may name programs to run, as tools and as plugins.
+      OPENCODE_DISABLE_PROJECT_CONFIG: "1",
       OPENCODE_DISABLE_AUTOUPDATE: "1",
       OPENCODE_DISABLE_LSP_DOWNLOAD: "1",
       [KEY_VARIABLE]: input.virtualKey,
@@ -111,10 +113,12 @@ function phase(
 }
 
 function config(input: PlanInput) {
-  const { models, gatewayUrl, contextTokens, maxOutputTokens, deadlineMs } = input;
+  const { models, gatewayUrl, workdir, contextTokens, maxOutputTokens, deadlineMs } = input;
   const limit = { context: contextTokens, output: maxOutputTokens };
   const { command, args } = input.allowance.server;
   return {
+    // Not looked for any more, with the repository's settings.
+    instructions: [`${workdir}/AGENTS.md`, `${workdir}/CLAUDE.md`],
     mcp: { [ALLOWANCE_SERVER]: { type: "local", command: [command, ...args], enabled: true } },
     autoupdate: false,
     share: "disabled",

@@ -106,6 +106,9 @@ function phase(
 function settings({ contextTokens, deadlineMs, allowance }: PlanInput, model: string) {
   return {
     mcpServers: { [ALLOWANCE_SERVER]: { ...allowance.server, trust: true } },
+    // The repository's own hooks and servers are programs that it names.
+    mcp: { allowed: [ALLOWANCE_SERVER] },
+    disableAllHooks: true,
     privacy: { usageStatisticsEnabled: false },
     telemetry: { enabled: false },
     general: { enableAutoUpdate: false },
