@@ -23,7 +23,12 @@ const own = { model: "m", base_url: "http://127.0.0.1:9/v1", price };
 
 async function open() {
   const catalog = await loadCatalog(MODELS);
-  return createCatalogPairs(catalog, () => [OPENAI], () => null, clock);
+  return createCatalogPairs(
+    catalog,
+    () => [OPENAI],
+    () => null,
+    clock,
+  );
 }
 
 function agent(name: string) {
@@ -93,4 +98,29 @@ test("a wrong price in a project's file is told by its field", async () => {
     /^models\.mine\.normal\.price\.gpu\.output_tokens_per_second: must be more than 0$/;
   const given = file({ price: { gpu } });
   assert.throws(() => pairs.check(given), { code: "invalid_request", message });
+});
+
+test("a rotated key is in force without a restart, for the installation's and a project's", async () => {
+  const keys = new Map([["OPENAI_API_KEY", "sk-1"]]);
+  const read = (name: string) => keys.get(name) ?? null;
+  const installed = () => {
+    const apiKey = read("OPENAI_API_KEY");
+    return apiKey === null ? [] : [{ ...OPENAI, apiKey }];
+  };
+  const pairs = createCatalogPairs(await loadCatalog(MODELS), installed, read, clock);
+  const keyed = file({ api_key_env: "MY_SERVER_API_KEY" });
+  pairs.learn(keyed);
+  assert.equal(pairs.provider("openai")?.apiKey, "sk-1");
+  assert.equal(pairs.provider("demo/mine-normal"), null, "it has no key yet");
+
+  keys.set("OPENAI_API_KEY", "sk-2").set("MY_SERVER_API_KEY", "own");
+  assert.equal(pairs.provider("openai")?.apiKey, "sk-1");
+  pairs.refresh();
+  assert.equal(pairs.provider("openai")?.apiKey, "sk-2");
+  assert.equal(pairs.provider("demo/mine-normal")?.apiKey, "own");
+
+  keys.clear();
+  pairs.refresh();
+  assert.equal(pairs.provider("openai"), null);
+  assert.equal(pairs.provider("demo/mine-normal"), null);
 });
