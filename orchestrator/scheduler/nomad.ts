@@ -5,8 +5,8 @@
  *
  * Who can read a dispatch: its meta (ids, our address) whoever has `read-job` in the namespace; its
  * payload (the enrolment token, nothing else) those too and, until the worker-agent removes the
- * file, users of the node who know the allocation. The token is good once, for one allocation, until that
- * ends: a second user is refused. So nothing here is a secret that lasts.
+ * file, users of the node who know the allocation. The token is good once, for one allocation,
+ * until that ends: a second user is refused. So nothing here is a secret that lasts.
  *
  * Nomad promises no exactly-once: a dispatch that is asked for twice at a time may be done twice
  * (before 1.11.2), and a client that was lost may come back. The extra one is stopped; that it
@@ -167,6 +167,8 @@ export function openNomadScheduler(
     if (allocations.some((allocation) => !isEnded(allocation))) return "running";
     const end = endStatus(child, allocations);
     remember(ends, allocationId, end);
+    // Its room is free: what was asked before does not know that.
+    changes += 1;
     return end;
   }
 

@@ -17,10 +17,11 @@ import {
   TERMINAL,
   whyNoAgents,
 } from "../support/installation.ts";
-import { openNomadNode } from "../support/nomad-node.ts";
+import { type NomadNode, openNomadNode } from "../support/nomad-node.ts";
 
 const skip = await whyNoAgents("qwen-code");
 const WITHIN_MS = 120_000;
+const RECONCILED_MS = 30_000;
 
 test("a whole installation on Nomad", { skip }, async (t) => {
   await using installation = await openInstallation();
@@ -41,7 +42,8 @@ test("a whole installation on Nomad", { skip }, async (t) => {
     assert.equal(children.length, 2);
     assert.equal(new Set(children.map(({ payload }) => payload)).size, 2);
     for (const { spec, ParentID } of children) {
-      assert.equal(ParentID, "autocode-trial");
+      // A variant: the task says what it needs.
+      assert.match(ParentID, /^autocode-trial-[0-9a-f]{8}$/);
       assert.equal(spec["Meta"].trial_id, trial.id);
       assert.equal(spec["Meta"].api_url, installation.url());
     }
@@ -61,6 +63,40 @@ test("a whole installation on Nomad", { skip }, async (t) => {
     assert.deepEqual([ended.state, ended.verdict, ended.tries], ["succeeded", "passed", 1]);
   });
 
+  await t.test(
+    "R9: dispatched twice, its answers lost, Nomad away: one effective run",
+    async () => {
+      const before = new Set(stub.state.jobs.keys());
+      stub.dispatchTwice(2);
+      stub.dropAnswers(/dispatch$/);
+      const trial = await begin(installation);
+      await installation.untilState(trial.id, ["running"], WITHIN_MS);
+      await stub.goAway();
+      // Its agent is done; what is next needs Nomad.
+      await installation.untilState(trial.id, ["verifying"], WITHIN_MS);
+      await stub.comeBack();
+      const backMs = performance.now();
+      const children = () =>
+        [...stub.state.jobs.values()].filter(
+          ({ ID, ParentID }) => !before.has(ID) && ParentID !== "",
+        );
+      await eventually(children, ({ length }) => length > 2, RECONCILED_MS);
+      t.diagnostic(`reconciled ${Math.round(performance.now() - backMs)} ms after its return`);
+      const ended = await installation.untilState(trial.id, TERMINAL, WITHIN_MS);
+      assert.deepEqual([ended.state, ended.verdict], ["succeeded", "passed"]);
+      const events = await installation.events(trial.id);
+      const ends = events.filter(({ data }) => TERMINAL.some((state) => state === data["to"]));
+      assert.equal(ends.length, 1);
+      // Of two children of one allocation, one has run to its end: for the agent, and for the tests.
+      await eventually(
+        () => children().filter(({ ID }) => hasEndedWell(stub, ID)).length,
+        (good) => good === 2,
+      );
+      const calls = await installation.calls(trial.id);
+      assert.equal(new Set(calls.map(({ id }) => id)).size, calls.length);
+    },
+  );
+
   await t.test("doctor tells Nomad's address, version, rights and why it is in force", async () => {
     const said = await eventually(
       () => finding(installation),
@@ -75,6 +111,11 @@ test("a whole installation on Nomad", { skip }, async (t) => {
 async function begin(installation: Installation): Promise<Trial> {
   const cell = ["-a", "qwen-code", "-m", "scripted", "--task", "fix-median"];
   return installation.json<Trial>("trial", "run", "--project", "example", ...cell, "--detach");
+}
+
+function hasEndedWell({ state }: NomadNode["stub"], jobId: string): boolean {
+  const mine = [...state.allocations.values()].filter(({ JobID }) => JobID === jobId);
+  return mine.some(({ exitCode }) => exitCode === 0);
 }
 
 async function finding(installation: Installation) {
