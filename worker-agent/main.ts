@@ -15,7 +15,7 @@ import { createStop } from "./stop.ts";
 import { runWorker } from "./worker.ts";
 
 const GRACE_MS = 1_500;
-/** What it was at the start, and what has passed since: to set the machine's clock ends no agent. */
+/** What it was at the start, and what has passed since: a clock that is set ends no agent. */
 const clock = { now: () => Math.round(performance.timeOrigin + performance.now()) };
 
 const stop = createStop();

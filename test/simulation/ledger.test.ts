@@ -69,7 +69,7 @@ test(`a run repeats exactly, ${REPEATS} times, whatever else its server does`, a
   assert.equal(runs.size, 1, [...runs].join("\n"));
 });
 
-/** Transactions of a neighbour, as other test files have: the sealer's look at the server sees them. */
+/** Transactions of a neighbour, as other test files have: the sealer sees the whole server. */
 async function openOthers(): Promise<AsyncDisposable> {
   const database = await openTestDatabase();
   const ending = new AbortController();
