@@ -65,7 +65,7 @@ export const restore: Command = {
     "passphrase-file": { ...PASSPHRASE_FILE, help: "The passphrase that it was sealed with" },
     force: {
       type: "boolean",
-      help: "Replace what is there; its files are moved aside, its database is not kept",
+      help: "Replace what is there; its files are moved aside",
     },
     json: JSON_OPTION,
   },
