@@ -168,7 +168,8 @@ function hostApi(hosts: Hosts) {
     const access = { authenticate: async () => null } as unknown as Services["access"];
     const workerSessions = { authenticate: nobody } as unknown as Services["workerSessions"];
     guard(guarded, { access, workerSessions, hosts }, []);
-    await guarded.register(hostRoutes({ hosts }), { prefix: "/api/v1/host" });
+    const orchestrators = { list: async () => [], urls: () => [] };
+    await guarded.register(hostRoutes({ hosts, orchestrators }), { prefix: "/api/v1/host" });
   };
   void api.register(routes);
   return api;

@@ -229,7 +229,7 @@ function JoinForm() {
       ${
         /^(localhost|127\.|\[::1\])/.test(location.hostname) &&
         html`<${Notice} tone="info">This address is this machine's own: on another host, write one
-          that it can reach (AUTOCODE_HOST).<//>`
+          that it can reach (AUTOCODE_API_URL).<//>`
       }`
     }
   </section>`;

@@ -9,6 +9,7 @@ import {
   Joined,
   JoinRequest,
 } from "../../contract/hosts.ts";
+import { ORCHESTRATORS_HEADER } from "../../contract/orchestrators.ts";
 import { Problem } from "../../problem.ts";
 import { workerOf } from "../auth.ts";
 import type { Services } from "../services.ts";
@@ -19,8 +20,15 @@ const BINARY = "application/octet-stream";
 const SYNC_BODY_BYTES = 2_097_152;
 const LOG_BODY_BYTES = 262_144;
 
-export function hostRoutes({ hosts }: Pick<Services, "hosts">): FastifyPluginAsyncTypebox {
+export function hostRoutes({
+  hosts,
+  orchestrators,
+}: Pick<Services, "hosts" | "orchestrators">): FastifyPluginAsyncTypebox {
   return async (api) => {
+    // Where to go on when this one does not answer any more.
+    api.addHook("onSend", async (_request, reply) => {
+      reply.header(ORCHESTRATORS_HEADER, orchestrators.urls().join(","));
+    });
     api.addContentTypeParser(
       BINARY,
       { parseAs: "buffer", bodyLimit: LOG_BODY_BYTES },
