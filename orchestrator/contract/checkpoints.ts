@@ -50,7 +50,7 @@ export const Manifest = Type.Object(
     session: Type.Union([
       Type.Object(
         {
-          /** The allocation's folder, as it is and as it is known: what paths in texts begin with. */
+          /** The allocation's folder, as it is and as it is known: paths in texts begin so. */
           folders: Type.Tuple([Type.String({ maxLength: 4096 }), Type.String({ maxLength: 4096 })]),
           files: Type.Array(
             Type.Object({ path: RelativePath, ...content }, { additionalProperties: false }),

@@ -9,11 +9,11 @@
  * - `GET  source`                     the base commit as a git bundle, ref `refs/heads/base`
  * - `GET  tests`                      (verify) the hidden tests as a tar, 404 when there are none
  * - `GET  patch`                      (verify) the diff to apply, 404 when there is none
- * - `GET  checkpoint`                 (agent) what it goes on from, as a gzipped tar: `manifest.json`,
- *                                     then each content under its hash; 404 when it begins anew
+ * - `GET  checkpoint`                 (agent) what it goes on from, a gzipped tar: `manifest.json`,
+ *                                     then each content under its hash; 404: it begins anew
  * - `POST checkpoints/missing`        BlobList → BlobList: those that the project lacks
  * - `PUT  checkpoints/blobs`          a gzipped tar of contents, each under its hash
- * - `POST checkpoints`                NewCheckpoint → Checkpoint; `conflict` while contents are lacking
+ * - `POST checkpoints`                NewCheckpoint → Checkpoint; `conflict`: contents are lacking
  * - `POST events`                     EventBatch → { acked }, at least once, idempotent by cursor
  * - `POST heartbeat`                  Heartbeat → Directive; open until a directive or `wait_ms`
  * - `PUT  artefacts/<name>?offset=n`  bytes appended at `n` (a repeat of the same ones is no error)

@@ -105,8 +105,8 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
   }
 
   /**
-   * Keeps what the next allocation goes on from. With the facts of an approval, files it: a person must
-   * answer; without, the trial waits for its `resume_at`.
+   * Keeps what the next allocation goes on from. With the facts of an approval, files it: a person
+   * must answer; without, the trial waits for its `resume_at`.
    */
   async function pause(
     trial: TrialRow,

@@ -70,7 +70,7 @@ export function asRefused(end: AgentEnd, marks: Marks): AgentEnd {
 export function afterAgent(end: AgentEnd, tries: number, rules: RetryRules): NextStep {
   const retry = (failureClass: string, detail: string, triesMax: number): NextStep => {
     if (tries < triesMax) {
-      // A worker that is gone took nothing of the work with it; an agent that failed may fail of it.
+      // A worker that is gone took no work with it; an agent that failed may fail of its own.
       const isFromCheckpoint = failureClass.startsWith("worker_");
       return { to: "queued", failureClass, delayMs: delay(tries, rules), isFromCheckpoint };
     }

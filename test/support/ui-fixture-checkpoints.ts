@@ -1,7 +1,7 @@
 /** The checkpoints of a trial and of one that was forked from it, for tests of the UI. */
 
 import type { Checkpoint, CheckpointTree } from "../../orchestrator/contract/checkpoints.ts";
-import type { Trial } from "../../orchestrator/contract/trials.ts";
+import type { NewFork, Trial } from "../../orchestrator/contract/trials.ts";
 import { derivedId, type TrialId } from "../../orchestrator/runtime/ids.ts";
 
 const KINDS: Pick<Checkpoint, "cause" | "phase" | "completed_phases">[] = [
@@ -35,6 +35,20 @@ export function fixtureTree(trial: Trial): CheckpointTree {
       },
     ],
     checkpoints: [...own, ...forked],
+  };
+}
+
+/** What `POST fork` makes of it. */
+export function forkOf(parent: Trial, id: TrialId, { checkpoint_id, agent, pair }: NewFork): Trial {
+  return {
+    ...parent,
+    id,
+    agent: agent ?? parent.agent,
+    pair: pair ?? parent.pair,
+    state: "queued",
+    verdict: null,
+    duration_ms: null,
+    forked_from: checkpoint_id ?? null,
   };
 }
 

@@ -21,7 +21,7 @@ import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
-import { fixtureTree } from "./ui-fixture-checkpoints.ts";
+import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
   calls,
@@ -315,28 +315,14 @@ function services(state: State): Services {
       importTask: refuse,
     },
     checkpoints: {
-      missing: refuse,
-      store: refuse,
-      commit: refuse,
-      restore: refuse,
-      tree: async (id) => {
-        const shown = found(state.trials.find((each) => each.id === id));
-        if (id === state.ids.passed) return fixtureTree(shown);
-        const { agent, pair, state: now, verdict } = shown;
-        const only = { id, agent, pair, state: now, verdict, forked_from: null };
-        return { trials: [only], checkpoints: [] };
-      },
+      ...{ missing: refuse, store: refuse, commit: refuse, restore: refuse },
+      tree: async (id) => fixtureTree(found(state.trials.find((each) => each.id === id))),
     },
     trials: trials(state),
     approvals: approvals(state),
     workerSessions: {
-      enrol: refuse,
-      authenticate: refuse,
-      sourcePath: refuse,
-      testsPath: refuse,
-      patchPath: refuse,
-      appendEvents: refuse,
-      heartbeat: refuse,
+      ...{ enrol: refuse, authenticate: refuse, sourcePath: refuse, testsPath: refuse },
+      ...{ patchPath: refuse, appendEvents: refuse, heartbeat: refuse },
       appendArtefact: refuse,
       report: refuse,
     },
@@ -479,15 +465,7 @@ function trials(state: State): Services["trials"] {
     },
     fork: async (id, wanted) => {
       state.forks.push(wanted);
-      const { agent, pair } = await get(id);
-      const made = trial(state.idsOf.next("trial"), systemClock.now(), {
-        agent: wanted.agent ?? agent,
-        pair: wanted.pair ?? pair,
-        state: "queued",
-        verdict: null,
-        duration_ms: null,
-        forked_from: wanted.checkpoint_id ?? null,
-      });
+      const made = forkOf(await get(id), state.idsOf.next("trial"), wanted);
       state.trials.unshift(made);
       return made;
     },

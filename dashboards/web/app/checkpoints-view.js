@@ -60,7 +60,7 @@ function Row({ row: { depth, trial, checkpoint }, shown, onFork }) {
           ? html`<strong>This trial</strong>`
           : html`<a href=${`/trials/${trial.id}/checkpoints`}>${trial.agent}</a>`
       }
-      <span class="muted"> ${trial.id === shown ? `${trial.agent} with ` : "with "}${trial.pair} </span>
+      <span class="muted"> ${trial.id === shown && trial.agent} with ${trial.pair} </span>
       <${State} trial=${trial} /> <${Verdict} verdict=${trial.verdict} />
     </th></tr>`;
   }

@@ -2,12 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Value } from "typebox/value";
-import { treeRows } from "../../../dashboards/web/app/checkpoint-rows.js";
-import { CheckpointTree } from "../../../orchestrator/contract/checkpoints.ts";
+import { type Checkpoint, CheckpointTree } from "../../../orchestrator/contract/checkpoints.ts";
 import { complaintsOf, startBrowser, whyNoBrowser } from "../../support/browser.ts";
 import { startUiFixture } from "../../support/ui-fixture.ts";
 import { fixtureTree } from "../../support/ui-fixture-checkpoints.ts";
 import { trial } from "../../support/ui-fixture-data.ts";
+
+// The pages' modules are the browser's own, which TypeScript reads no types of.
+const MODULE = "../../../dashboards/web/app/checkpoint-rows.js";
+const { treeRows } = (await import(MODULE)) as {
+  treeRows: (tree: CheckpointTree) => { depth: number; checkpoint: Checkpoint | null }[];
+};
 
 test("forks stand below the checkpoint that they began with", () => {
   const tree = fixtureTree(trial("trial_1", Date.parse("2026-11-21T12:00:00Z"), {}));

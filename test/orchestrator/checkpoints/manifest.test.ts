@@ -1,4 +1,4 @@
-/** Goal: one manifest has one text, whatever order it came in, and one that cannot be is refused. */
+/** Goal: one manifest has one text, in whatever order it came; one that cannot be is refused. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
