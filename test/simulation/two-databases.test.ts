@@ -104,6 +104,7 @@ async function play({ database, ledger, clock }: Side, seed: number): Promise<un
     next: () => ids.next("transfer"),
     made: [] as TransferId[],
     asked: [] as Request[],
+    waits: 0,
   };
   const trace: unknown[] = [];
   for (const to of [accounts.outer, ...accounts.budgets]) {
@@ -117,7 +118,6 @@ async function play({ database, ledger, clock }: Side, seed: number): Promise<un
       trace.push(await Promise.all(many.map((request) => request(ledger))));
     }
     for (let left = 1 + random.below(ROUND_MAX); left > 0; left--) {
-      // Of two that expire at one moment either may be the first.
       clock.ms += 1;
       trace.push(await draw(world)(ledger));
     }
@@ -149,6 +149,8 @@ interface World {
   made: TransferId[];
   /** What a client that lost an answer may ask again, as it was. */
   asked: Request[];
+  /** How often a reservation was asked for. */
+  waits: number;
 }
 
 function draw(world: World): Request {
@@ -177,15 +179,20 @@ function drawNew(world: World): Request {
   return (ledger) => ledger.convert({ id, kind: "income", from, to, amountNanos, rate });
 }
 
-function reserve({ random, accounts, made, next }: World): Request {
+function reserve(world: World): Request {
+  const { random, accounts, made, next } = world;
   const id = next();
   made.push(id);
   const budget = accounts.budgets[random.below(2)] ?? accounts.outer;
   const path = { budget, within: [accounts.outer], spend: accounts.spend };
   const amountNanos = BigInt(random.below(60));
   const expiresTo = random.below(3) === 0 ? ("void" as const) : ("post" as const);
-  const timeoutMs = 1_500 + made.length;
-  return (ledger) => ledger.reserve({ id, ...path, amountNanos, timeoutMs, expiresTo });
+  return (ledger) => {
+    // Of two that expire at one moment either may be the first: no two do.
+    world.waits += 1;
+    const timeoutMs = 1_500 + world.waits;
+    return ledger.reserve({ id, ...path, amountNanos, timeoutMs, expiresTo });
+  };
 }
 
 function fund({ accounts, next }: World, to: AccountId, amountNanos: bigint): Request {
