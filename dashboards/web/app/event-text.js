@@ -34,13 +34,14 @@ const TEXTS = {
     title: capitalised(asText(to)),
     detail: asText(reason),
   }),
-  "trial.retry": ({ failure_class, tries }) => ({
+  "trial.retry": ({ failure_class, tries, checkpoint_id }) => ({
     kind: "system",
     tone: "warn",
     title: "Tried again",
     detail: joined([
       asWords(asText(failure_class)),
       tries !== undefined && `${asText(tries)} so far`,
+      checkpoint_id !== undefined && "goes on from what was kept",
     ]),
   }),
   "trial.note": ({ level, message }) => ({
