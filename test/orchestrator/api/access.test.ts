@@ -34,6 +34,8 @@ test("the route matrix", async (t) => {
         .map(({ method, url }) => `${method} ${url}`),
       [
         "POST /api/v1/worker/enrol",
+        "POST /api/v1/host/plan",
+        "POST /api/v1/host/join",
         "GET /healthz",
         "GET /readyz",
         "GET /openapi.json",
@@ -258,6 +260,8 @@ function expectedStatus(access: RouteAccess, credential: string): number | "allo
   if (access === "page") {
     return ["viewer", "operator", "admin"].includes(credential) ? "allowed" : 401;
   }
+  // No host has joined: whoever asks as one is not known.
+  if (access === "host") return 401;
   if (access === "worker") return credential === "allocation" ? "allowed" : 401;
   const rank = { viewer: 1, operator: 2, admin: 3 } as const;
   if (!(credential in rank)) return 401;
