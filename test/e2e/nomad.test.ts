@@ -87,7 +87,7 @@ test("a whole installation on Nomad", { skip }, async (t) => {
       const events = await installation.events(trial.id);
       const ends = events.filter(({ data }) => TERMINAL.some((state) => state === data["to"]));
       assert.equal(ends.length, 1);
-      // Of two children of one allocation, one has run to its end: for the agent, and for the tests.
+      // Of two children of one allocation one has run to its end: the agent's, and the tests'.
       await eventually(
         () => children().filter(({ ID }) => hasEndedWell(stub, ID)).length,
         (good) => good === 2,

@@ -9,8 +9,10 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { baseJob } from "../../../orchestrator/scheduler/nomad-job.ts";
+import { baseJob, variantOf } from "../../../orchestrator/scheduler/nomad-job.ts";
+import type { Job } from "../../../orchestrator/scheduler/nomad-wire.ts";
 import { openSchedulerFolder } from "../../support/local-scheduler.ts";
+import { testJob } from "../../support/nomad.ts";
 import { openNomadStub } from "../../support/nomad-stub/stub.ts";
 import type { StubToken } from "../../support/nomad-stub/tokens.ts";
 import { buildNomadContract } from "../../support/nomadcontract.ts";
@@ -89,3 +91,17 @@ async function allowedByPolicy(): Promise<string[]> {
   );
   return [...named, ...coarse];
 }
+
+test("a variant with all that a trial can ask for is a job of Nomad's", { skip }, async () => {
+  await using folder = await openSchedulerFolder();
+  const base = testJob(folder.path);
+  const asked = { pool: "gpu", cpus: 8, memory_bytes: 2 ** 34, disk_bytes: 2 ** 33 };
+  const gpu = { gpus: 2, gpu_memory_bytes: 2 ** 34, vm_template: "gpu-worker" };
+  const registered = { ...base, JobModifyIndex: 1 } as unknown as Job;
+  const variant = variantOf(registered, { ...asked, ...gpu });
+  const path = join(folder.path, "variant.json");
+  await writeFile(path, JSON.stringify({ Job: variant, EnforceIndex: true, JobModifyIndex: 0 }));
+  const [line] = (await contract?.check<{ job: Job }>("strict", path)) ?? [];
+  assert.equal(line?.job.ID, variant["ID"]);
+  assert.equal(line?.job.TaskGroups[0]?.Tasks[0]?.Resources?.MemoryMB, 16_384);
+});
