@@ -1,4 +1,4 @@
-/** This orchestrator among those of its database: its seat, its duties, its entry in the register. */
+/** This orchestrator among those of its database: seat, duties, entry in the register. */
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";

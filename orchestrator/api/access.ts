@@ -5,7 +5,7 @@ export type Role = "admin" | "operator" | "viewer";
 export interface Access {
   /** The role of an API token or a session; null when it is unknown, expired or revoked. */
   authenticate(token: string): Promise<Role | null>;
-  /** A token for the command line of this machine; earlier ones are revoked, but for those in `kept`. */
+  /** A token for the command line of this machine; earlier ones are revoked, but for `kept`. */
   issueCliToken(kept?: readonly string[]): Promise<string>;
   /** The secret of a login link, good for one use within `validMs`. */
   issueLoginLink(validMs: number): Promise<string>;

@@ -2,7 +2,7 @@
  * The tables of an installation as a backup has them, by COPY: out of one snapshot, and into a
  * schema of their own, which takes the real one's place when all is well.
  *
- * Tables name each other in circles (a checkpoint its trial, a fork its checkpoint), so foreign keys
+ * Tables name each other in circles (a checkpoint its trial, a fork its checkpoint): foreign keys
  * are taken away before the rows come, and are made again, and so checked, when all are there.
  */
 import { pipeline } from "node:stream/promises";

@@ -162,7 +162,7 @@ async function namedFiles(layout: Layout, client: pg.Client): Promise<Set<string
   return paths;
 }
 
-/** Secrets are replaced by files of other names: a file that went is looked for by its successor. */
+/** Secrets are replaced by files of other names: for one that went its successor is looked for. */
 async function addFiles(archive: ArchiveWriter, home: string): Promise<Set<string>> {
   const copied = new Set<string>();
   for (let tried = 1; ; tried++) {

@@ -143,7 +143,8 @@ export async function openDuties(
   function fault(): string | null {
     const silentMs = monotonicMs() - renewedMs;
     if (wanted.size === 0 || silentMs <= leaseMs) return null;
-    return `leases were last renewed ${Math.round(silentMs / 1_000)} s ago: ${lastFault ?? "no answer"}`;
+    const seconds = Math.round(silentMs / 1_000);
+    return `leases were last renewed ${seconds} s ago: ${lastFault ?? "no answer"}`;
   }
 
   async function dispose(): Promise<void> {

@@ -27,7 +27,7 @@ export interface Layout {
   artefact(projectId: string, trialId: string, allocationId: string, name: string): string;
 }
 
-/** @param seat what is one orchestrator's own, of those that share the folder; 0: the first one's. */
+/** @param seat what is one orchestrator's own, of those that share the folder; 0: the first. */
 export function createLayout(home: string, seat = 0): Layout {
   const shared = join(home, "shared");
   const own = seat === 0 ? "" : `-${seat}`;

@@ -2,8 +2,8 @@
  * Goal: what is restored is what was there at the backup's moment, row by row and byte by byte; and
  * a backup that is not whole, or not ours, changes nothing.
  *
- * Method: a real database with money, trials, checkpoints that name each other in a circle and files
- * that rows name; its backup restored into an empty database and folder, and then broken in every
+ * Method: a real database with money, trials, checkpoints that name each other in a circle and
+ * files that rows name; its backup restored into an empty database and folder, and then broken in every
  * way that a file breaks.
  */
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** The register: who lives by the database's clock, what each leads, and what becomes of the dead. */
+/** The register: who lives by the database's clock, what each leads, what becomes of the dead. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
