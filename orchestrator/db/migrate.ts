@@ -81,8 +81,8 @@ async function applyNext(
   return db.sql.transaction(async (tx) => {
     await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`);
     // An orchestrator of the release before may be at work. It takes its locks in another order
-    // than a migration does: whoever of the two gives up, it must not be the one that has work to lose,
-    // so we do, before the server looks for deadlocks (after one second).
+    // than a migration does. Whoever of the two gives up, it must not be the one that has work to
+    // lose: so we do, before the server looks for deadlocks (after one second).
     await tx.execute(sql.raw(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`));
     await tx.execute(sql`
       create table if not exists migration (
