@@ -21,7 +21,6 @@ export const AclToken = open({
   Policies: maybe(Type.Array(Text)),
 });
 
-export type TaskGroupSummary = Static<typeof TaskGroupSummary>;
 const TaskGroupSummary = open({
   Queued: Type.Integer(),
   Complete: Type.Integer(),

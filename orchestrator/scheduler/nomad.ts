@@ -40,8 +40,6 @@ export interface NomadOptions extends NomadTemplatesOptions {
 export interface NomadScheduler extends Scheduler {
   /** Null while the event stream is open; else why it is not. */
   trouble(): string | null;
-  /** The base job. @throws Problem, as `NomadTemplates.ensure`. */
-  base(): Promise<Job>;
 }
 
 type Children = Map<AllocationId, JobStub[]>;
@@ -89,7 +87,6 @@ export function openNomadScheduler(
     logs,
     onEnd: events.onEnd,
     trouble: events.trouble,
-    base: () => templates.ensure({}),
     async [Symbol.asyncDispose]() {
       await events[Symbol.asyncDispose]();
       await client.close();
