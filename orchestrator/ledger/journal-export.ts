@@ -107,7 +107,7 @@ export function createLedgerExport(
     try {
       const file = join(dir, "export");
       await pipeline(await open(), createWriteStream(file, { mode: 0o600 }));
-      const trustedKeyIds = [await signer.publicKey()];
+      const trustedKeyIds = await signer.publicKeys();
       return await verifyExport(() => createReadStream(file), { trustedKeyIds });
     } finally {
       await rm(dir, { recursive: true, force: true });
@@ -129,8 +129,9 @@ export function createLedgerExport(
     for await (const page of sealedOf(tx)) yield take(page);
     for await (const page of unsealedOf(tx)) yield take(page);
     const sha256 = digest.digest("hex");
-    const { signature } = await signer.sign(exportMessage(sha256));
-    yield lineOf({ type: "end", ...counts, sha256, key_id: keyId, signature });
+    // Not the header's, when the key was rotated since.
+    const { keyId: signedBy, signature } = await signer.sign(exportMessage(sha256));
+    yield lineOf({ type: "end", ...counts, sha256, key_id: signedBy, signature });
 
     function take(page: readonly ExportRecord[]): string {
       onPage();

@@ -30,6 +30,8 @@ import { instant, TRANSFER_COLUMNS, type TransferRow, transferRecord } from "./j
 export interface Signer {
   sign(message: Uint8Array): Promise<{ keyId: string; signature: string }>;
   publicKey(): Promise<string>;
+  /** That one, and those that it was rotated from. */
+  publicKeys(): Promise<string[]>;
 }
 
 export interface JournalOptions {

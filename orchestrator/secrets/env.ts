@@ -36,7 +36,18 @@ export function createEnvSecrets(env: Readonly<Record<string, string | undefined
   return {
     name: "env",
     can: { canWrite: false, canRotateKey: false, canIssueScoped: false },
-    ...{ status, get, put, list, remove, verify: verifyMessage, publicKey, rotateKey, issueScoped },
+    ...{
+      status,
+      get,
+      put,
+      list,
+      remove,
+      verify: verifyMessage,
+      publicKey,
+      publicKeys,
+      rotateKey,
+      issueScoped,
+    },
     sign: async (message) => {
       const { keyId, privateKey } = signingKey();
       return { keyId, signature: sign(null, message, privateKey).toString("base64") };
@@ -82,6 +93,10 @@ export function createEnvSecrets(env: Readonly<Record<string, string | undefined
 
   async function publicKey(): Promise<string> {
     return signingKey().keyId;
+  }
+
+  async function publicKeys(): Promise<string[]> {
+    return [signingKey().keyId];
   }
 
   async function rotateKey(): Promise<string> {

@@ -114,7 +114,7 @@ export async function openFileSecrets(
   return {
     name: "file",
     can: { canWrite: true, canRotateKey: true, canIssueScoped: false },
-    ...{ status, get, put, list, remove, publicKey, rotateKey, issueScoped, reseal },
+    ...{ status, get, put, list, remove, publicKey, publicKeys, rotateKey, issueScoped, reseal },
     sign: signMessage,
     verify: verifyMessage,
   };
@@ -183,6 +183,10 @@ export async function openFileSecrets(
 
   async function publicKey(): Promise<string> {
     return (await current()).keyId;
+  }
+
+  async function publicKeys(): Promise<string[]> {
+    return [...(await current()).publicKeys.keys()];
   }
 
   async function rotateKey(): Promise<string> {

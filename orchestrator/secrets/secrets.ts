@@ -90,6 +90,8 @@ export interface Secrets {
   verify(message: Uint8Array, signature: Signature): Promise<boolean>;
   /** The id of the key that `sign` uses: "ed25519:" and the public key in base64url. */
   publicKey(): Promise<string>;
+  /** The ids of all keys whose signatures `verify` takes: that one, and those before it. */
+  publicKeys(): Promise<string[]>;
   /** Makes a new key for `sign`; `verify` knows the former ones. The new one's id. */
   rotateKey(): Promise<string>;
   /**

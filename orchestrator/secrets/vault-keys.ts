@@ -33,7 +33,7 @@ const SPKI_HEAD = Buffer.from("302a300506032b6570032100", "hex");
 export function createVaultKeys(ask: VaultAsk, { mount, key }: VaultKeyOptions, clock: Clock) {
   let known: PublicKeys | null = null;
   let lookedAtMs: EpochMs = Number.NEGATIVE_INFINITY;
-  return { look, sign, verify: verifySignature, publicKey, rotate };
+  return { look, sign, verify: verifySignature, publicKey, publicKeys, rotate };
 
   async function sign(message: Uint8Array): Promise<Signature> {
     const input = Buffer.from(message).toString("base64");
@@ -60,6 +60,12 @@ export function createVaultKeys(ask: VaultAsk, { mount, key }: VaultKeyOptions, 
     const before = known;
     if (before === null) return latestOf(await look());
     return latestOf(await look().catch(() => before));
+  }
+
+  async function publicKeys(): Promise<string[]> {
+    const before = known;
+    const keys = await (before === null ? look() : look().catch(() => before));
+    return [...keys.byId.keys()];
   }
 
   async function rotate(): Promise<string> {

@@ -68,6 +68,7 @@ export function createVaultSecrets(
     sign: keys.sign,
     verify: keys.verify,
     publicKey: keys.publicKey,
+    publicKeys: keys.publicKeys,
     rotateKey: keys.rotate,
   };
 

@@ -90,6 +90,7 @@ function newSigner(): Signer {
       signature: sign(null, message, privateKey).toString("base64"),
     }),
     publicKey: async () => keyId,
+    publicKeys: async () => [keyId],
   };
 }
 

@@ -29,6 +29,7 @@ export function createTestSigner(seed = 7): Signer & { keyId: string } {
       signature: sign(null, message, privateKey).toString("base64"),
     }),
     publicKey: async () => keyId,
+    publicKeys: async () => [keyId],
   };
 }
 

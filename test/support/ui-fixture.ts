@@ -300,6 +300,7 @@ function services(state: State): Services {
         can: { canWrite: true, canRotateKey: true, canIssueScoped: true },
         status: async () => state.secrets,
         publicKey: async () => LEDGER_STATUS.key.key_id,
+        publicKeys: async () => [LEDGER_STATUS.key.key_id],
         ...{ get: refuse, put: refuse, list: refuse, remove: refuse, sign: refuse },
         ...{ verify: refuse, rotateKey: refuse, issueScoped: refuse },
       },

@@ -257,7 +257,7 @@ test("sealed secrets stop signing, never sealing", async () => {
   await world.openBudget(10n);
   const sealed = new Problem("secrets_sealed", "sealed");
   const refuse = () => Promise.reject(sealed);
-  const signer = { sign: refuse, publicKey: refuse };
+  const signer = { sign: refuse, publicKey: refuse, publicKeys: refuse };
   const journal = createJournal(world.database, world.clock, signer);
   await eventually(
     async () => {

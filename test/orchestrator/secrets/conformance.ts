@@ -221,6 +221,7 @@ export function testSecrets(name: string, open: () => Promise<SecretsFixture>): 
     assert.notEqual(keyId, before.keyId);
     for (const each of [secrets, other, await fixture.again()]) {
       assert.equal(await each.publicKey(), keyId);
+      assert.deepEqual(new Set(await each.publicKeys()), new Set([before.keyId, keyId]));
       const after = await each.sign(message);
       assert.equal(after.keyId, keyId);
       for (const signed of [before, after]) {
