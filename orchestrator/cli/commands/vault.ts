@@ -36,7 +36,7 @@ export const vaultInit: Command = {
     "jwks-url": {
       type: "string",
       value: "<url>",
-      help: "Workload identities are signed with these keys: Nomad's /.well-known/jwks.json",
+      help: "Where identities' keys are: Nomad's /.well-known/jwks.json",
     },
     json: JSON_OPTION,
   },
