@@ -18,8 +18,8 @@ import type { Services } from "./api/services.ts";
 import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
-import { buildCheckpoints } from "./compose-checkpoints.ts";
 import { buildBackups } from "./compose-backup.ts";
+import { buildCheckpoints } from "./compose-checkpoints.ts";
 import {
   describeOrchestrators,
   joinOrchestrators,

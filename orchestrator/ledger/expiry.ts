@@ -47,7 +47,7 @@ async function findUnresolved(db: Sql, which: SQL, limit: number | null): Promis
       select id, amount_nanos, expires_to from transfer as pending
       where kind = 'pending' and ${which}
         and not exists (select from transfer where pending_id = pending.id)
-      order by expires_at
+      order by expires_at, id
       limit ${limit}`,
   );
   return found.map((row) => ({

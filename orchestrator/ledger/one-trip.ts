@@ -1,10 +1,10 @@
 /**
- * Reservations and resolutions in one round trip, where all that must be known of them beforehand is
+ * Reservations and resolutions in one round trip, where all that must be known of them before is
  * known: what accounts are and what a reservation of ours holds never changes. Balances are not
  * among it: the statement locks the accounts, in the order of their ids, and checks them there.
  *
- * Invariant: it is all written or nothing is. Where a budget does not cover what is wanted of it, or
- * an id or a resolution is there already, the statement fails, and `flush.ts` answers each.
+ * Invariant: it is all written or nothing is. Where a budget does not cover what is wanted of it,
+ * or an id or a resolution is there already, the statement fails, and `flush.ts` answers each.
  */
 import { sql } from "drizzle-orm";
 import type { Database, Statement } from "../db/database.ts";

@@ -56,7 +56,12 @@ const scripted = {
   hasTokenCount: true,
 } as const;
 const catalog = await loadCatalog(join(import.meta.dirname, "../../models"));
-const pairs = createCatalogPairs(catalog, () => [scripted], () => null, clock);
+const pairs = createCatalogPairs(
+  catalog,
+  () => [scripted],
+  () => null,
+  clock,
+);
 const ledger = createLedger(db, clock);
 const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
 const days = createDays({ db, ledgerIn, ids, clock });

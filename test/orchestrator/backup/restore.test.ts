@@ -3,8 +3,8 @@
  * a backup that is not whole, or not ours, changes nothing.
  *
  * Method: a real database with money, trials, checkpoints that name each other in a circle and
- * files that rows name; its backup restored into an empty database and folder, and then broken in every
- * way that a file breaks.
+ * files that rows name; its backup restored into an empty database and folder, and then broken in
+ * every way that a file breaks.
  */
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";

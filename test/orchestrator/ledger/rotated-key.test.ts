@@ -1,6 +1,6 @@
 /**
- * Goal: what was signed before the key was rotated still holds, for the server and for who checks an
- * export with both keys; with one of them the other's signatures are another's.
+ * Goal: what was signed before the key was rotated still holds, for the server and for who checks
+ * an export with both keys; with one of them the other's signatures are another's.
  *
  * Method: a real ledger's history under a real sealed file, whose key is rotated on the way.
  */

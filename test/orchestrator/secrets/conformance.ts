@@ -1,7 +1,7 @@
 /**
- * What every adapter of the secrets port does. Each adapter's test calls `testReading`; one that can
- * be written calls `testSecrets` as well, with a way to open a store of its own, to open it a second
- * time as another process would, and to seal it.
+ * What every adapter of the secrets port does. Each adapter's test calls `testReading`; one that
+ * can be written calls `testSecrets` as well, with a way to open a store of its own, to open it a
+ * second time as another process would, and to seal it.
  */
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync, verify } from "node:crypto";

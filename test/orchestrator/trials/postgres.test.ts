@@ -132,7 +132,12 @@ test("what cannot run is refused by the name of its field, and nothing is made",
   const trials = createTrials({
     ...{ db: life.db, ledger: life.ledger, projects: life.projects, tasks: life.tasks },
     ...{ layout: life.layout, ids: life.ids, wakes, clock, random },
-    pairs: createCatalogPairs(catalog, () => [scripted], () => null, clock),
+    pairs: createCatalogPairs(
+      catalog,
+      () => [scripted],
+      () => null,
+      clock,
+    ),
     agents: AGENTS.map(({ facts }) => facts),
   });
   const cell = { ...CELL, pair: "scripted" };

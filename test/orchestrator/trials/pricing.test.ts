@@ -36,7 +36,12 @@ prices:
 
 async function open() {
   const gateway = await openTestGateway();
-  const pairs = createCatalogPairs(await loadCatalog(MODELS), () => [], () => null, systemClock);
+  const pairs = createCatalogPairs(
+    await loadCatalog(MODELS),
+    () => [],
+    () => null,
+    systemClock,
+  );
   const pricing = createPricing(gateway.database, pairs, systemClock);
   const { grant } = gateway;
   await rows(
