@@ -75,6 +75,7 @@ test("the first start runs the example to its verdicts, the second does not", {
       "allocations",
       "configs",
       "logs",
+      "orchestrators",
       "postgres",
       "vault-secrets",
     ]);
