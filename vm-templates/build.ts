@@ -3,10 +3,11 @@
  * programs, and the rendered files beside them.
  *
  * Invariant: a folder has all of a VM or nothing. Files are made in a folder beside it, which takes
- * its name in the end, and is removed when anything fails or a person interrupts.
+ * its name in the end, and is removed when anything fails or a person interrupts. Nobody but its
+ * maker reads it: the seed has the join token.
  */
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { packWorker } from "./pack.ts";
 import type { RenderedFile } from "./render.ts";
 import { makeRoot, type RootOptions } from "./root.ts";
@@ -29,6 +30,7 @@ export interface BuildOptions {
 
 const DISK = "disk.qcow2";
 const BOOT_FILES = ["vmlinuz", "initrd.img"] as const;
+const SEED = "seed.iso";
 const SEED_FILES = ["user-data", "meta-data", "network-config"];
 const GIB = 1024 ** 3;
 
@@ -42,13 +44,16 @@ export async function buildVm(options: BuildOptions): Promise<string[]> {
   const there = await readdir(outDir).catch(() => []);
   if (there.length > 0) throw new TemplateFault(`${outDir}: is not empty; name another folder`);
   const partial = `${outDir}.partial-${process.pid}`;
-  await mkdir(partial, { recursive: true });
+  await mkdir(dirname(partial), { recursive: true });
+  await mkdir(partial, { recursive: true, mode: 0o700 });
   try {
     onProgress("files", "writing the rendered files");
     for (const { name, text, mode } of files) await writeFile(join(partial, name), text, { mode });
     if ("image" in options.from) await diskOfImage(options, options.from.image, partial);
     else await diskOfRoot(options, options.from.root, partial);
     await makeSeed(options, partial);
+    // Their programs make them as the umask says; the folder may be opened to others, or copied.
+    for (const name of [DISK, SEED]) await chmod(join(partial, name), 0o600);
     signal.throwIfAborted();
     await rm(outDir, { recursive: true, force: true });
     await rename(partial, outDir);
@@ -129,7 +134,7 @@ async function makeSeed(options: BuildOptions, dir: string): Promise<void> {
     await packWorker(options.checkoutDir, archive, options.signal);
   }
   options.onProgress("seed", "making the seed disk");
-  const target = join(dir, "seed.iso");
+  const target = join(dir, SEED);
   const iso = ["-quiet", "-V", "cidata", "-J", "-r", "-o", target, seedDir];
   const makers = [
     ["xorriso", ["-as", "mkisofs", ...iso]],

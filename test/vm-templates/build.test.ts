@@ -62,7 +62,10 @@ test("a VM of an image: its disk of the wanted size, and a seed that cloud-init 
   );
   assert.deepEqual(steps, ["files", "disk", "programs", "seed"]);
   assert.deepEqual((await readdir(folder)).sort(), ["base.qcow2", "vm"]);
-  assert.equal((await stat(join(options.outDir, "user-data"))).mode & 0o777, 0o600);
+  assert.equal((await stat(options.outDir)).mode & 0o777, 0o700);
+  for (const name of ["user-data", "seed.iso", "disk.qcow2"]) {
+    assert.equal((await stat(join(options.outDir, name))).mode & 0o777, 0o600, name);
+  }
 
   const disk = join(options.outDir, "disk.qcow2");
   const { stdout } = await run("qemu-img", ["info", "--output=json", disk]);
