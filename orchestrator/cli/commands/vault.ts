@@ -1,6 +1,6 @@
 /** A Vault made ready by its operator: this talks to Vault, not to a server of ours. */
-import { readdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { createVaultClient, type VaultClient, VaultFault } from "../../secrets/vault-client.ts";
 import {
   APPROLES,
@@ -49,6 +49,8 @@ export const vaultInit: Command = {
     if (role === undefined) throw usage(`--role: it is one of ${APPROLES.join(", ")}`);
     const { client, token } = await openVault(config);
     const isDryRun = options.flag("dry-run");
+    const givenFile = options.text("secret-id-file");
+    const file = givenFile === undefined ? undefined : resolve(config.cwd, givenFile);
     const steps: SetupStep[] = [];
     try {
       const files = await readFiles(config.rootDir, options.text("jwks-url"));
@@ -57,22 +59,23 @@ export const vaultInit: Command = {
         steps.push(step);
         if (!options.flag("json")) print.line(stepLine(step, isDryRun));
       };
+      // A secret id that cannot be kept is good for 90 days all the same: this fails before it.
+      if (file !== undefined && !isDryRun) await makeWritable(file);
       await setUpVault({ client, token, places, files, isDryRun, onStep });
       if (isDryRun) {
         if (options.flag("json")) print.json({ steps });
         return EXIT.done;
       }
       const roleId = await readRoleId(client, token, role);
-      const file = options.text("secret-id-file");
       const isShown = options.flag("show-secret-id");
       const secretId = file !== undefined || isShown ? await makeSecretId(client, token, role) : "";
-      if (file !== undefined) await writePrivate(resolve(config.cwd, file), secretId);
+      if (file !== undefined) await writePrivate(file, secretId);
       if (options.flag("json")) {
         print.json({ steps, role, role_id: roleId, ...(isShown && { secret_id: secretId }) });
         return EXIT.done;
       }
       print.line(`VAULT_ROLE_ID=${roleId}`);
-      if (file !== undefined) print.line(`VAULT_SECRET_ID_FILE=${resolve(config.cwd, file)}`);
+      if (file !== undefined) print.line(`VAULT_SECRET_ID_FILE=${file}`);
       if (isShown) print.line(`VAULT_SECRET_ID=${secretId}`);
       if (secretId === "") print.note("For a secret id as well: --secret-id-file <file>");
       return EXIT.done;
@@ -123,6 +126,27 @@ function stepLine({ what, state }: SetupStep, isDryRun: boolean): string {
   const made = { missing: "made", differs: "changed", there: "is there" };
   const planned = { missing: "would make", differs: "would change", there: "is there" };
   return `${(isDryRun ? planned : made)[state].padEnd(12)}  ${what}`;
+}
+
+/** @throws Failure when `file` could not be written and take its name; makes its folder. */
+async function makeWritable(file: string): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    const isFolder = await readdir(file).then(
+      () => true,
+      () => false,
+    );
+    if (isFolder) throw new Error("it is a folder");
+    await writeFile(`${file}.new`, "", { mode: 0o600 });
+    await rm(`${file}.new`);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Failure(
+      EXIT.failed,
+      `--secret-id-file: ${file} cannot be written, so that nothing was made: ${why}`,
+      error,
+    );
+  }
 }
 
 /** Whole, or not at all: a process reads it at each login. */

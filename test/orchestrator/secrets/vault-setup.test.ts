@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { generateKeyPairSync, sign } from "node:crypto";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -29,7 +29,7 @@ test("vault init", { skip: openbaoSkip }, async (t) => {
   await using jwks = await serveKeys();
   const folder = await mkdtemp(join(tmpdir(), "autocode-vault-"));
   t.after(() => rm(folder, { recursive: true }));
-  const file = join(folder, "secret-id");
+  const file = join(folder, "etc", "secret-id");
 
   await t.test("a dry run says what would be made, and makes nothing", async () => {
     const { exit, out } = await init(["--dry-run"]);
@@ -47,8 +47,24 @@ test("vault init", { skip: openbaoSkip }, async (t) => {
     assert.deepEqual([exit, err], [0, ""]);
     assert.match(out, /made +policy autocode-orchestrator/);
     assert.match(out, /VAULT_ROLE_ID=\S+\n/);
+    assert.equal((await stat(join(folder, "etc"))).mode & 0o777, 0o700);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.ok(!out.includes((await readFile(file, "utf8")).trim()));
+  });
+
+  await t.test("a file that cannot be written is told before a secret id is made", async () => {
+    const path = "auth/approle/role/autocode-orchestrator/secret-id";
+    const before = (await bao.ask("LIST", path))["data"]["keys"];
+    for (const [bad, told] of [
+      [join(file, "below"), /--secret-id-file: .*below cannot be written.*(ENOTDIR|EEXIST)/],
+      [folder, /cannot be written, so that nothing was made: it is a folder/],
+    ] as const) {
+      const { exit, err } = await init(["--secret-id-file", bad]);
+      assert.equal(exit, 1);
+      assert.match(err, told);
+    }
+    assert.deepEqual((await bao.ask("LIST", path))["data"]["keys"], before);
+    assert.deepEqual(await readdir(join(folder, "etc")), ["secret-id"]);
   });
 
   await t.test("twice changes nothing, and replaces no key", async () => {
