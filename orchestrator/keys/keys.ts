@@ -98,10 +98,19 @@ export type KeyLookup =
   | { outcome: "revoked" };
 
 export interface Keys {
-  /** Makes the trial's key, revoking the ones it had. Returns the secret, which is not stored. */
-  issue(grant: Grant, expiresAtMs: number): Promise<{ keyId: KeyId; secret: string }>;
+  /**
+   * Makes the trial's key, revoking the ones it had. Returns the secret, which is not stored.
+   *
+   * @param fence of the allocation that the key is for. @throws Problem `fenced` once the trial has
+   * another.
+   */
+  issue(
+    grant: Grant,
+    expiresAtMs: number,
+    fence?: number,
+  ): Promise<{ keyId: KeyId; secret: string }>;
   /** Looks a secret up by its hash, so that no comparison of secrets takes place. */
   find(secret: string): Promise<KeyLookup>;
-  /** Revokes every key of the trial. Idempotent. */
-  revokeAll(trialId: TrialId): Promise<void>;
+  /** Revokes every key of the trial, unless it is past `fence`, if given. Idempotent. */
+  revokeAll(trialId: TrialId, fence?: number): Promise<void>;
 }

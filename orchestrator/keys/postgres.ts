@@ -3,6 +3,7 @@ import { hash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
+import { Problem } from "../problem.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { Ids, KeyId, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
@@ -35,12 +36,19 @@ export function createKeys(
   async function issue(
     grant: Grant,
     expiresAtMs: EpochMs,
+    fence?: number,
   ): Promise<{ keyId: KeyId; secret: string }> {
     const keyId = ids.next("key");
     const secret = `ak-${Buffer.from(random.bytes(SECRET_BYTES)).toString("base64url")}`;
     await db.sql.transaction(async (tx) => {
       // Two that issue at once: the second waits here, and revokes the first one's key.
-      await tx.execute(sql`select from trial where id = ${grant.trialId} for no key update`);
+      const [trial] = await rows<{ fence: number }>(
+        tx,
+        sql`select fence from trial where id = ${grant.trialId} for no key update`,
+      );
+      if (fence !== undefined && trial?.fence !== fence) {
+        throw new Problem("fenced", "Another allocation has taken this trial over");
+      }
       await tx.execute(revocation(grant.trialId));
       await tx.execute(sql`
         insert into virtual_key (id, trial_id, token_sha256, "grant", expires_at, created_at)
@@ -87,15 +95,20 @@ export function createKeys(
     return { outcome: "granted", keyId: row.id, grant: row.grant };
   }
 
-  async function revokeAll(trialId: TrialId): Promise<void> {
-    await db.sql.execute(revocation(trialId));
+  async function revokeAll(trialId: TrialId, fence?: number): Promise<void> {
+    await db.sql.execute(revocation(trialId, fence));
     forget(trialId);
   }
 
-  function revocation(trialId: TrialId) {
+  /** A step that was overtaken must not take away the key of the allocation that runs now. */
+  function revocation(trialId: TrialId, fence?: number) {
+    const isCurrent =
+      fence === undefined
+        ? sql`true`
+        : sql`exists (select from trial where id = ${trialId} and fence = ${fence})`;
     return sql`
       update virtual_key set revoked_at = ${rfc3339(clock.now())}
-      where trial_id = ${trialId} and revoked_at is null`;
+      where trial_id = ${trialId} and revoked_at is null and ${isCurrent}`;
   }
 
   function forget(trialId: TrialId): void {

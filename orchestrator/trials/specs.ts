@@ -59,7 +59,7 @@ export async function agentSpec(
     budgetStopStatus: facts.budget_stop_status,
     ...(tokens === null ? {} : { tokens }),
   };
-  const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS);
+  const { secret } = await keys.issue(grant, deadlineMs + KEY_GRACE_MS, trial.fence);
   const allowance = await readAllowance(dependencies, trial);
   if (allowance === null) throw new Error("an enrolled allocation without an allowance");
   const [normal, thinking] = pair.models;

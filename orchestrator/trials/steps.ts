@@ -228,8 +228,13 @@ async function placeInTurn(
     try {
       await context.scheduler.place({ ...placed, enrolmentToken: enrolment.token });
     } catch (error) {
-      if (!(error instanceof Problem) || error.code !== "invalid_request") throw error;
-      return endRefused(context, { ...trial, state, fence }, error);
+      if (!(error instanceof Problem)) throw error;
+      const refused = { ...trial, state, fence } as const;
+      if (error.code === "invalid_request") return endRefused(context, refused, error);
+      const reason = `waits for the scheduler: ${error.message}`;
+      const delayMs = context.retryDelayMs;
+      await context.transitions.putBack(refused, trial, { allocationId, reason, delayMs });
+      return false;
     }
   }
   return isPlaced;
@@ -304,10 +309,11 @@ async function enforceStop(context: Context, trial: TrialRow): Promise<void> {
   const [asked] = await rows<{ for_ms: number }>(
     context.db.sql,
     sql`update trial set stop_asked_at = coalesce(stop_asked_at, clock_timestamp())
-      where id = ${trial.id}
+      where id = ${trial.id} and fence = ${trial.fence}
       returning (extract(epoch from clock_timestamp() - stop_asked_at) * 1000)::int as for_ms`,
   );
-  const isOverdue = (asked?.for_ms ?? 0) > context.stopGraceMs;
+  if (asked === undefined) return;
+  const isOverdue = asked.for_ms > context.stopGraceMs;
   if (isOverdue && trial.allocation_id !== null) await context.scheduler.stop(trial.allocation_id);
 }
 
@@ -315,7 +321,7 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
   if (end.kind === "lost" && trial.allocation_id !== null) {
     await context.scheduler.stop(trial.allocation_id);
   }
-  await context.keys.revokeAll(trial.id);
+  await context.keys.revokeAll(trial.id, trial.fence);
   if (trial.cancel_requested) return cancel(context, trial);
   const { config } = await context.projects.findById(trial.project_id);
   const retries = config.limits?.retries ?? RETRIES_DEFAULT;
@@ -382,7 +388,7 @@ async function endVerified(
 }
 
 async function cancel(context: Context, trial: TrialRow): Promise<boolean> {
-  await context.keys.revokeAll(trial.id);
+  await context.keys.revokeAll(trial.id, trial.fence);
   const reason = "cancelled on request";
   const ending = { to: "cancelled", verdict: null, reward: null, reason } as const;
   return context.transitions.end(trial, { ...ending, flags: trial.flags });

@@ -8,7 +8,7 @@ import type { TrialState, Verdict } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
 import { jsonText, rows } from "../db/rows.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { Ids, TrialId } from "../runtime/ids.ts";
+import type { AllocationId, Ids, TrialId } from "../runtime/ids.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { newestResume, resumeAfterPause } from "./resume-point.ts";
 import type { Resume, TrialRow } from "./rows.ts";
@@ -43,7 +43,7 @@ export interface Ending {
 export type Transitions = ReturnType<typeof createTransitions>;
 
 export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: Ids) {
-  return { move, wait, end, pause, resumeDue, requeue };
+  return { move, putBack, wait, end, pause, resumeDue, requeue };
 
   /** Whether the trial moved: false when its state or fence was no longer what the step saw. */
   async function move(
@@ -86,6 +86,32 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
         returning id
       )
       select pg_notify(${TRIAL_CHANNEL}, id) from told`);
+  }
+
+  /**
+   * Takes a placement back that the scheduler did not take, or did not say it took: the trial is
+   * where it was, and no try was made. A worker that was started all the same cannot enrol.
+   */
+  async function putBack(
+    trial: TrialRow,
+    before: TrialRow,
+    {
+      allocationId,
+      reason,
+      delayMs,
+    }: { allocationId: AllocationId; reason: string; delayMs: number },
+  ): Promise<boolean> {
+    return move(trial, before.state, {
+      reason,
+      set: sql`allocation_id = ${before.allocation_id}, tries = ${before.tries},
+        not_before = clock_timestamp() + ${`${delayMs} ms`}::interval`,
+      also: async (transaction) => {
+        await transaction.execute(sql`
+          delete from placement where allocation_id = ${allocationId} and state = 'pending'`);
+        await transaction.execute(sql`
+          delete from allocation where id = ${allocationId} and enrolled_at is null`);
+      },
+    });
   }
 
   async function end(trial: TrialRow, ending: Ending): Promise<boolean> {

@@ -8,7 +8,8 @@ export function createNoHosts(schedulerName: string): Hosts {
     plan: refuse,
     join: refuse,
     authenticate: async () => {
-      throw new Problem("unauthenticated", detail);
+      // Not that it is unknown: a host that asks the wrong orchestrator keeps its token.
+      throw new Problem("conflict", detail);
     },
     sync: refuse,
     receiveLog: refuse,

@@ -107,3 +107,17 @@ test("a key that is revoked while it is looked up is not remembered", async () =
   await Promise.all([keys.find(secret), keys.revokeAll(grant.trialId), keys.find(secret)]);
   assert.deepEqual(await keys.find(secret), { outcome: "revoked" });
 });
+
+test("whoever speaks for an older allocation neither revokes the key nor makes one", async () => {
+  await using fixture = await openFixture();
+  const { clock, keys, grant, database } = fixture;
+  const trialIs = (fence: number) =>
+    database.sql.execute(sql`update trial set fence = ${fence} where id = ${grant.trialId}`);
+  await trialIs(2);
+  const { secret } = await keys.issue(grant, clock.ms + 10_000, 2);
+  await keys.revokeAll(grant.trialId, 1);
+  await assert.rejects(keys.issue(grant, clock.ms + 10_000, 1), /taken this trial over/);
+  assert.equal((await keys.find(secret)).outcome, "granted");
+  await keys.revokeAll(grant.trialId, 2);
+  assert.deepEqual(await keys.find(secret), { outcome: "revoked" });
+});
