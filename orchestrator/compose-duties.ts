@@ -8,7 +8,7 @@ import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";
 import { openDuties, type PostgresDuties } from "./duties/postgres.ts";
 import { createRegister, type Register } from "./duties/register.ts";
-import { openSeats, type Seat, type Seats } from "./duties/seats.ts";
+import { openSeats, type Seat, type Seats, type Sitter } from "./duties/seats.ts";
 import { Problem } from "./problem.ts";
 import type { Layout } from "./projects/layout.ts";
 import type { Ids } from "./runtime/ids.ts";
@@ -50,8 +50,8 @@ export interface Membership extends AsyncDisposable {
 /**
  * Joins the orchestrators of `db`.
  *
- * @throws Problem `conflict` when one of them lives on another data folder, or signs with another
- * key: bundles, artefacts and secrets would be there for one and not for the other.
+ * @throws Problem `conflict` when one of them lives on another data folder, signs with another key
+ * or has another scheduler: bundles, secrets or workers would be there for one of them alone.
  */
 export async function joinOrchestrators({
   db,
@@ -59,6 +59,7 @@ export async function joinOrchestrators({
   ids,
   log,
   key,
+  scheduler,
   version,
 }: {
   db: Database;
@@ -67,6 +68,8 @@ export async function joinOrchestrators({
   log: Log;
   /** The public key of our secrets. */
   key: string;
+  /** The name of our scheduler. */
+  scheduler: string;
   version: string;
 }): Promise<Membership> {
   const { seats, seat } = place;
@@ -79,8 +82,9 @@ export async function joinOrchestrators({
   });
   // The lock is ours, so it is over, whatever its heartbeat says.
   if (seat.last !== null) await register.forget(seat.last.id);
-  await seat.sit({ id, host, pid: process.pid, key });
-  await refuseStrangers(register, seats, key);
+  const ours = { key, scheduler };
+  await seat.sit({ id, host, pid: process.pid, ...ours });
+  await refuseStrangers(register, seats, ours);
   const duties = await openDuties(db, log, { holder: id, leaseMs: LEASE_MS, renewMs: RENEW_MS });
   return {
     duties,
@@ -88,7 +92,7 @@ export async function joinOrchestrators({
     enter: async (url) => {
       await register.enter(url);
       // Another may have come in at the same moment.
-      await refuseStrangers(register, seats, key);
+      await refuseStrangers(register, seats, ours);
     },
     [Symbol.asyncDispose]: async () => {
       await duties[Symbol.asyncDispose]();
@@ -97,7 +101,11 @@ export async function joinOrchestrators({
   };
 }
 
-async function refuseStrangers(register: Register, seats: Seats, key: string): Promise<void> {
+async function refuseStrangers(
+  register: Register,
+  seats: Seats,
+  { key, scheduler }: Pick<Sitter, "key" | "scheduler">,
+): Promise<void> {
   const sitters = await seats.sitters();
   for (const other of await register.list()) {
     if (!other.is_alive) continue;
@@ -116,6 +124,13 @@ async function refuseStrangers(register: Register, seats: Seats, key: string): P
         "conflict",
         `The orchestrator ${where} keeps its secrets elsewhere (it signs with another key): ` +
           "give both the same VAULT_ADDR, or neither",
+      );
+    }
+    if (sitter.scheduler !== scheduler) {
+      throw new Problem(
+        "conflict",
+        `The orchestrator ${where} places trials with ${sitter.scheduler}, this one with ` +
+          `${scheduler}: each would take the other's for lost. Give both one AUTOCODE_SCHEDULER`,
       );
     }
   }

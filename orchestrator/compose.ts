@@ -104,7 +104,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const pairs = createCatalogPairs(catalog, addressesOf, apiKeys.read, clock);
 
   const ledger = createLedger(db, clock);
-  const ours = { db, place, ids, log, key, version: VERSION };
+  const { scheduler: schedulerName } = config;
+  const ours = { db, place, ids, log, key, scheduler: schedulerName, version: VERSION };
   const { duties, register, enter } = opening.use(await joinOrchestrators(ours));
   const journal = createJournal(db, clock, secrets);
   const keys = createKeys(db, clock, ids, random);

@@ -83,7 +83,7 @@ async function applyNext(
     // An orchestrator of the release before may be at work. It takes its locks in another order
     // than a migration does. Whoever of the two gives up, it must not be the one that has work to
     // lose: so we do, before the server looks for deadlocks (after one second).
-    await tx.execute(sql.raw(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`));
+    await tx.execute(sql`select set_config('lock_timeout', ${String(LOCK_TIMEOUT_MS)}, true)`);
     await tx.execute(sql`
       create table if not exists migration (
         version integer primary key,

@@ -23,6 +23,8 @@ const Sitter = Type.Object({
   pid: Type.Integer(),
   /** The key that its secrets sign with: all must have one. */
   key: Type.String(),
+  /** What it places trials with: the others would take its allocations for lost. */
+  scheduler: Type.String(),
 });
 
 export interface Seat extends AsyncDisposable {

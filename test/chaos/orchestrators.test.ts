@@ -91,6 +91,8 @@ test("another data folder, and the embedded database, are refused by name", { sk
     /uses this database with another data folder: give both one AUTOCODE_HOME/,
   );
   assert.match(stranger.err, new RegExp(one.url));
+  const other = await replicas.refuse({ AUTOCODE_SCHEDULER: "fleet" });
+  assert.match(other.err, /places trials with local, this one with fleet/);
   // It was started for this database, and is no part of the other one's home.
   const embedded = { DATABASE_URL: "", AUTOCODE_HOME: join(folder.path, "own") };
   const first = replicas.start(embedded);

@@ -9,7 +9,13 @@ import { openInFolder } from "./local-scheduler.ts";
 const [path = "", text = ""] = process.argv.slice(2);
 const seats = await openSeats(join(path, "seats"), "here");
 const seat = await seats.take();
-await seat.sit({ id: "process_killed", host: "here", pid: process.pid, key: "k" });
+await seat.sit({
+  id: "process_killed",
+  host: "here",
+  pid: process.pid,
+  key: "k",
+  scheduler: "local",
+});
 const scheduler = await openSeatedScheduler(
   {
     seats,

@@ -83,7 +83,13 @@ test("a killed orchestrator's worker is taken over, and its seat given up at the
 async function open(path: string) {
   const seats = await openSeats(join(path, "seats"), "here");
   const seat = await seats.take();
-  await seat.sit({ id: `process_${seat.number}`, host: "here", pid: process.pid, key: "k" });
+  await seat.sit({
+    id: `process_${seat.number}`,
+    host: "here",
+    pid: process.pid,
+    key: "k",
+    scheduler: "local",
+  });
   let adopted = -1;
   const openAt = (number: number) => {
     adopted += 1;

@@ -36,6 +36,7 @@ test("a folder is read with its limits, rounded up to whole seconds", async (t) 
     instruction: "Do it.",
     agentWallMs: 90_000,
     verifyWallMs: 1_000,
+    requirements: {},
     testsDir: join(folder, "tests"),
     environmentDir: join(folder, "environment"),
     warnings: [],
