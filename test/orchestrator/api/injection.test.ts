@@ -110,8 +110,13 @@ test("S6: no statement is glued together from text", () => {
   assert.deepEqual(
     glued.map(({ path }) => path),
     // What takes no parameters: a channel's name, escaped; the name of our own database, a
-    // constant.
-    ["orchestrator/db/listener.ts", "orchestrator/db/server.ts"],
+    // constant; the names of tables and columns that are copied, quoted.
+    [
+      "orchestrator/backup/restore.ts",
+      "orchestrator/backup/tables.ts",
+      "orchestrator/db/listener.ts",
+      "orchestrator/db/server.ts",
+    ],
   );
 });
 
