@@ -2,7 +2,10 @@
 # (proxy.nomad.hcl), the gateway.
 #
 #   nomad var put nomad/jobs/autocode-orchestrator DATABASE_URL=postgres://…
-#   nomad job run -var home=/srv/autocode nomad-jobs/orchestrator.nomad.hcl
+#   nomad job run -var has_database=true -var home=/srv/autocode nomad-jobs/orchestrator.nomad.hcl
+#
+# Without DATABASE_URL the database is in the home, on one node: name that one, with -var node_name=….
+# Nothing is then started elsewhere, where the same job would be an empty installation.
 #
 # Its Nomad token is its own workload identity: nomad-jobs/policies/nomad/orchestrator.policy.hcl says
 # what that may do. Two or more share one database and one home (var.count); one of them leads each
@@ -100,10 +103,30 @@ variable "image" {
   }
 }
 
+variable "has_database" {
+  type        = bool
+  default     = false
+  description = "The secrets have DATABASE_URL: it may run on any node, beside another, if they share the home."
+  validation {
+    condition     = var.has_database == true || var.has_database == false
+    error_message = "The has_database must be true or false."
+  }
+}
+
+variable "node_name" {
+  type        = string
+  default     = ""
+  description = "The one node that it runs on; needed unless has_database, since the database is there."
+  validation {
+    condition     = regex_replace(var.node_name, "^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$", "") == ""
+    error_message = "The node_name must be a node's name, as nomad node status shows it."
+  }
+}
+
 variable "count" {
   type        = number
   default     = 1
-  description = "How many; more than one needs DATABASE_URL and a home that they share."
+  description = "How many; more than one needs has_database and a home that they share."
   validation {
     condition     = var.count >= 1 && var.count <= 9 && floor(var.count) == var.count
     error_message = "The count must be a whole number from 1 to 9."
@@ -113,7 +136,7 @@ variable "count" {
 variable "canary" {
   type        = number
   default     = 1
-  description = "How many of the new are started beside the old in an upgrade; 0: replace in place."
+  description = "How many of the new are started beside the old in an upgrade; 0: replace in place, as always without has_database."
   validation {
     condition     = var.canary >= 0 && var.canary <= 9 && floor(var.canary) == var.canary
     error_message = "The canary must be a whole number from 0 to 9."
@@ -284,6 +307,12 @@ locals {
   node = var.node == "" ? "${var.checkout}/node_modules/.bin/node" : var.node
   args = ["${var.checkout}/orchestrator/main.ts"]
 
+  # Refused in words: a variable's own rule cannot look at another one.
+  count     = var.has_database || var.count == 1 ? var.count : parseint("count: more than one needs -var has_database=true", 10)
+  node_name = var.has_database || var.node_name != "" ? var.node_name : parseint("name the node, -var node_name=…, or give -var has_database=true", 10)
+
+  canary = var.has_database ? var.canary : 0
+
   # A process of the host sees the host's folders as they are.
   has_volume = var.host_volume != "" && var.driver != "raw_exec"
 }
@@ -303,23 +332,31 @@ job "autocode-orchestrator" {
   }
 
   group "orchestrator" {
-    count = var.count
+    count = local.count
 
     constraint {
       operator = "distinct_hosts"
       value    = "true"
     }
 
+    dynamic "constraint" {
+      for_each = local.node_name == "" ? [] : [local.node_name]
+      content {
+        attribute = "$${node.unique.name}"
+        value     = constraint.value
+      }
+    }
+
     # An upgrade starts canaries beside what runs, waits for /readyz, and only then takes the old ones
     # away, one at a time; one that does not become ready is taken back.
     update {
-      canary            = var.canary
+      canary            = local.canary
       max_parallel      = 1
       health_check      = "checks"
       min_healthy_time  = "10s"
       healthy_deadline  = "5m"
       progress_deadline = "10m"
-      auto_promote      = var.canary > 0
+      auto_promote      = local.canary > 0
       auto_revert       = true
     }
 
@@ -334,7 +371,8 @@ job "autocode-orchestrator" {
       delay          = "10s"
       delay_function = "exponential"
       max_delay      = "5m"
-      unlimited      = true
+      attempts       = 0
+      unlimited      = var.has_database
     }
 
     network {
@@ -430,6 +468,8 @@ job "autocode-orchestrator" {
           AUTOCODE_EXAMPLE      = "off"
           NOMAD_ADDR            = var.nomad_addr
         },
+        # What the secrets say goes before this: without it, it does not begin on an empty database.
+        var.has_database ? { DATABASE_URL = "postgres://database-url-is-not-in-the-secrets.invalid/" } : {},
         var.vault_addr == "" ? {} : {
           VAULT_ADDR      = var.vault_addr
           VAULT_JWT_FILE  = "$${NOMAD_SECRETS_DIR}/nomad_autocode.jwt"

@@ -115,7 +115,10 @@ test("a trial's task takes its token from the payload's file and leaves nothing"
 test("the orchestrator's task becomes ready where Nomad looks, and an experiment's follows it", {
   skip: skipAgent,
 }, async (t) => {
-  const task = await taskOf("orchestrator.nomad.hcl", "secrets_from=none", "scheduler=local");
+  const task = await taskOf(
+    "orchestrator.nomad.hcl",
+    ...["secrets_from=none", "scheduler=local", "node_name=here"],
+  );
   assert.deepEqual(task.Config.args, [join(ROOT, "orchestrator/main.ts")]);
   // The home is the fixture's own.
   const { AUTOCODE_HOME: _, ...own } = environmentOf(task, {

@@ -61,10 +61,16 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["project=p", "experiment=e", "secrets_from=variable", "run=2"],
   ],
   "orchestrator.nomad.hcl": [
-    [],
-    ["driver=docker", "host_volume=home", "count=2", "canary=0"],
-    ["secrets_from=vault", "vault_addr=http://10.0.0.1:8200", 'env={"A":"b"}', "scheduler=fleet"],
-    ["secrets_from=none", "api_port=0", "gateway_port=0", "api_url=https://autocode.example.org"],
+    ["has_database=true"],
+    ["driver=docker", "host_volume=home", "has_database=true", "count=2", "canary=0"],
+    [
+      ...["secrets_from=vault", "vault_addr=http://10.0.0.1:8200", 'env={"A":"b"}'],
+      ...["scheduler=fleet", "has_database=true"],
+    ],
+    [
+      ...["secrets_from=none", "api_port=0", "gateway_port=0"],
+      ...["api_url=https://autocode.example.org", "node_name=n1"],
+    ],
   ],
   "proxy.nomad.hcl": [
     [],
@@ -154,6 +160,9 @@ test("a value that is not valid is refused in words, and so is one that is missi
     ["trials.nomad.hcl", "The budget must be", ["project=p", "experiment=e", "budget=a lot"]],
     ["trials.nomad.hcl", "The agents must be", ["project=p", "experiment=e", 'agents=[""]']],
     ["orchestrator.nomad.hcl", "The count must be", ["count=1.5"]],
+    ["orchestrator.nomad.hcl", "name the node, -var node_name=…, or", []],
+    ["orchestrator.nomad.hcl", "The node_name must be", ["node_name=a b"]],
+    ["orchestrator.nomad.hcl", "count: more than one needs", ["node_name=a", "count=2"]],
     ["orchestrator.nomad.hcl", "The env must have names", ['env={"no-name":"x"}']],
     ["models.nomad.hcl", '"model" must be set', []],
   ];
@@ -232,6 +241,34 @@ test("policies and agents' settings hold known words alone", { skip }, async () 
   }
 });
 
+test("an orchestrator whose database is its node's is started nowhere else", {
+  skip,
+}, async () => {
+  const facts = async (...values: string[]) => {
+    const found = await read("orchestrator.nomad.hcl", ...values);
+    const [group] = found.job.TaskGroups as unknown as {
+      Count: number;
+      Update: { Canary: number; AutoPromote: boolean };
+      ReschedulePolicy: { Attempts: number; Unlimited: boolean };
+      Constraints: { LTarget: string; RTarget: string }[];
+    }[];
+    assert.ok(group !== undefined);
+    const { Count: count, Update: update, ReschedulePolicy: again, Constraints: where } = group;
+    const node = where.find(({ LTarget }) => LTarget.includes("node.unique.name"))?.RTarget;
+    const url = taskOf(found).Env["DATABASE_URL"];
+    assert.equal(again.Attempts, 0);
+    return [count, update.Canary, update.AutoPromote, again.Unlimited, node, url];
+  };
+  // Without one among the secrets, it fails instead of beginning on an empty database.
+  const url = "postgres://database-url-is-not-in-the-secrets.invalid/";
+  const embedded = [1, 0, false, false, "n1", undefined];
+  assert.deepEqual(await facts("node_name=n1"), embedded);
+  assert.deepEqual(await facts("node_name=n1", "canary=2"), embedded);
+  assert.deepEqual(await facts("has_database=true"), [1, 1, true, true, undefined, url]);
+  const two = await facts("has_database=true", "count=2", "canary=0");
+  assert.deepEqual(two, [2, 0, false, true, undefined, url]);
+});
+
 test("each role of Vault's login is that of a job, its task and its policy", { skip }, async () => {
   const roles = readdirSync(join(JOBS, "policies/vault/roles"));
   const policies = readdirSync(join(JOBS, "policies/vault"));
@@ -241,7 +278,11 @@ test("each role of Vault's login is that of a job, its task and its policy", { s
     files.map((file) => `autocode-${basename(file, ".nomad.hcl")}.json`),
   );
   for (const file of files) {
-    const given = file === "trials.nomad.hcl" ? ["project=p", "experiment=e"] : [];
+    const needed: Readonly<Record<string, readonly string[]>> = {
+      "trials.nomad.hcl": ["project=p", "experiment=e"],
+      "orchestrator.nomad.hcl": ["has_database=true"],
+    };
+    const given = needed[file] ?? [];
     const found = await read(file, ...given, "secrets_from=vault");
     const task = taskOf(found);
     const role = JSON.parse(

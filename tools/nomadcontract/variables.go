@@ -190,6 +190,7 @@ func functions() map[string]function.Function {
 		"jsonencode":    stdlib.JSONEncodeFunc,
 		"length":        stdlib.LengthFunc,
 		"merge":         stdlib.MergeFunc,
+		"parseint":      stdlib.ParseIntFunc,
 		"regex_replace": stdlib.RegexReplaceFunc,
 		"split":         stdlib.SplitFunc,
 		"substr":        stdlib.SubstrFunc,
