@@ -10,6 +10,7 @@ import { createScriptedModel } from "../models/scripted/server.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
 import { closedFolder } from "../worker-agent/rooms.ts";
+import { gatewayAddress } from "./addresses.ts";
 import { type AgentInstaller, createAgents } from "./agents/installed.ts";
 import { createAccess } from "./api/access-postgres.ts";
 import { createIdempotency } from "./api/idempotency.ts";
@@ -236,7 +237,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
 
   async function listenGateway(lastUrl: string | undefined): Promise<string> {
     const port = await choosePort(config.gatewayPort, config.host, lastUrl);
-    return (await gateway.listen(port, config.host)).url;
+    return gatewayAddress(config, (await gateway.listen(port, config.host)).url);
   }
 }
 

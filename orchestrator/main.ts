@@ -4,6 +4,7 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { refuseNoAddress } from "./addresses.ts";
 import { runFirstExample } from "./cli/first-run.ts";
 import { print, printError } from "./cli/print.ts";
 import { compose, type Installation } from "./compose.ts";
@@ -30,6 +31,7 @@ async function main(): Promise<number> {
   let config: Config;
   try {
     config = readConfig();
+    refuseNoAddress(config);
     await mkdir(config.home, { recursive: true });
   } catch (error) {
     printError(explain(error));

@@ -33,6 +33,7 @@ const ROWS: readonly Row[] = [
   },
   { room: `${O}/config-engines.ts`, may: [] },
   { room: `${O}/config-fleet.ts`, may: [`${O}/config-engines.ts`] },
+  { room: `${O}/addresses.ts`, may: [`${O}/config.ts`] },
   { room: `${O}/db/`, may: FOUNDATION },
   // Pure: the journal's arithmetic, which a command checks an export with, offline.
   { room: `${O}/journal/`, may: [`${O}/contract/`] },
@@ -60,7 +61,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-workers.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
-    may: [...FOUNDATION, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],
+    may: [...FOUNDATION, `${O}/addresses.ts`, `${O}/cli/`, `${O}/compose.ts`, `${O}/config.ts`],
   },
   // An adapter may import what its engine is: the catalogue of models, the database.
   { room: `${O}/trials/catalog-pairs.ts`, may: [...CAPABILITY, "models/"] },
