@@ -10,6 +10,7 @@
  */
 import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import type { LedgerReport } from "../contract/ledger.ts";
 import { listMigrations, migrate } from "../db/migrate.ts";
@@ -51,6 +52,8 @@ export interface Restored {
 }
 
 const SCHEMA = "autocode_restore";
+const STATUS_TRIES = 20;
+const STATUS_EVERY_MS = 250;
 
 /** @throws Problem naming what is wrong with the backup, or with the place. */
 export async function restore(target: RestoreTarget): Promise<Restored> {
@@ -86,8 +89,12 @@ export async function restore(target: RestoreTarget): Promise<Restored> {
       replaced,
     };
   } finally {
-    await run(target.databaseUrl, [`drop schema if exists ${SCHEMA} cascade`]);
     await rm(staged, { recursive: true, force: true });
+    // The next restore drops what stays; what failed before is what is to be told.
+    await run(target.databaseUrl, [
+      "set lock_timeout = '10s'",
+      `drop schema if exists ${SCHEMA} cascade`,
+    ]).catch((error: unknown) => target.log.warn({ err: error }, "restore's schema is left"));
   }
 }
 
@@ -132,10 +139,7 @@ async function refuseForeign({ migrations, version }: BackupHead): Promise<void>
 }
 
 async function refuseFull({ databaseUrl, home, isForced }: RestoreTarget): Promise<void> {
-  const isCutOff = await stat(join(home, RESTORING_MARK)).then(
-    () => true,
-    () => false,
-  );
+  const isCutOff = await isThere(join(home, RESTORING_MARK));
   // What a restore left that was killed between its renames is nobody's work.
   if (isForced || isCutOff) return;
   await withClient(databaseUrl, async (client) => {
@@ -217,26 +221,71 @@ async function settleDown(client: pg.Client): Promise<number> {
   return rowCount ?? 0;
 }
 
-/** Where what was there before is now; null when nothing was. */
+/**
+ * Where what was there before is now; null when nothing was. Once COMMIT was sent the files go back
+ * only if the database says that it was not done: its answer may be what was lost.
+ */
 async function takePlace({ home, databaseUrl, clock }: RestoreTarget, staged: string) {
   const mark = join(home, RESTORING_MARK);
   const time = new Date(clock.now()).toISOString().replaceAll(/[:.]/g, "-");
   const aside = join(home, `replaced-${time}`);
+  const wasCutOff = await isThere(mark);
   await writeFile(mark, "A restore is under way, or was cut off: run `autocode restore` again.\n");
   const moved = await moveRoots(staged, home, aside);
+  let committing: string | null = null;
   try {
     await withClient(databaseUrl, async (client) => {
       await client.query("begin");
       await replaceTables(client, SCHEMA);
+      const { rows } = await client.query("select pg_current_xact_id()::text as id");
+      committing = rows[0].id as string;
       await client.query("commit");
     });
   } catch (error) {
-    await moved.undo();
-    await rm(mark);
-    throw error;
+    const ended = committing === null ? "aborted" : await howEnded(databaseUrl, committing);
+    if (ended === null) {
+      throw new Problem(
+        "unavailable",
+        "The database does not say whether it took the restored tables: the restored files stay " +
+          `in place, and autocode does not start on them (what was there is in ${aside}). ` +
+          "Run `autocode restore` again when the database answers",
+        { cause: error },
+      );
+    }
+    if (ended === "aborted") {
+      await moved.undo();
+      // A former restore's half is still what is there.
+      if (!wasCutOff) await rm(mark);
+      throw error;
+    }
   }
   await rm(mark);
   return moved.movedAside.length === 0 ? null : aside;
+}
+
+/** What became of a transaction whose answer was lost; null when it cannot be learnt. */
+async function howEnded(
+  databaseUrl: string,
+  transaction: string,
+): Promise<"committed" | "aborted" | null> {
+  for (let tries = 0; tries < STATUS_TRIES; tries++) {
+    const status = await withClient(databaseUrl, async (client) => {
+      const { rows } = await client.query("select pg_xact_status($1::xid8) as status", [
+        transaction,
+      ]);
+      return rows[0].status as string | null;
+    }).catch(() => null);
+    if (status === "committed" || status === "aborted") return status;
+    await delay(STATUS_EVERY_MS);
+  }
+  return null;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function migrateTo(

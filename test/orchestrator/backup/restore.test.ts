@@ -8,6 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { test } from "node:test";
@@ -162,6 +163,53 @@ test("a ledger that was tampered with is not restored", async () => {
   assert.deepEqual(await tablesOf(target.database), []);
 });
 
+test("a COMMIT whose answer is lost: files and tables are of the same time, or none starts", async (t) => {
+  await using source = await openSource();
+  const bytes = await source.backup();
+
+  await t.test("it was done: so is the restore", async () => {
+    await using target = await openTarget();
+    await using relay = await openRelay(target.database.url, { isForwarded: true });
+    await target.restore(bytes, { databaseUrl: relay.url });
+    assert.deepEqual(await filesOf(target.home), await filesOf(source.home));
+    assert.ok(!(await readdir(target.home)).includes(RESTORING_MARK));
+  });
+
+  await t.test("it was not done: what was there is there", async () => {
+    await using target = await openTarget();
+    await using relay = await openRelay(target.database.url, { isForwarded: false });
+    const settings = join(target.home, "shared/configs/settings.yaml");
+    await mkdir(dirname(settings), { recursive: true });
+    await writeFile(settings, "old");
+    await assert.rejects(target.restore(bytes, { databaseUrl: relay.url }), /terminated/);
+    assert.equal(await readFile(settings, "utf8"), "old");
+    assert.deepEqual(await tablesOf(target.database), []);
+    assert.ok(!(await readdir(target.home)).includes(RESTORING_MARK));
+    // After a restore that was cut off, the mark outlives one that fails.
+    await writeFile(join(target.home, RESTORING_MARK), "");
+    await assert.rejects(target.restore(bytes, { databaseUrl: relay.url }), /terminated/);
+    assert.ok((await readdir(target.home)).includes(RESTORING_MARK));
+  });
+
+  await t.test(
+    "nobody can say: the new files and the mark stay, until it is done again",
+    async () => {
+      await using target = await openTarget();
+      const fate = { isForwarded: true, isGone: true };
+      await using relay = await openRelay(target.database.url, fate);
+      await assert.rejects(target.restore(bytes, { databaseUrl: relay.url }), {
+        code: "unavailable",
+        message: /does not say whether .* Run `autocode restore` again/,
+      });
+      assert.deepEqual(await filesOf(target.home), await filesOf(source.home));
+      assert.ok((await readdir(target.home)).includes(RESTORING_MARK));
+      await target.restore(bytes);
+      assert.deepEqual(await filesOf(target.home), await filesOf(source.home));
+      assert.ok(!(await readdir(target.home)).includes(RESTORING_MARK));
+    },
+  );
+});
+
 test("a path that leads out of the folder is refused", async () => {
   await using source = await openSource();
   const bytes = await source.backup();
@@ -287,9 +335,9 @@ async function openTarget() {
   return {
     home,
     database,
-    restore: async (bytes: Buffer, { isForced = false } = {}) => {
+    restore: async (bytes: Buffer, { isForced = false, databaseUrl = database.url } = {}) => {
       const result = await restore({
-        ...{ home, databaseUrl: database.url, clock, log, isForced, verifyLedger },
+        ...{ home, databaseUrl, clock, log, isForced, verifyLedger },
         open: () => Readable.from([bytes]),
         onProgress: () => {},
       });
@@ -299,6 +347,49 @@ async function openTarget() {
     [Symbol.asyncDispose]: async () => {
       await database[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/**
+ * A line to the database that is cut at the COMMIT by which the restored tables take their place:
+ * before the database has it, or after it has done it. When it `isGone`, it is never back.
+ */
+async function openRelay(
+  databaseUrl: string,
+  { isForwarded, isGone = false }: { isForwarded: boolean; isGone?: boolean },
+) {
+  const { hostname, port } = new URL(databaseUrl);
+  let isDown = false;
+  const server = createServer((client) => {
+    if (isDown) return client.destroy();
+    const database = connect(Number(port), hostname);
+    const cut = () => {
+      client.destroy();
+      database.destroy();
+    };
+    for (const socket of [client, database]) socket.on("error", cut).on("close", cut);
+    let isTaking = false;
+    database.pipe(client);
+    client.on("data", (bytes) => {
+      const text = bytes.toString("latin1");
+      isTaking ||= text.includes('drop schema "autocode_restore"');
+      if (!isTaking || !text.includes("commit\0")) return database.write(bytes);
+      isDown = isGone;
+      if (!isForwarded) return cut();
+      database.unpipe(client).once("data", cut).resume();
+      return database.write(bytes);
+    });
+    return undefined;
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const url = new URL(databaseUrl);
+  url.hostname = "127.0.0.1";
+  url.port = String((server.address() as AddressInfo).port);
+  return {
+    url: url.href,
+    [Symbol.asyncDispose]: async () => {
+      await new Promise((closed) => server.close(closed));
     },
   };
 }
