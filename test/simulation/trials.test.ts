@@ -116,12 +116,12 @@ async function haveEnded(life: Life, trialIds: readonly TrialId[]): Promise<bool
 
 /** A person answers what waits longest, mostly with more money; a kill may come in between. */
 async function answerOne({ approvals }: Life, random: Random, tally: Tally): Promise<void> {
-  if (random.below(6) !== 0) return;
+  if (random.below(2) !== 0) return;
   const [asked] = await approvals.list({ state: "open" });
   if (asked === undefined) return;
   const { content_sha256 } = asked;
   const id = asked.id as ApprovalId;
-  if (random.below(5) === 0) {
+  if (random.below(3) === 0) {
     await approvals.reject(id, { content_sha256, reason: "too dear" });
     tally.rejections += 1;
   } else {
