@@ -8,8 +8,7 @@ export function createNoHosts(schedulerName: string): Hosts {
     plan: refuse,
     join: refuse,
     authenticate: async () => {
-      // Not that it is unknown: a host that asks the wrong orchestrator keeps its token.
-      throw new Problem("conflict", detail);
+      throw new Problem("unauthenticated", detail);
     },
     sync: refuse,
     receiveLog: refuse,

@@ -140,8 +140,9 @@ function placesOf(document: { paths: Record<string, Record<string, unknown>> }):
   return Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).flatMap(([method, operation]) => {
       const { parameters = [] } = operation as { parameters?: { in: string; name: string }[] };
-      // The live stream of all events has no end; a trial's events take the same cursor.
-      if (/v1\/events$|worker\//.test(path)) return [];
+      // The live stream of all events has no end; a trial's events take the same cursor. Workers
+      // and hosts have tokens of their own, which are looked at first.
+      if (/v1\/events$|(?:worker|host)\//.test(path)) return [];
       return parameters.map(({ in: where, name }) => ({
         method: method.toUpperCase() as Place["method"],
         path,

@@ -8,7 +8,7 @@ import { openSeats } from "../../../orchestrator/duties/seats.ts";
 import { openTestFolder } from "../../support/embedded.ts";
 
 const HOLDER = join(import.meta.dirname, "../../support/seat-holder.ts");
-const SITTER = { id: "process_1", host: "here", pid: 1, key: "k" };
+const SITTER = { id: "process_1", host: "here", pid: 1, key: "k", scheduler: "local" };
 
 test("each seat is taken once, and the first free one is given", async () => {
   await using folder = await openTestFolder();
