@@ -52,8 +52,6 @@ import {
   trialStop,
   trialTrajectory,
 } from "./commands/trials.ts";
-import { vaultInit } from "./commands/vault.ts";
-import { vmBuild, vmLs, vmRender, vmValidate } from "./commands/vm.ts";
 import { workerDrain, workerLs, workerShow, workerToken } from "./commands/workers.ts";
 import { readCliConfig } from "./config.ts";
 import { EXIT, type Exit, Failure, usage } from "./failure.ts";
@@ -69,7 +67,7 @@ const completion: Command = {
   },
 };
 
-const COMMANDS: readonly Command[] = [
+const USUAL: readonly Command[] = [
   up,
   login,
   doctor,
@@ -136,13 +134,19 @@ const COMMANDS: readonly Command[] = [
   secretRotateKey,
   secretReseal,
   secretToken,
-  vaultInit,
-  vmLs,
-  vmRender,
-  vmValidate,
-  vmBuild,
-  completion,
 ];
+
+/** A template engine and a Vault's client: a tenth of a second that no other command waits for. */
+async function loadHeavy(): Promise<Command[]> {
+  const [{ vaultInit }, { vmBuild, vmLs, vmRender, vmValidate }] = await Promise.all([
+    import("./commands/vault.ts"),
+    import("./commands/vm.ts"),
+  ]);
+  return [vaultInit, vmLs, vmRender, vmValidate, vmBuild];
+}
+
+const isUsual = USUAL.some(({ name }) => name.split(" ")[0] === process.argv[2]);
+const COMMANDS = [...USUAL, ...(isUsual ? [] : await loadHeavy()), completion];
 
 process.exitCode = await main(process.argv.slice(2));
 
