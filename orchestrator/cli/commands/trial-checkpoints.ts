@@ -5,9 +5,9 @@ import { type TreeRow, treeRows } from "../checkpoint-rows.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { amountOption } from "../defaults.ts";
 import { EXIT } from "../failure.ts";
-import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
 import type { Column } from "../print.ts";
-import { compact, RESULT_COLUMNS } from "../tables.ts";
+import { compact } from "../tables.ts";
+import { tellMade } from "./trial-run.ts";
 
 const TRIAL = { name: "trial", isRequired: true };
 
@@ -66,18 +66,8 @@ export const trialFork: Command = {
     };
     const client = await connect();
     const made = await client.post<Trial>(`trials/${encodeURIComponent(id)}/fork`, fork);
-    if (options.flag("detach")) {
-      if (options.flag("json")) print.json(made);
-      else print.line(made.id);
-      return EXIT.done;
-    }
-    print.note(`${made.id}: ${made.agent} with ${made.pair} on ${made.task}, from ${id}`);
-    const ended = await followTrial(client, print, made);
-    if (options.flag("json")) print.json(ended);
-    else print.table(RESULT_COLUMNS, [ended]);
-    const advice = adviceFor(ended);
-    if (advice !== null) print.note(advice);
-    return exitOfTrial(ended);
+    const about = `${made.id}: ${made.agent} with ${made.pair} on ${made.task}, from ${id}`;
+    return tellMade({ options, print }, client, made, about);
   },
 };
 

@@ -1,9 +1,10 @@
 /** `autocode trial run`: make a trial, follow it to its verdict. */
 import { resolve } from "node:path";
 import type { NewTrial, Trial } from "../../contract/trials.ts";
+import type { Client } from "../client.ts";
 import { type Command, type Invocation, JSON_OPTION } from "../command.ts";
 import { amountOption, chooseAgent, choosePair, chooseProject, taskName } from "../defaults.ts";
-import { EXIT, usage } from "../failure.ts";
+import { EXIT, type Exit, usage } from "../failure.ts";
 import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
 import { RESULT_COLUMNS } from "../tables.ts";
 
@@ -56,20 +57,31 @@ export const trialRun: Command = {
       return EXIT.done;
     }
     const made = await client.post<Trial>("trials", spec);
-    if (options.flag("detach")) {
-      if (options.flag("json")) print.json(made);
-      else print.line(made.id);
-      return EXIT.done;
-    }
-    print.note(`${made.id}: ${made.agent} with ${made.pair} on ${made.task}`);
-    const ended = await followTrial(client, print, made);
-    if (options.flag("json")) print.json(ended);
-    else print.table(RESULT_COLUMNS, [ended]);
-    const advice = adviceFor(ended);
-    if (advice !== null) print.note(advice);
-    return exitOfTrial(ended);
+    const about = `${made.id}: ${made.agent} with ${made.pair} on ${made.task}`;
+    return tellMade({ options, print }, client, made, about);
   },
 };
+
+/** A trial that was just made, to its end, or, with --detach, its id. */
+export async function tellMade(
+  { options, print }: Pick<Invocation, "options" | "print">,
+  client: Client,
+  made: Trial,
+  about: string,
+): Promise<Exit> {
+  if (options.flag("detach")) {
+    if (options.flag("json")) print.json(made);
+    else print.line(made.id);
+    return EXIT.done;
+  }
+  print.note(about);
+  const ended = await followTrial(client, print, made);
+  if (options.flag("json")) print.json(ended);
+  else print.table(RESULT_COLUMNS, [ended]);
+  const advice = adviceFor(ended);
+  if (advice !== null) print.note(advice);
+  return exitOfTrial(ended);
+}
 
 function taskOf({ options, config }: Invocation): NewTrial["task"] {
   const task = options.text("task");
