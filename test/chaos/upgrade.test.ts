@@ -76,17 +76,20 @@ test("the release before goes on writing while the schema is made new, and after
     }
     return written;
   })();
-  await eventually(
-    () => writer.count(),
-    (count) => count > 3,
-  );
-  await migrate(database);
-  const after = writer.count();
-  await eventually(
-    () => writer.count(),
-    (count) => count > after + 3,
-  );
-  isDone.value = true;
+  try {
+    await eventually(
+      () => writer.count(),
+      (count) => count > 3,
+    );
+    await migrate(database);
+    const after = writer.count();
+    await eventually(
+      () => writer.count(),
+      (count) => count > after + 3,
+    );
+  } finally {
+    isDone.value = true;
+  }
   const written = await writing;
   const [found] = await rows<{ count: number }>(
     database.sql,

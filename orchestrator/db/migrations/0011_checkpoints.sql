@@ -3,6 +3,9 @@
 -- Checkpoints form a tree: each names the one it grew from, over trials too. The files are content
 -- addressed under the project's `checkpoints` folder; a checkpoint names its manifest by its hash.
 
+-- In the writers' order, as 0009_workers says.
+lock table project, trial, allocation in access exclusive mode;
+
 create table checkpoint (
   id text primary key check (id ~ '^checkpoint_[0-7][0-9a-hjkmnp-tv-z]{25}$'),
   trial_id text not null references trial (id),
