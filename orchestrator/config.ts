@@ -6,6 +6,12 @@ import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import {
+  type EgressConfig,
+  type ElasticsearchConfig,
+  readEgress,
+  readElasticsearch,
+} from "./config-egress.ts";
+import {
   type NomadConfig,
   type Reader,
   readNomad,
@@ -56,6 +62,9 @@ export interface Config {
   /** Null unless Nomad is the scheduler. */
   nomad: NomadConfig | null;
   fleet: FleetConfig;
+  egress: EgressConfig;
+  /** Null: flow records lie in the database. */
+  elasticsearch: ElasticsearchConfig | null;
   isFirstRunExample: boolean;
   /** What the scripted model plays; the examples' scripts unless told otherwise. */
   scriptsDir: string;
@@ -138,6 +147,8 @@ export function readConfig(
     scheduler,
     nomad: readNomad(read, scheduler),
     fleet: readFleet(read),
+    egress: readEgress(read),
+    elasticsearch: readElasticsearch(read),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",
     scriptsDir: resolve(cwd, text("AUTOCODE_SCRIPTS") ?? EXAMPLE_SCRIPTS),
     providers: readProviders(),

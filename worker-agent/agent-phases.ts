@@ -64,7 +64,7 @@ export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<E
   const { spec, clock, outbox } = job;
   const { agent, progress } = deps;
   await using proxy =
-    spec.egress === "open"
+    spec.egress.kind === "open"
       ? null
       : await openRefusingProxy((asked) => outbox.emit("egress.refused", { ...asked }));
   const proxyEnv = proxy === null ? {} : proxyVariables(proxy.url, spec.gateway_url);

@@ -119,7 +119,7 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
   }
   const { emit } = outbox;
   await using proxy =
-    spec.egress === "open"
+    spec.egress.kind === "open"
       ? null
       : await openRefusingProxy((asked) => emit("egress.refused", { ...asked }));
   const output: Buffer[] = [];

@@ -26,7 +26,13 @@ export const EVENT_TYPES = [
   "agent.tool_result", // { call_id, is_error, text }
   "agent.usage", // { input_tokens, output_tokens }: as the CLI reports it, a hint only
   "agent.error", // { message, status? }
-  "egress.refused", // { host, method }
+  "egress.refused", // { flow_id, host, method, reason, rule, detail }: by the proxy
+  "egress.dropped", // { destination, protocol, packets }: by the worker's network
+  "egress.isolation", // { kind: "namespace" | "sandbox" | "none", detail }: by the worker
+  "egress.credential", // { flow_id, secret, host }: the proxy put it in
+  "egress.canary", // { flow_id, host }: the trial's canary was about to leave
+  "traffic.unmatched", // { flow_id, host, detail }: a paid call without an entry in the ledger
+  "replay.diverged", // { position, expected, asked }: the first request that the record has not
   "verify.started", // {}
   "verify.ended", // { verdict, tests_passed, tests_failed, duration_ms }
 ] as const;

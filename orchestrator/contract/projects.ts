@@ -4,6 +4,8 @@
  */
 import { type Static, Type } from "typebox";
 import { Wire } from "./agents.ts";
+import { EgressPolicy } from "./egress.ts";
+import { Retention } from "./flows.ts";
 import { Balance, CurrencyCode, NanosText } from "./money.ts";
 import { PriceTerms } from "./prices.ts";
 
@@ -146,7 +148,12 @@ export const ProjectFile = Type.Object(
     pairs: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
     models: Type.Optional(Type.Record(Name, PairEntry)),
     tasks: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
-    egress: Type.Optional(Type.Union([Type.Literal("deny"), Type.Literal("open")])),
+    egress: Type.Optional(
+      Type.Union([Type.Literal("deny"), Type.Literal("open"), EgressPolicy], {
+        description: "deny, open, or a policy with rules and presets",
+      }),
+    ),
+    retention: Type.Optional(Retention),
     workers: Type.Optional(WorkersWanted),
     limits: Type.Optional(
       Type.Object(

@@ -57,8 +57,32 @@ export const Allowance = Type.Object(
   { additionalProperties: false },
 );
 
-/** `deny`: HTTP goes to a proxy that refuses all; `open`: the worker's own network. */
-const Egress = Type.Union([Type.Literal("deny"), Type.Literal("open")]);
+/**
+ * How the allocation's processes reach anything but the gateway. `proxied`: through the egress
+ * proxy alone, which decides; `closed`: not at all; `open`: the worker's own network.
+ */
+export type EgressSpec = Static<typeof EgressSpec>;
+export const EgressSpec = Type.Union([
+  Type.Object({ kind: Type.Literal("closed") }, { additionalProperties: false }),
+  Type.Object({ kind: Type.Literal("open") }, { additionalProperties: false }),
+  Type.Object(
+    {
+      kind: Type.Literal("proxied"),
+      /** `http://host:port`; the credentials are beside it, not in it. */
+      proxy_url: Type.String(),
+      username: Type.String(),
+      password: Type.String(),
+      /** Of the authority that the proxy's certificates are of: PEM. */
+      authority_pem: Type.String(),
+      /** A worker that cannot close the network refuses the allocation. */
+      is_isolation_required: Type.Boolean(),
+      is_llm_proxied: Type.Boolean(),
+      /** Placeholders, never secrets. */
+      environment: Type.Record(Type.String(), Type.String()),
+    },
+    { additionalProperties: false },
+  ),
+]);
 
 export type AgentSpec = Static<typeof AgentSpec>;
 export const AgentSpec = Type.Object(
@@ -79,7 +103,7 @@ export const AgentSpec = Type.Object(
     test_command: Type.Optional(Type.String()),
     allowance: Allowance,
     limits: Limits,
-    egress: Egress,
+    egress: EgressSpec,
     /** How often the work is kept while it runs, and how large that may be. */
     checkpoints: Type.Object(
       {
@@ -120,7 +144,7 @@ export const VerifySpec = Type.Object(
     ]),
     has_hidden_tests: Type.Boolean(),
     limits: Limits,
-    egress: Egress,
+    egress: EgressSpec,
   },
   { additionalProperties: false },
 );

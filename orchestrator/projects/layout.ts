@@ -13,6 +13,10 @@ export interface Layout {
   agents: string;
   allocations: string;
   logs: string;
+  /** Flow records that wait for the store: a folder a process. */
+  spool: string;
+  /** What the egress proxy's own processes need, this orchestrator's. */
+  egress: string;
   /** The seats of the orchestrators that share this folder, and what they placed. */
   orchestrators: string;
   project(projectId: string): {
@@ -40,6 +44,8 @@ export function createLayout(home: string, seat = 0): Layout {
     agents: join(shared, "agents"),
     allocations: join(shared, `allocations${own}`),
     logs: join(shared, "logs"),
+    spool: join(shared, "spool"),
+    egress: join(shared, `egress${own}`),
     orchestrators: join(shared, "orchestrators"),
     project,
     task,

@@ -23,6 +23,7 @@ export const ID_KINDS = [
   "worker",
   "checkpoint",
   "process",
+  "flow",
 ] as const;
 
 export type IdKind = (typeof ID_KINDS)[number];
@@ -40,6 +41,8 @@ export type CallId = Id<"call">;
 export type ApprovalId = Id<"approval">;
 export type WorkerId = Id<"worker">;
 export type CheckpointId = Id<"checkpoint">;
+export type ProcessId = Id<"process">;
+export type FlowId = Id<"flow">;
 
 export interface Ids {
   next<Kind extends IdKind>(kind: Kind): Id<Kind>;

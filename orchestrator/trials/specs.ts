@@ -78,7 +78,7 @@ export async function agentSpec(
     ...(task.test.kind === "command" ? { test_command: task.test.command } : {}),
     allowance,
     limits: limits(dependencies, project, Number(trial.wall_ms)),
-    egress: project.config.egress ?? "deny",
+    egress: { kind: project.config.egress === "open" ? "open" : "closed" },
     checkpoints: dependencies.checkpoints,
     ...(trial.resume === null ? {} : { resume: resumeSpec(trial.resume) }),
   };
@@ -99,7 +99,7 @@ export async function verifySpec(
     test: task.test,
     has_hidden_tests: task.has_hidden_tests,
     limits: limits(dependencies, project, Number(task.verify_wall_ms)),
-    egress: project.config.egress ?? "deny",
+    egress: { kind: project.config.egress === "open" ? "open" : "closed" },
   };
 }
 

@@ -231,6 +231,23 @@ table duty
   constraint duty_pkey PRIMARY KEY (name)
   CREATE UNIQUE INDEX duty_pkey ON public.duty USING btree (name)
 
+table egress_session
+  allocation_id text not null
+  trial_id text not null
+  project_id text not null
+  password_sha256 bytea not null
+  canary text not null
+  sent_byte_count bigint not null default 0
+  created_at timestamp with time zone not null
+  constraint egress_session_allocation_id_fkey FOREIGN KEY (allocation_id) REFERENCES allocation(id)
+  constraint egress_session_canary_check CHECK (((length(canary) >= 16) AND (length(canary) <= 200)))
+  constraint egress_session_pkey PRIMARY KEY (allocation_id)
+  constraint egress_session_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
+  constraint egress_session_sent_byte_count_check CHECK ((sent_byte_count >= 0))
+  constraint egress_session_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE INDEX egress_session_by_trial ON public.egress_session USING btree (trial_id)
+  CREATE UNIQUE INDEX egress_session_pkey ON public.egress_session USING btree (allocation_id)
+
 table event
   seq bigint not null generated always as identity
   project_id text not null
@@ -379,6 +396,23 @@ table project
   CREATE UNIQUE INDEX project_name_key ON public.project USING btree (name)
   CREATE UNIQUE INDEX project_pkey ON public.project USING btree (id)
 
+table reconciliation
+  day date not null
+  provider text not null
+  model text not null
+  our_input_tokens bigint not null
+  our_output_tokens bigint not null
+  their_input_tokens bigint not null
+  their_output_tokens bigint not null
+  is_matched boolean not null
+  detail text not null
+  compared_at timestamp with time zone not null
+  constraint reconciliation_detail_check CHECK ((length(detail) <= 1000))
+  constraint reconciliation_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint reconciliation_pkey PRIMARY KEY (day, provider, model)
+  constraint reconciliation_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  CREATE UNIQUE INDEX reconciliation_pkey ON public.reconciliation USING btree (day, provider, model)
+
 table task
   id text not null
   project_id text not null
@@ -406,6 +440,26 @@ table task
   constraint task_verify_wall_ms_check CHECK ((verify_wall_ms > 0))
   CREATE UNIQUE INDEX task_content_once ON public.task USING btree (project_id, name, content_sha256)
   CREATE UNIQUE INDEX task_pkey ON public.task USING btree (id)
+
+table traffic_source
+  id text not null
+  door text not null
+  engine text not null
+  host text not null
+  started_at timestamp with time zone not null
+  last_sequence bigint not null default 0
+  stored int8multirange not null default '{}'::int8multirange
+  spooled_bytes bigint not null default 0
+  heard_at timestamp with time zone not null
+  closed_at timestamp with time zone
+  constraint traffic_source_door_check CHECK ((door = ANY (ARRAY['egress'::text, 'gateway'::text])))
+  constraint traffic_source_engine_check CHECK ((engine = ANY (ARRAY['embedded'::text, 'mitmproxy'::text, 'gateway'::text, 'worker'::text])))
+  constraint traffic_source_host_check CHECK (((length(host) >= 1) AND (length(host) <= 255)))
+  constraint traffic_source_id_check CHECK ((id ~ '^process_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint traffic_source_last_sequence_check CHECK ((last_sequence >= 0))
+  constraint traffic_source_pkey PRIMARY KEY (id)
+  constraint traffic_source_spooled_bytes_check CHECK ((spooled_bytes >= 0))
+  CREATE UNIQUE INDEX traffic_source_pkey ON public.traffic_source USING btree (id)
 
 table transfer
   id text not null
@@ -484,6 +538,8 @@ table trial
   resume_at timestamp with time zone
   requirements jsonb not null default '{}'::jsonb
   forked_from text
+  egress jsonb
+  replay_of text
   constraint trial_account_id_fkey FOREIGN KEY (account_id) REFERENCES account(id)
   constraint trial_agent_check CHECK (((length(agent) >= 1) AND (length(agent) <= 64)))
   constraint trial_attempt_check CHECK ((attempt >= 1))
@@ -497,6 +553,7 @@ table trial
   constraint trial_pkey PRIMARY KEY (id)
   constraint trial_project_id_fkey FOREIGN KEY (project_id) REFERENCES project(id)
   constraint trial_reason_check CHECK ((length(reason) <= 2000))
+  constraint trial_replay_of_fkey FOREIGN KEY (replay_of) REFERENCES trial(id)
   constraint trial_resume_at_is_a_pause CHECK (((resume_at IS NULL) OR (state = ANY (ARRAY['placed'::text, 'running'::text, 'paused'::text]))))
   constraint trial_seed_check CHECK (((seed >= 0) AND (seed <= '4294967295'::bigint)))
   constraint trial_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text, 'succeeded'::text, 'failed'::text, 'errored'::text, 'paused'::text, 'cancelled'::text])))
@@ -511,6 +568,23 @@ table trial
   CREATE INDEX trial_claimable ON public.trial USING btree (priority DESC, created_at) WHERE (state = ANY (ARRAY['queued'::text, 'admitted'::text, 'placed'::text, 'running'::text, 'verifying'::text]))
   CREATE UNIQUE INDEX trial_pkey ON public.trial USING btree (id)
   CREATE INDEX trial_resuming ON public.trial USING btree (resume_at) WHERE (resume_at IS NOT NULL)
+
+table unmatched_call
+  flow_id text not null
+  project_id text
+  trial_id text
+  host text not null
+  detail text not null
+  found_at timestamp with time zone not null
+  answered_at timestamp with time zone
+  answer text
+  constraint unmatched_call_answer_check CHECK ((length(answer) <= 1000))
+  constraint unmatched_call_detail_check CHECK ((length(detail) <= 1000))
+  constraint unmatched_call_flow_id_check CHECK ((flow_id ~ '^flow_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint unmatched_call_host_check CHECK ((length(host) <= 500))
+  constraint unmatched_call_pkey PRIMARY KEY (flow_id)
+  CREATE INDEX unmatched_call_open ON public.unmatched_call USING btree (found_at) WHERE (answered_at IS NULL)
+  CREATE UNIQUE INDEX unmatched_call_pkey ON public.unmatched_call USING btree (flow_id)
 
 table virtual_key
   id text not null

@@ -106,7 +106,7 @@ export function agentSpec(baseCommit: string, overrides: Partial<AgentSpec> = {}
     },
     limits: LIMITS,
     checkpoints: { every_ms: 60_000, bytes_max: 4_000_000 },
-    egress: "deny",
+    egress: { kind: "closed" },
     ...overrides,
   };
 }
@@ -120,7 +120,7 @@ export function verifySpec(baseCommit: string, overrides: Partial<VerifySpec> = 
     test: { kind: "command", command: "true" },
     has_hidden_tests: false,
     limits: LIMITS,
-    egress: "deny",
+    egress: { kind: "closed" },
     ...overrides,
   };
 }

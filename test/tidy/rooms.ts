@@ -18,7 +18,16 @@ const GATEWAY = [
   `${O}/contract/`,
   `${O}/ledger/ledger.ts`,
   `${O}/keys/keys.ts`,
+  `${O}/traffic/sink.ts`,
   "models/",
+];
+
+const EGRESS = [
+  ...FOUNDATION,
+  `${O}/contract/`,
+  `${O}/secrets/secrets.ts`,
+  `${O}/traffic/sink.ts`,
+  `${O}/traffic/traffic.ts`,
 ];
 
 /** The first row whose room is a prefix of a file's path is the file's. */
@@ -29,8 +38,14 @@ const ROWS: readonly Row[] = [
   { room: `${O}/problem.ts`, may: [] },
   {
     room: `${O}/config.ts`,
-    may: [`${O}/runtime/`, `${O}/config-engines.ts`, `${O}/config-fleet.ts`],
+    may: [
+      `${O}/runtime/`,
+      `${O}/config-egress.ts`,
+      `${O}/config-engines.ts`,
+      `${O}/config-fleet.ts`,
+    ],
   },
+  { room: `${O}/config-egress.ts`, may: [`${O}/config-engines.ts`] },
   { room: `${O}/config-engines.ts`, may: [] },
   { room: `${O}/config-fleet.ts`, may: [`${O}/config-engines.ts`] },
   { room: `${O}/addresses.ts`, may: [`${O}/config.ts`] },
@@ -54,6 +69,8 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-gateway.ts`, may: [""] },
   { room: `${O}/compose-checkpoints.ts`, may: [""] },
   { room: `${O}/compose-duties.ts`, may: [""] },
+  { room: `${O}/compose-egress.ts`, may: [""] },
+  { room: `${O}/compose-traffic.ts`, may: [""] },
   { room: `${O}/compose-backup.ts`, may: [""] },
   { room: `${O}/compose-scheduler.ts`, may: [""] },
   { room: `${O}/compose-secrets.ts`, may: [""] },
@@ -83,6 +100,9 @@ const ROWS: readonly Row[] = [
   },
   { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
   { room: "proxy/gateway/", may: GATEWAY },
+  // What a session is lies in the database; all else of the proxies knows nothing of one.
+  { room: "proxy/egress/sessions-postgres.ts", may: ["proxy/egress/", ...EGRESS, `${O}/db/`] },
+  { room: "proxy/egress/", may: EGRESS },
   { room: "models/", may: [`${O}/contract/`, `${O}/money.ts`] },
   // It runs beside qemu as well as in the command line, and knows nothing of an installation.
   { room: "vm-templates/", may: [] },
@@ -99,6 +119,7 @@ const FURTHER_PORTS: readonly string[] = [
   `${O}/projects/layout.ts`,
   `${O}/scheduler/placement.ts`,
   `${O}/tasks/requirements.ts`,
+  `${O}/traffic/sink.ts`,
   `${O}/trials/approvals.ts`,
   `${O}/trials/pairs.ts`,
   `${O}/trials/worker-sessions.ts`,

@@ -3,8 +3,8 @@
 -- A worker is a host or a VM. One that runs our host program registers with a join token and
 -- heartbeats; a Nomad client is listed from Nomad. Silence is measured by the database's clock.
 
--- Locks are taken in the order in which whoever writes a trial takes them: a release before this one
--- goes on writing meanwhile, and the other way round each would wait for the other.
+-- Locks are taken in the order in which whoever writes a trial takes them: a release before this
+-- one goes on writing meanwhile, and the other way round each would wait for the other.
 lock table task, trial, allocation in access exclusive mode;
 
 create table worker (

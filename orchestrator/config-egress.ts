@@ -1,0 +1,52 @@
+/** What the environment says of egress and of the record of traffic. */
+import type { Reader } from "./config-engines.ts";
+
+export interface EgressConfig {
+  engine: "embedded" | "mitmproxy";
+  /** 0: any free port. */
+  port: number;
+  /** Where workers reach proxies that run as processes of their own: we then start none. */
+  url: string | null;
+  /** mitmproxy's program; null: as it is found by its name. */
+  mitmdump: string | null;
+  /** How much may wait on our disk for the store. */
+  spoolBytesMax: number;
+  /** Of one body, in the record. */
+  bodyBytesMax: number;
+}
+
+export interface ElasticsearchConfig {
+  url: string;
+  apiKey: string | null;
+  username: string | null;
+  password: string | null;
+  /** Of its certificate's authority, a file; null: the system's. */
+  authorityFile: string | null;
+  /** What our data streams' names begin with. */
+  prefix: string;
+}
+
+export function readEgress(read: Reader): EgressConfig {
+  return {
+    engine: read.oneOf("AUTOCODE_EGRESS", ["embedded", "mitmproxy"], "embedded"),
+    port: read.integer("AUTOCODE_EGRESS_PORT", 0, 0, 65_535),
+    url: read.address("AUTOCODE_EGRESS_URL", /^http:\/\//),
+    mitmdump: read.text("AUTOCODE_MITMDUMP") ?? null,
+    spoolBytesMax: read.integer("AUTOCODE_SPOOL_BYTES", 2 ** 30, 2 ** 20, 2 ** 40),
+    bodyBytesMax: read.integer("AUTOCODE_BODY_BYTES", 2 ** 20, 0, 2 ** 26),
+  };
+}
+
+/** Null unless ELASTICSEARCH_URL is set: records then lie in our own database. */
+export function readElasticsearch(read: Reader): ElasticsearchConfig | null {
+  const url = read.address("ELASTICSEARCH_URL", /^https?:\/\//);
+  if (url === null) return null;
+  return {
+    url,
+    apiKey: read.text("ELASTICSEARCH_API_KEY") ?? null,
+    username: read.text("ELASTICSEARCH_USERNAME") ?? null,
+    password: read.text("ELASTICSEARCH_PASSWORD") ?? null,
+    authorityFile: read.text("ELASTICSEARCH_CA_FILE") ?? null,
+    prefix: read.text("ELASTICSEARCH_PREFIX") ?? "autocode",
+  };
+}
