@@ -39,6 +39,7 @@ import {
 } from "./commands/secrets.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
+import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
 import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
 import { trialReprice } from "./commands/trial-reprice.ts";
 import { trialRun } from "./commands/trial-run.ts";
@@ -52,7 +53,15 @@ import {
   trialStop,
   trialTrajectory,
 } from "./commands/trials.ts";
-import { workerDrain, workerLs, workerShow, workerToken } from "./commands/workers.ts";
+import {
+  workerDrain,
+  workerLs,
+  workerRemove,
+  workerShow,
+  workerToken,
+  workerTokenLs,
+  workerTokenRevoke,
+} from "./commands/workers.ts";
 import { readCliConfig } from "./config.ts";
 import { EXIT, type Exit, Failure, usage } from "./failure.ts";
 import { createPrinter, printError } from "./print.ts";
@@ -122,8 +131,14 @@ const USUAL: readonly Command[] = [
   workerLs,
   workerShow,
   workerDrain,
+  workerRemove,
   workerToken,
+  workerTokenLs,
+  workerTokenRevoke,
   orchestratorLs,
+  trafficTail,
+  trafficSearch,
+  trafficTotals,
   backup,
   restore,
   secretStatus,

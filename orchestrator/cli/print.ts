@@ -8,12 +8,18 @@ export interface Column<Row> {
   align?: "right";
   /** Whether it may be cut to make the table fit. */
   shrinks?: boolean;
+  /** What the cell's colour says, where there are colours. */
+  tone?: (row: Row) => Tone | null;
 }
+
+export type Tone = "good" | "bad" | "warn" | "dim";
 
 export interface Printer {
   readonly isTty: boolean;
   /** A line of the result; text from a server is made safe. */
   line(text: string): void;
+  /** Words of a line that have a colour of their own on a terminal: each part is made safe. */
+  parts(parts: readonly (string | readonly [string, Tone | null])[]): void;
   /** The result as it is, for files and pipes. */
   raw(text: string): void;
   /** The result as it comes, no faster than its reader takes it. */
@@ -30,17 +36,28 @@ export interface Printer {
 const WIDTH = 80;
 const GAP = "  ";
 const CLEAR_LINE = "\r\u001b[2K";
+const COLOURS: Readonly<Record<Tone, string>> = { good: "32", bad: "31", warn: "33", dim: "2" };
 
 export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printer {
   const isTty = process.stderr.isTTY === true;
   const dim = isTty && wantsColour ? (text: string) => `\u001b[2m${text}\u001b[22m` : String;
+  const paint = process.stdout.isTTY === true && wantsColour ? coloured : (text: string) => text;
   let lastStep = "";
   let isShowing = false;
-  return { isTty, line, raw, pour, json, table, note, progress, clearProgress };
+  return { isTty, line, parts, raw, pour, json, table, note, progress, clearProgress };
 
   function line(text: string): void {
     clearProgress();
     console.log(safeText(text));
+  }
+
+  function parts(given: Parameters<Printer["parts"]>[0]): void {
+    clearProgress();
+    const painted = given.map((part) => {
+      const [text, tone] = typeof part === "string" ? [part, null] : part;
+      return paint(safeText(text), tone);
+    });
+    console.log(painted.join(""));
   }
 
   function raw(text: string): void {
@@ -58,7 +75,9 @@ export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printe
   }
 
   function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void {
-    for (const text of layOut(columns, rows)) line(text);
+    clearProgress();
+    // Its cells are made safe where they are laid out; colours come after that.
+    for (const text of layOut(columns, rows, paint)) console.log(text);
   }
 
   function note(text: string): void {
@@ -93,7 +112,11 @@ export function printError(text: string): void {
 }
 
 /** The table's lines: within 80 columns, by cutting the columns that may shrink, widest first. */
-export function layOut<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string[] {
+export function layOut<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  paint: (text: string, tone: Tone | null) => string = (text) => text,
+): string[] {
   const cells = [
     columns.map(({ title }) => title),
     ...rows.map((row) => columns.map(({ value }) => safeLine(value(row)))),
@@ -113,14 +136,20 @@ export function layOut<Row>(columns: readonly Column<Row>[], rows: readonly Row[
     if (widest === -1) break;
     widths[widest] = (widths[widest] ?? 0) - 1;
   }
-  return cells.map((row) =>
-    row
-      .map((cell, index) =>
-        pad(cut(cell, widths[index] ?? 0), widths[index] ?? 0, columns[index]?.align),
-      )
-      .join(GAP)
-      .trimEnd(),
-  );
+  return cells.map((line, number) => {
+    const row = rows[number - 1];
+    const shown = line.map((cell, index) => {
+      const { align, tone } = columns[index] ?? {};
+      const padded = pad(cut(cell, widths[index] ?? 0), widths[index] ?? 0, align);
+      const text = index === line.length - 1 ? padded.trimEnd() : padded;
+      return row === undefined ? text : paint(text, tone?.(row) ?? null);
+    });
+    return shown.join(GAP).trimEnd();
+  });
+}
+
+function coloured(text: string, tone: Tone | null): string {
+  return tone === null ? text : `\u001b[${COLOURS[tone]}m${text}\u001b[0m`;
 }
 
 function cut(text: string, widthMax: number): string {

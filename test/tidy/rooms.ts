@@ -119,6 +119,8 @@ const FURTHER_PORTS: readonly string[] = [
   `${O}/projects/layout.ts`,
   `${O}/scheduler/placement.ts`,
   `${O}/tasks/requirements.ts`,
+  `${O}/traffic/filter.ts`,
+  `${O}/traffic/har.ts`,
   `${O}/traffic/sink.ts`,
   `${O}/trials/approvals.ts`,
   `${O}/trials/pairs.ts`,
