@@ -274,7 +274,12 @@ export const TrafficSource = Type.Object(
     closed_at: Nullable(Type.String({ format: "date-time" })),
     /** As the source last said. */
     last_sequence: Count,
+    /** Records that arrived in the store, also those that retention took since. */
     stored_count: Count,
+    /** Records that the store has now; null when it does not say. */
+    kept_count: Nullable(Count),
+    /** Records that the store refused for good: they lie in a dead-letter file of the host. */
+    rejected_count: Count,
     /** Ranges that are recorded and not in the store: [first, last]. */
     missing: Type.Array(Type.Tuple([Count, Count]), { maxItems: 100 }),
     spooled_bytes: Count,

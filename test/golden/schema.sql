@@ -449,6 +449,7 @@ table traffic_source
   started_at timestamp with time zone not null
   last_sequence bigint not null default 0
   stored int8multirange not null default '{}'::int8multirange
+  rejected int8multirange not null default '{}'::int8multirange
   spooled_bytes bigint not null default 0
   heard_at timestamp with time zone not null
   closed_at timestamp with time zone

@@ -122,6 +122,7 @@ const FURTHER_PORTS: readonly string[] = [
   `${O}/traffic/filter.ts`,
   `${O}/traffic/har.ts`,
   `${O}/traffic/sink.ts`,
+  `${O}/traffic/sources.ts`,
   `${O}/trials/approvals.ts`,
   `${O}/trials/pairs.ts`,
   `${O}/trials/worker-sessions.ts`,

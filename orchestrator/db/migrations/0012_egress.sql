@@ -32,6 +32,8 @@ create table traffic_source (
   started_at timestamptz not null,
   last_sequence bigint not null default 0 check (last_sequence >= 0),
   stored int8multirange not null default '{}',
+  -- What the store will never take: it lies in a dead-letter file of the host.
+  rejected int8multirange not null default '{}',
   spooled_bytes bigint not null default 0 check (spooled_bytes >= 0),
   -- As the source last said so; once it has closed, nothing more comes.
   heard_at timestamptz not null,
