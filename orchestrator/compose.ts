@@ -166,6 +166,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     workerSessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments, checkpoints: kept.limits },
       gatewayUrl: () => addresses.gateway,
+      egress: () => null,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),
     pricing: createPricing(db, pairs, clock),

@@ -41,7 +41,7 @@ export async function resumeTrial(dependencies: ResumeDependencies, id: TrialId)
     if (!(await queueAgain(transaction, id, at))) return;
     await transaction.execute(sql`
       update approval set state = 'granted', resolved_at = ${at}
-      where trial_id = ${id} and state = 'open'`);
+      where trial_id = ${id} and state = 'open' and kind = 'budget'`);
   });
 }
 

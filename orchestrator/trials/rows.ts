@@ -97,7 +97,8 @@ export async function viewTrials(
       account.credits_posted_nanos - account.reversed_nanos as funded,
       account.debits_pending_nanos as reserved,
       account.debits_posted_nanos - account.reversed_nanos as spent,
-      (select id from approval where trial_id = wanted.id and state = 'open') as approval_id,
+      (select id from approval
+        where trial_id = wanted.id and state = 'open' and kind = 'budget') as approval_id,
       used.*
     from wanted
     join task on task.id = wanted.task_id

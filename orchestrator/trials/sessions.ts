@@ -18,9 +18,11 @@ import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
+import type { Random } from "../runtime/random.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { readAllowance } from "./allowance.ts";
 import { newestArtefactPath, writeAt } from "./artefacts.ts";
+import type { EgressDoor } from "./egress-sessions.ts";
 import type { Enrolments } from "./enrolment.ts";
 import { appendWorkerEvents, EVENT_CHANNEL, TRIAL_CHANNEL } from "./events.ts";
 import type { Pairs } from "./pairs.ts";
@@ -40,9 +42,11 @@ export interface SessionsDependencies {
   wakes: Wakes;
   layout: Layout;
   clock: Clock;
+  random: Random;
   enrolments: Pick<Enrolments, "redeem">;
   /** Where workers reach the gateway. */
   gatewayUrl: () => string;
+  egress: EgressDoor;
   artefactBytesMax: number;
   /** Of what workers keep of a running trial. */
   checkpoints: AgentSpec["checkpoints"];

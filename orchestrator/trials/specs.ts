@@ -6,8 +6,10 @@ import type { Grant, Keys } from "../keys/keys.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { AllocationId } from "../runtime/ids.ts";
+import type { Random } from "../runtime/random.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { readAllowance } from "./allowance.ts";
+import { type EgressDoor, issueEgressSession } from "./egress-sessions.ts";
 import type { Pairs } from "./pairs.ts";
 import type { Resume, TrialRow } from "./rows.ts";
 
@@ -19,7 +21,9 @@ export interface SpecDependencies {
   pairs: Pairs;
   agents: readonly AgentFacts[];
   clock: Clock;
+  random: Random;
   gatewayUrl: () => string;
+  egress: EgressDoor;
   artefactBytesMax: number;
   /** Of what workers keep of a running trial. */
   checkpoints: AgentSpec["checkpoints"];
@@ -78,7 +82,7 @@ export async function agentSpec(
     ...(task.test.kind === "command" ? { test_command: task.test.command } : {}),
     allowance,
     limits: limits(dependencies, project, Number(trial.wall_ms)),
-    egress: { kind: project.config.egress === "open" ? "open" : "closed" },
+    egress: await issueEgressSession(dependencies, project, trial, allocationId),
     checkpoints: dependencies.checkpoints,
     ...(trial.resume === null ? {} : { resume: resumeSpec(trial.resume) }),
   };
@@ -99,7 +103,7 @@ export async function verifySpec(
     test: task.test,
     has_hidden_tests: task.has_hidden_tests,
     limits: limits(dependencies, project, Number(task.verify_wall_ms)),
-    egress: { kind: project.config.egress === "open" ? "open" : "closed" },
+    egress: await issueEgressSession(dependencies, project, trial, allocationId),
   };
 }
 

@@ -125,7 +125,7 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
         await endAllocations(transaction, trial, at);
         await transaction.execute(sql`
           update approval set state = 'superseded', resolved_at = ${at}
-          where trial_id = ${trial.id} and state = 'open'`);
+          where trial_id = ${trial.id} and state = 'open' and kind = 'budget'`);
       },
     });
   }

@@ -83,7 +83,7 @@ table approval
   reason text
   topped_up_nanos bigint
   constraint approval_id_check CHECK ((id ~ '^approval_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
-  constraint approval_kind_check CHECK ((kind = 'budget'::text))
+  constraint approval_kind_check CHECK ((kind = ANY (ARRAY['budget'::text, 'egress_rule'::text])))
   constraint approval_pkey PRIMARY KEY (id)
   constraint approval_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
   constraint approval_state_check CHECK ((state = ANY (ARRAY['open'::text, 'granted'::text, 'rejected'::text, 'superseded'::text])))
@@ -613,12 +613,15 @@ table worker
   is_draining boolean not null default false
   registered_at timestamp with time zone not null
   heartbeat_at timestamp with time zone not null
+  run_id text
+  sync_number bigint not null default 0
   left_at timestamp with time zone
   constraint worker_id_check CHECK ((id ~ '^worker_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint worker_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9.-]{0,62}$'::text))
   constraint worker_name_key UNIQUE (name)
   constraint worker_pkey PRIMARY KEY (id)
   constraint worker_pool_check CHECK ((pool ~ '^[a-z0-9][a-z0-9-]{0,62}$'::text))
+  constraint worker_run_id_check CHECK ((length(run_id) <= 64))
   constraint worker_slots_check CHECK (((slots >= 1) AND (slots <= 1000)))
   constraint worker_token_sha256_key UNIQUE (token_sha256)
   CREATE UNIQUE INDEX worker_name_key ON public.worker USING btree (name)

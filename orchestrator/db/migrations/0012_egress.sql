@@ -1,12 +1,17 @@
 -- 0012_egress: who asks the egress proxy, and whether all that was recorded arrived.
 
 -- In the writers' order, as 0009_workers says.
-lock table project, trial, allocation in access exclusive mode;
+lock table project, trial, allocation, approval in access exclusive mode;
 
 -- A trial's own rules: contract/egress.ts, EgressLayer.
 alter table trial add column egress jsonb;
 -- The trial whose record answers this one: it calls no model and spends nothing.
 alter table trial add column replay_of text references trial (id);
+
+-- Rules of egress that a person is asked for.
+alter table approval
+  drop constraint approval_kind_check,
+  add constraint approval_kind_check check (kind in ('budget', 'egress_rule'));
 
 -- An allocation at the proxy: its name there is the allocation's id.
 create table egress_session (
