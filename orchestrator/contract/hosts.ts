@@ -58,6 +58,9 @@ export type HostSync = Static<typeof HostSync>;
 export const HostSync = Type.Object(
   {
     wait_ms: Type.Integer({ minimum: 0, maximum: 30_000 }),
+    /** The host program's run, and its syncs counted: one that was overtaken is refused. */
+    run_id: Type.String({ minLength: 1, maxLength: 64 }),
+    number: Type.Integer({ minimum: 1 }),
     /** It ends what it has, takes nothing new, and goes. */
     is_leaving: Type.Boolean(),
     slots: Slots,

@@ -153,3 +153,22 @@ export const JoinToken = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/** A join token as it can be told again: without the token. */
+export type JoinTokenFacts = Static<typeof JoinTokenFacts>;
+export const JoinTokenFacts = Type.Object(
+  {
+    id: Type.String(),
+    pool: PoolName,
+    uses_left: Type.Integer({ minimum: 0 }),
+    created_at: Type.String({ format: "date-time" }),
+    expires_at: Type.String({ format: "date-time" }),
+  },
+  { additionalProperties: false },
+);
+
+export type JoinTokenList = Static<typeof JoinTokenList>;
+export const JoinTokenList = Type.Object(
+  { tokens: Type.Array(JoinTokenFacts) },
+  { additionalProperties: false },
+);

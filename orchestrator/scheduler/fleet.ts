@@ -153,7 +153,7 @@ export async function openFleetScheduler(
       // Listening starts before the look, so that a change in between is not missed.
       const woken = untilWoken(workerId);
       try {
-        const { isDraining } = await registry.heartbeat(workerId, said);
+        const { isDraining } = await registry.heartbeat(workerId, said, { isFirst });
         const { forget, stop: unwanted, hasRoom } = await settle(db, workerId, said, { isFirst });
         if (isFirst && hasRoom && !isDraining) await assign();
         const start = isDraining ? [] : await handOver({ db, issueEnrolment, log }, workerId);

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import type { HostPlan, Joined, JoinRequest } from "../contract/hosts.ts";
-import type { JoinToken, NewJoinToken } from "../contract/workers.ts";
+import type { JoinToken, JoinTokenFacts, NewJoinToken } from "../contract/workers.ts";
 import type { Database, Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
@@ -29,7 +29,10 @@ export function createRegistry(
   { leaseMs, agentsOf }: RegistryOptions,
 ): Registry {
   const lease = sql`${`${leaseMs} ms`}::interval`;
-  return { issueJoinToken, plan, join, authenticate, heartbeat };
+  return {
+    ...{ issueJoinToken, listJoinTokens, revokeJoinToken },
+    ...{ plan, join, authenticate, heartbeat, remove },
+  };
 
   async function issueJoinToken({ pool, uses, ttl_ms }: NewJoinToken): Promise<JoinToken> {
     const id = ids.next("token");
@@ -43,6 +46,41 @@ export function createRegistry(
     );
     const expiresAt = rfc3339(readTime(made?.expires_at ?? ""));
     return { id, token, pool, uses, expires_at: expiresAt };
+  }
+
+  async function listJoinTokens(): Promise<JoinTokenFacts[]> {
+    const found = await rows<JoinTokenFacts>(
+      db.sql,
+      sql`select id, pool, uses_left, created_at, expires_at from join_token
+        where uses_left > 0 and expires_at > clock_timestamp() order by id`,
+    );
+    return found.map((row) => ({
+      ...row,
+      created_at: rfc3339(readTime(row.created_at)),
+      expires_at: rfc3339(readTime(row.expires_at)),
+    }));
+  }
+
+  async function revokeJoinToken(id: string): Promise<void> {
+    const revoked = await rows(
+      db.sql,
+      sql`update join_token set uses_left = 0 where id = ${id} and uses_left > 0
+          and expires_at > clock_timestamp() returning id`,
+    );
+    if (revoked.length > 0) return;
+    throw new Problem("not_found", `There is no join token ${id} that hosts can still join with`);
+  }
+
+  async function remove(id: WorkerId): Promise<void> {
+    await db.sql.transaction(async (transaction) => {
+      // A hash of nothing that was ever told: no token is found by it.
+      await transaction.execute(sql`
+        update worker set token_sha256 = ${sha256(newToken("worker"))},
+          left_at = coalesce(left_at, clock_timestamp())
+        where id = ${id}`);
+      await endOutage(transaction, id);
+      await losePlacements(transaction, sql`worker_id = ${id}`);
+    });
   }
 
   async function plan(token: string): Promise<HostPlan> {
@@ -128,21 +166,34 @@ export function createRegistry(
   async function heartbeat(
     id: WorkerId,
     said: Parameters<Registry["heartbeat"]>[1],
+    { isFirst }: { isFirst: boolean },
   ): Promise<{ isDraining: boolean }> {
     return db.sql.transaction(async (transaction) => {
-      const [before] = await rows<{ is_draining: boolean; had_left: boolean; was_silent: boolean }>(
+      const [before] = await rows<{
+        is_draining: boolean;
+        had_left: boolean;
+        was_silent: boolean;
+        is_same_run: boolean;
+        sync_number: string;
+      }>(
         transaction,
         sql`select is_draining, left_at is not null as had_left, exists (
             select 1 from worker_outage where worker_id = worker.id and ended_at is null
-          ) as was_silent
+          ) as was_silent, run_id is not distinct from ${said.run_id} as is_same_run, sync_number
           from worker where id = ${id} for update`,
       );
       if (before === undefined) throw new Error("a worker that is gone");
+      const last = Number(before.sync_number);
+      const isOvertaken = isFirst
+        ? before.is_same_run && said.number <= last
+        : !before.is_same_run || said.number < last;
+      if (isOvertaken) throw new Problem("conflict", "number: this host has said something later");
       // One that left and is back is observed from now on.
       const back = before.had_left && !said.is_leaving;
       await transaction.execute(sql`
         update worker set heartbeat_at = clock_timestamp(), slots = ${said.slots},
           capabilities = ${JSON.stringify(said.capabilities)}::jsonb,
+          run_id = ${said.run_id}, sync_number = ${said.number},
           registered_at = case when ${back} then clock_timestamp() else registered_at end,
           left_at = case when ${said.is_leaving} then coalesce(left_at, clock_timestamp()) end
         where id = ${id}`);

@@ -1,10 +1,11 @@
 /** The workers as people see them: any scheduler's hosts, with what the registry knows of each. */
 import { sql } from "drizzle-orm";
-import type { JoinToken, NewJoinToken, Worker, WorkerDetail } from "../contract/workers.ts";
+import type { NewJoinToken, Worker, WorkerDetail } from "../contract/workers.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
+import type { WorkerId } from "../runtime/ids.ts";
 import type { Host, Scheduler } from "../scheduler/scheduler.ts";
 import {
   AVAILABILITY_TARGET,
@@ -33,6 +34,11 @@ type AllocationRow = {
 
 const ALLOCATIONS_SHOWN = 50;
 
+type JoinRegistry = Pick<
+  Registry,
+  "issueJoinToken" | "listJoinTokens" | "revokeJoinToken" | "remove"
+>;
+
 /** @param registry null where hosts do not join by themselves. */
 export function createWorkers(
   {
@@ -43,13 +49,18 @@ export function createWorkers(
   }: {
     db: Pick<Database, "sql">;
     scheduler: Scheduler;
-    registry: Pick<Registry, "issueJoinToken"> | null;
+    registry: JoinRegistry | null;
     clock: Clock;
   },
   windowMs: number = AVAILABILITY_WINDOW_MS,
 ): Workers {
   const metrics = createWorkerMetrics(list);
-  return { list, get, drain, issueJoinToken, metrics };
+  return {
+    ...{ list, get, drain, remove, metrics },
+    issueJoinToken: async (wanted: NewJoinToken) => joining().issueJoinToken(wanted),
+    listJoinTokens: async () => ({ tokens: await joining().listJoinTokens() }),
+    revokeJoinToken: async (id: string) => joining().revokeJoinToken(id),
+  };
 
   async function list() {
     const [hosts, known, window] = [await scheduler.hosts(), await readKnown(), range()];
@@ -87,8 +98,13 @@ export function createWorkers(
     return get(id);
   }
 
-  async function issueJoinToken(wanted: NewJoinToken): Promise<JoinToken> {
-    if (registry !== null) return registry.issueJoinToken(wanted);
+  async function remove(name: string): Promise<void> {
+    const asked = joining();
+    await asked.remove((await find(name)).id as WorkerId);
+  }
+
+  function joining(): JoinRegistry {
+    if (registry !== null) return registry;
     throw new Problem(
       "conflict",
       `Hosts join by themselves only with AUTOCODE_SCHEDULER=fleet; ${scheduler.name} is in force`,

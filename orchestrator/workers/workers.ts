@@ -6,7 +6,14 @@
  * that was away, gives nobody up.
  */
 import type { HostOrders, HostPlan, HostSync, Joined, JoinRequest } from "../contract/hosts.ts";
-import type { JoinToken, NewJoinToken, WorkerDetail, WorkerList } from "../contract/workers.ts";
+import type {
+  JoinToken,
+  JoinTokenFacts,
+  JoinTokenList,
+  NewJoinToken,
+  WorkerDetail,
+  WorkerList,
+} from "../contract/workers.ts";
 import type { WorkerId } from "../runtime/ids.ts";
 
 /** The notifications that wake whoever waits for a worker or a placement (fleet.ts). */
@@ -26,11 +33,22 @@ export interface Registry {
   join(request: JoinRequest): Promise<Joined>;
   /** @throws Problem `unauthenticated`. */
   authenticate(workerToken: string): Promise<WorkerId>;
-  /** It lives, and is what it says: ends its outage. */
+  /**
+   * It lives, and is what it says: ends its outage.
+   *
+   * @param isFirst whether it was said just now, and not a while ago.
+   * @throws Problem `conflict` when the host has said something later.
+   */
   heartbeat(
     id: WorkerId,
-    said: Pick<HostSync, "is_leaving" | "slots" | "capabilities">,
+    said: Pick<HostSync, "is_leaving" | "slots" | "capabilities" | "run_id" | "number">,
+    when: { isFirst: boolean },
   ): Promise<{ isDraining: boolean }>;
+  /** Its token is worth nothing from now on, and what it had is lost. Idempotent. */
+  remove(id: WorkerId): Promise<void>;
+  listJoinTokens(): Promise<JoinTokenFacts[]>;
+  /** @throws Problem `not_found`. */
+  revokeJoinToken(id: string): Promise<void>;
 }
 
 /** What a host program may ask: its requests, as `contract/hosts.ts` has them. */
@@ -50,6 +68,16 @@ export interface Workers {
   drain(host: string, isDraining: boolean): Promise<WorkerDetail>;
   /** @throws Problem `conflict` where hosts do not join by themselves. */
   issueJoinToken(wanted: NewJoinToken): Promise<JoinToken>;
+  /**
+   * Throws it out: its token is worth nothing from now on, and what it had is placed elsewhere.
+   *
+   * @throws Problem `not_found`, `conflict` where hosts do not join by themselves.
+   */
+  remove(host: string): Promise<void>;
+  /** Those that hosts can still join with. */
+  listJoinTokens(): Promise<JoinTokenList>;
+  /** @throws Problem `not_found`. */
+  revokeJoinToken(id: string): Promise<void>;
   /** Prometheus text. */
   metrics(): Promise<string>;
 }

@@ -353,6 +353,9 @@ export async function openApiServices(): Promise<ApiFixture> {
         count(isDraining ? "drain" : "undrain");
         return detail;
       },
+      remove: async () => {},
+      listJoinTokens: async () => ({ tokens: [] }),
+      revokeJoinToken: async () => {},
       issueJoinToken: async ({ pool, uses }) => {
         const token = "autocode_join_of_the_fake_fleet";
         return { id: ids.next("token"), token, pool, uses, expires_at: STARTED_AT };

@@ -26,6 +26,9 @@ export function fixtureWorkers(nowMs: number): Services["workers"] {
       else draining.delete(worker.id);
       return detail(name);
     },
+    remove: async () => {},
+    listJoinTokens: async () => ({ tokens: [] }),
+    revokeJoinToken: async () => {},
     issueJoinToken: async ({ pool, uses, ttl_ms }) => ({
       id: "token_fixture",
       token: "autocode_join_fixture-of-43-characters-of-base64url-x",

@@ -31,6 +31,8 @@ export interface HostDeps {
   prepareAgent: (name: string) => Promise<void>;
   measure: () => Promise<Capabilities>;
   log: (message: string, fields: Record<string, unknown>) => void;
+  /** A name that no other run of a host program has. */
+  newRunId: () => string;
 }
 
 const WAIT_MS = 10_000;
@@ -47,10 +49,12 @@ const MEASURE_EVERY_MS = 60_000;
  * @throws Error when it may not join and never will: its message says what to do.
  */
 export async function runHost(
-  { client, tokens, openAllocations, prepareAgent, measure, log }: HostDeps,
+  { client, tokens, openAllocations, prepareAgent, measure, log, newRunId }: HostDeps,
   { name, slots, joinToken, drainMs }: Pick<HostConfig, "name" | "slots" | "joinToken" | "drainMs">,
   leaving: AbortSignal,
 ): Promise<void> {
+  const runId = newRunId();
+  let syncs = 0;
   const ended = new Map<AllocationId, AllocationEnd>();
   const stopping = new Set<AllocationId>();
   let wake: () => void = () => {};
@@ -182,7 +186,8 @@ export async function runHost(
     const own = { is_leaving: leaving.aborted, slots, capabilities, logs: logs.ids() };
     // A goodbye waits for nothing.
     const waitMs = leaving.aborted && all.length === 0 ? 0 : WAIT_MS;
-    return { wait_ms: waitMs, ...own, allocations: all };
+    syncs += 1;
+    return { wait_ms: waitMs, run_id: runId, number: syncs, ...own, allocations: all };
   }
 
   function obey({ start, stop, forget, logs: wanted }: HostOrders, token: string): void {

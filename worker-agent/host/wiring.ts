@@ -1,4 +1,5 @@
 /** What a host program is made of, on this machine. */
+import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { findAgent } from "../agents/registry.ts";
@@ -42,6 +43,7 @@ export async function wireHost(
     tokens: createTokenFile(dir),
     measure: () => measureCapabilities({ dir, agentsDir }),
     log,
+    newRunId: randomUUID,
     openAllocations: async (onEnd) => {
       const allocations = await openAllocations(
         {

@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import {
   JoinToken,
+  JoinTokenList,
   NewJoinToken,
   WorkerDetail,
   WorkerDrain,
@@ -13,6 +14,8 @@ import type { Services } from "../services.ts";
 const tags = ["workers"];
 /** A Nomad node's id, a worker's id, or a name. */
 const params = Type.Object({ worker: Type.String({ minLength: 1, maxLength: 200 }) });
+
+const Empty = Type.Object({}, { additionalProperties: false });
 
 export function workersRoutes({ workers }: Pick<Services, "workers">): FastifyPluginAsyncTypebox {
   return async (api) => {
@@ -70,6 +73,53 @@ export function workersRoutes({ workers }: Pick<Services, "workers">): FastifyPl
         },
       },
       (request) => workers.issueJoinToken(request.body),
+    );
+
+    api.get(
+      "/workers/tokens",
+      {
+        config: { access: "admin" },
+        schema: {
+          tags,
+          summary: "The join tokens that hosts can still join with",
+          response: { 200: JoinTokenList },
+        },
+      },
+      () => workers.listJoinTokens(),
+    );
+
+    api.post(
+      "/workers/tokens/:token/revoke",
+      {
+        config: { access: "admin" },
+        schema: {
+          tags,
+          summary: "Revoke a join token, by its id; hosts that joined with it stay",
+          params: Type.Object({ token: Type.String({ minLength: 1, maxLength: 64 }) }),
+          response: { 200: Empty },
+        },
+      },
+      async (request) => {
+        await workers.revokeJoinToken(request.params.token);
+        return {};
+      },
+    );
+
+    api.post(
+      "/workers/:worker/remove",
+      {
+        config: { access: "admin" },
+        schema: {
+          tags,
+          summary: "Throw a worker out: its token is worth nothing, its work is placed elsewhere",
+          params,
+          response: { 200: Empty },
+        },
+      },
+      async (request) => {
+        await workers.remove(request.params.worker);
+        return {};
+      },
     );
   };
 }

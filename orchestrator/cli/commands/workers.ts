@@ -2,6 +2,8 @@
 import type {
   Capabilities,
   JoinToken,
+  JoinTokenFacts,
+  JoinTokenList,
   Worker,
   WorkerDetail,
   WorkerList,
@@ -102,6 +104,47 @@ export const workerToken: Command = {
     return EXIT.done;
   },
 };
+
+export const workerRemove: Command = {
+  name: "worker remove",
+  summary: "Throw a worker out: its token is revoked, what it had is placed elsewhere",
+  positionals: [WORKER],
+  async run({ positionals: [name = ""], print, connect }) {
+    await (await connect()).post(`workers/${encodeURIComponent(name)}/remove`);
+    print.line(`${name} is thrown out; it comes back with a new join token alone`);
+    return EXIT.done;
+  },
+};
+
+export const workerTokenLs: Command = {
+  name: "worker token ls",
+  summary: "List the join tokens that hosts can still join with",
+  options: { json: JSON_OPTION },
+  async run({ options, print, connect }) {
+    const list = await (await connect()).get<JoinTokenList>("workers/tokens");
+    if (options.flag("json")) print.json(list);
+    else print.table(TOKEN_COLUMNS, list.tokens);
+    return EXIT.done;
+  },
+};
+
+export const workerTokenRevoke: Command = {
+  name: "worker token revoke",
+  summary: "Revoke a join token, by its id; hosts that joined with it stay",
+  positionals: [{ name: "token", isRequired: true }],
+  async run({ positionals: [id = ""], print, connect }) {
+    await (await connect()).post(`workers/tokens/${encodeURIComponent(id)}/revoke`);
+    print.line(`${id} is revoked`);
+    return EXIT.done;
+  },
+};
+
+const TOKEN_COLUMNS: readonly Column<JoinTokenFacts>[] = [
+  { title: "token", value: ({ id }) => id },
+  { title: "pool", value: ({ pool }) => pool, shrinks: true },
+  { title: "hosts", value: ({ uses_left: left }) => String(left), align: "right" },
+  { title: "expires", value: ({ expires_at: at }) => at },
+];
 
 const COLUMNS: readonly Column<Worker>[] = [
   { title: "worker", value: ({ name }) => name, shrinks: true },

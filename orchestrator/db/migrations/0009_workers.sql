@@ -19,6 +19,9 @@ create table worker (
   is_draining boolean not null default false,
   registered_at timestamptz not null,
   heartbeat_at timestamptz not null,
+  -- The last that it said: a sync of the same run that is not later was overtaken on its way.
+  run_id text check (length(run_id) <= 64),
+  sync_number bigint not null default 0,
   -- When it said goodbye; a worker that comes back registers again under its name.
   left_at timestamptz
 );

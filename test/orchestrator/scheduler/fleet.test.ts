@@ -191,23 +191,33 @@ test("an answer that was lost is given again, with a new token", async () => {
   const workerId = await registry.authenticate(joined.worker_token);
   const placed = placement("wait");
   await scheduler.place(placed);
+  let number = 0;
+  const say = () => ({ ...said, number: ++number });
   const said = {
-    ...{ wait_ms: 0, is_leaving: false, slots: 1, capabilities, logs: [] },
+    ...{
+      run_id: "by-hand",
+      number: 0,
+      wait_ms: 0,
+      is_leaving: false,
+      slots: 1,
+      capabilities,
+      logs: [],
+    },
     allocations: [],
   };
   const never = new AbortController().signal;
-  const once = await scheduler.sync(workerId, said, never);
+  const once = await scheduler.sync(workerId, say(), never);
   assert.deepEqual(once.start, [
     { allocation_id: placed.allocationId, enrolment_token: placed.enrolmentToken },
   ]);
-  const again = await scheduler.sync(workerId, said, never);
+  const again = await scheduler.sync(workerId, say(), never);
   assert.deepEqual(again.start, once.start);
   const has = { allocation_id: placed.allocationId, status: "running" as const };
-  const third = await scheduler.sync(workerId, { ...said, allocations: [has] }, never);
+  const third = await scheduler.sync(workerId, { ...say(), allocations: [has] }, never);
   assert.deepEqual(third.start, []);
   // A stranger's allocation is to be stopped, a strangers' end is nobody's.
   const foreign = { ...has, allocation_id: placement("wait").allocationId };
-  const told = await scheduler.sync(workerId, { ...said, allocations: [has, foreign] }, never);
+  const told = await scheduler.sync(workerId, { ...say(), allocations: [has, foreign] }, never);
   assert.deepEqual(told.stop, [foreign.allocation_id]);
 });
 

@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../../orchestrator/db/rows.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
-import { createIds } from "../../../orchestrator/runtime/ids.ts";
+import { createIds, type WorkerId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
 import { createOutagesTask } from "../../../orchestrator/workers/outages.ts";
@@ -21,7 +21,8 @@ const LEASE_MS = 30_000;
 const MACHINE = {
   ...{ cpus: 4, memory_bytes: 2 ** 33, gpus: [], arch: "x64", vm_template: null, agents: [] },
 };
-const SAID = { is_leaving: false, slots: 2, capabilities: MACHINE };
+const SAID = { is_leaving: false, slots: 2, capabilities: MACHINE, run_id: "r", number: 1 };
+const NOW = { isFirst: true };
 const log = createLog("silent");
 
 test("a token lets as many hosts join as it says, for as long, and is kept hashed", async () => {
@@ -87,8 +88,46 @@ test("silence is an outage that ends with the next heartbeat", async () => {
   assert.deepEqual(await task.activate(), { outages: 1 });
   assert.deepEqual(await task.activate(), { outages: 0 });
   assert.deepEqual(await outages(fixture), [{ is_over: false, long_ms: LEASE_MS + 5_000 }]);
-  await registry.heartbeat(workerId, SAID);
+  await registry.heartbeat(workerId, SAID, NOW);
   assert.equal((await outages(fixture))[0]?.is_over, true);
+});
+
+test("what a host said before something later is refused, and so is what waited too long", async () => {
+  await using fixture = await openRegistry();
+  const { registry } = fixture;
+  const workerId = await joined(fixture, "one");
+  const say = (number: number, run_id = "r", isFirst = true) =>
+    registry.heartbeat(workerId, { ...SAID, run_id, number }, { isFirst });
+  await say(7);
+  await say(7, "r", false);
+  await refused(say(7), "conflict", /something later/);
+  await refused(say(6), "conflict", /something later/);
+  await say(8);
+  await refused(say(7, "r", false), "conflict", /something later/);
+  // The host program was started again, and counts from 1.
+  await say(1, "s");
+  await refused(say(8, "r", false), "conflict", /something later/);
+});
+
+test("a worker that was thrown out, and a token that was revoked, are good for nothing", async () => {
+  await using fixture = await openRegistry();
+  const { registry } = fixture;
+  const made = await registry.issueJoinToken({ pool: "p", uses: 3, ttl_ms: 60_000 });
+  const request = { join_token: made.token, name: "one", slots: 1, capabilities: MACHINE };
+  const one = await registry.join(request);
+  const [listed, ...rest] = await registry.listJoinTokens();
+  assert.deepEqual([listed?.id, listed?.uses_left, rest], [made.id, 2, []]);
+  assert.ok(!JSON.stringify(listed).includes(made.token));
+
+  await registry.remove(one.worker_id as WorkerId);
+  await refused(registry.authenticate(one.worker_token), "unauthenticated", /join again/);
+  const again = await registry.join(request);
+  assert.equal(again.worker_id, one.worker_id);
+
+  await registry.revokeJoinToken(made.id);
+  await refused(registry.join({ ...request, name: "two" }), "unauthenticated", /used up/);
+  await refused(registry.revokeJoinToken(made.id), "not_found", /no join token/);
+  assert.equal(await registry.authenticate(again.worker_token), again.worker_id);
 });
 
 test("R14: a clock that is set gives nobody up early, and keeps no dead worker", async (t) => {
@@ -102,7 +141,7 @@ test("R14: a clock that is set gives nobody up early, and keeps no dead worker",
       assert.deepEqual(await task.activate(), { outages: 0 });
       const { token } = await registry.issueJoinToken({ pool: "p", uses: 1, ttl_ms: 60_000 });
       await registry.plan(token);
-      await registry.heartbeat(workerId, SAID);
+      await registry.heartbeat(workerId, SAID, NOW);
       await silence(fixture, workerId, LEASE_MS + 1_000);
       assert.deepEqual(await task.activate(), { outages: 1 }, "a dead one is found as before");
     });
@@ -117,7 +156,7 @@ test("R14: a clock that is set gives nobody up early, and keeps no dead worker",
       await silence(fixture, workerId, jumpMs);
       assert.deepEqual(await task.activate(), { outages: 0 }, "not by the jump");
       monotonic.ms += LEASE_MS / 3;
-      await registry.heartbeat(workerId, SAID);
+      await registry.heartbeat(workerId, SAID, NOW);
       await listenOn(fixture);
       assert.deepEqual(await task.activate(), { outages: 0 }, "it lives");
       await silence(fixture, workerId, LEASE_MS + 1_000);
