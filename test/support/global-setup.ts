@@ -6,7 +6,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { endElasticsearch, FOLDER_VARIABLE } from "./elasticsearch.ts";
+import { endElasticsearch, FOLDER_VARIABLE } from "./elasticsearch-server.ts";
 import { startTestServer, URL_VARIABLE } from "./server.ts";
 
 let server: AsyncDisposable | null = null;
