@@ -2,7 +2,7 @@
  * Where the guard finds what a replaying trial is answered: the recorded trial's own exchanges.
  * Of a replay nothing is forwarded and no name is resolved, whatever its policy allows.
  */
-import type { RequestHead } from "./guard.ts";
+import type { EgressSession, RequestHead } from "./guard.ts";
 
 export type ReplayAnswer =
   | {
@@ -24,7 +24,7 @@ export interface ReplaySource {
    * @throws Problem `unavailable` when the record cannot be read.
    */
   answerFor(
-    trialId: string,
+    session: Pick<EgressSession, "trialId" | "allocationId">,
     head: Pick<RequestHead, "method" | "scheme" | "target" | "path">,
   ): Promise<ReplayAnswer>;
 }

@@ -17,7 +17,8 @@ export type RefusalCode =
   | "rate_limited"
   | "internal"
   | "upstream_failed"
-  | "unavailable";
+  | "unavailable"
+  | "replay_diverged";
 
 export interface Refusal {
   status: number;

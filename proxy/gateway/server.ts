@@ -9,6 +9,7 @@ import type { Grant } from "../../orchestrator/keys/keys.ts";
 import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import { readBody } from "./body.ts";
 import { forwardCall } from "./call.ts";
+import { credential } from "./credential.ts";
 import { createFinisher } from "./finisher.ts";
 import {
   GATEWAY_DEFAULTS,
@@ -46,7 +47,6 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const HEADERS_TIMEOUT_MS = 20_000;
 /** How long the rest of a refused body is read and thrown away, so that the answer gets through. */
 const LINGER_MS = 5_000;
-const KEY_LENGTH_MAX = 512;
 
 export interface Gateway {
   /** Listens, on loopback unless told otherwise; port 0 is any free one. */
@@ -305,14 +305,4 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     while (work.size > 0) await Promise.all(work);
     await deps.upstream.close();
   }
-}
-
-/** The key from either header; null when there is none, or it cannot be one. */
-function credential(incoming: IncomingMessage): string | null {
-  const { authorization } = incoming.headers;
-  const apiKey = incoming.headers["x-api-key"];
-  const bearer = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization ?? "")?.[1];
-  const secret = bearer ?? (typeof apiKey === "string" ? apiKey : undefined);
-  if (secret === undefined || secret === "" || secret.length > KEY_LENGTH_MAX) return null;
-  return secret;
 }

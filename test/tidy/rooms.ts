@@ -103,6 +103,19 @@ const ROWS: readonly Row[] = [
   // What a session is lies in the database; all else of the proxies knows nothing of one.
   { room: "proxy/egress/sessions-postgres.ts", may: ["proxy/egress/", ...EGRESS, `${O}/db/`] },
   { room: "proxy/egress/", may: EGRESS },
+  // What was recorded is played by a stand-in for the gateway: it says errors as the gateway does.
+  {
+    room: "proxy/replay/",
+    may: [
+      ...FOUNDATION,
+      `${O}/contract/`,
+      `${O}/keys/keys.ts`,
+      "proxy/gateway/body.ts",
+      "proxy/gateway/credential.ts",
+      "proxy/gateway/refusal.ts",
+      "proxy/egress/replay-source.ts",
+    ],
+  },
   { room: "models/", may: [`${O}/contract/`, `${O}/money.ts`] },
   // It runs beside qemu as well as in the command line, and knows nothing of an installation.
   { room: "vm-templates/", may: [] },

@@ -1,0 +1,142 @@
+/**
+ * One run of a cassette: which recorded exchange answers which request. Requests may come in
+ * another order than they were recorded in, as agents ask for several things at once; of equal
+ * ones the k-th has the k-th answer.
+ *
+ * Invariant: an exchange is played once; only reading again what was read (GET, HEAD) repeats the
+ * last answer. What the record has not is told once, the first time; nothing is made up.
+ */
+import type { Cassette, Divergence, Exchange } from "../../orchestrator/contract/cassettes.ts";
+import { differenceOf, type Normal, normalise, normalisePath } from "./normal.ts";
+import { renamed } from "./rename.ts";
+
+export interface Asked {
+  readonly door: Exchange["door"];
+  readonly method: string;
+  /** Of the egress door: `https://host:port`; the gateway is wherever it is. */
+  readonly origin: string | null;
+  /** Path and query. */
+  readonly path: string;
+  /** Null: it has none, or it is not compared. */
+  readonly body: string | null;
+}
+
+export type Played =
+  | { readonly outcome: "played"; readonly position: number; readonly response: Answer | null }
+  | {
+      readonly outcome: "diverged";
+      readonly divergence: Divergence;
+      /** No request before it was lacking. */
+      readonly isFirst: boolean;
+    };
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: readonly (readonly [string, string])[];
+  readonly body: Buffer;
+}
+
+export interface Playback {
+  ask(asked: Asked): Played;
+  /** Exchanges of the record that nobody has asked for. */
+  left(): number;
+}
+
+interface Recorded {
+  readonly exchange: Exchange;
+  readonly line: string;
+  readonly body: Normal | null;
+  isPlayed: boolean;
+}
+
+const TOLD_MAX = 2_000;
+
+/** @param redact what the record's bodies went through, which a request is compared after. */
+export function createPlayback(
+  { exchanges }: Pick<Cassette, "exchanges">,
+  redact: (text: string) => string = (text) => text,
+): Playback {
+  const recorded = exchanges.map(toRecorded);
+  /** The folders of the recorded allocation, and what stands in their place in the replay. */
+  const folders = new Map<string, string>();
+  let hasDiverged = false;
+  return { ask, left: () => recorded.filter(({ isPlayed }) => !isPlayed).length };
+
+  function ask(asked: Asked): Played {
+    const line = lineOf(asked);
+    const body = asked.body === null || asked.body === "" ? null : normalise(redact(asked.body));
+    const same = recorded.filter(
+      (each) => each.line === line && (each.body?.text ?? null) === (body?.text ?? null),
+    );
+    const isRead = asked.method === "GET" || asked.method === "HEAD";
+    const found = same.find(({ isPlayed }) => !isPlayed) ?? (isRead ? same.at(-1) : undefined);
+    if (found === undefined) return diverged(line, body, asked.door);
+    found.isPlayed = true;
+    learn(found.body, body);
+    const { position } = found.exchange;
+    return { outcome: "played", position, response: answerOf(found.exchange) };
+  }
+
+  function diverged(line: string, body: Normal | null, door: Exchange["door"]): Played {
+    const next = recorded.find(({ isPlayed, exchange }) => !isPlayed && exchange.door === door);
+    const isFirst = !hasDiverged;
+    hasDiverged = true;
+    const position = next?.exchange.position ?? recorded.length + 1;
+    const told = tellDifference(next ?? null, line, body);
+    return { outcome: "diverged", divergence: { position, ...told }, isFirst };
+  }
+
+  /** Equal texts have their folders in the same places. */
+  function learn(before: Normal | null, now: Normal | null): void {
+    for (const [index, folder] of (before?.folders ?? []).entries()) {
+      const other = now?.folders[index];
+      if (other !== undefined && other !== folder) folders.set(folder, other);
+    }
+  }
+
+  function answerOf({ response }: Exchange): Answer | null {
+    if (response === null) return null;
+    const { status, headers, body } = response;
+    const isText = body?.encoding === "utf8";
+    const bytes = Buffer.from(body?.content ?? "", isText ? "utf8" : "base64");
+    if (!isText || folders.size === 0) return { status, headers, body: bytes };
+    const isStream = /^text\/event-stream\b/i.test(body?.media_type ?? "");
+    return { status, headers, body: Buffer.from(renamed(body?.content ?? "", folders, isStream)) };
+  }
+
+  function toRecorded(exchange: Exchange): Recorded {
+    const { door, request } = exchange;
+    const path = `${request.path}${request.query === null ? "" : `?${request.query}`}`;
+    const origin = `${request.scheme}://${request.host}:${request.port}`;
+    const content = door === "egress" ? null : (request.body?.content ?? null);
+    return {
+      exchange,
+      line: lineOf({ door, method: request.method, origin, path, body: null }),
+      body: content === null || content === "" ? null : normalise(content),
+      isPlayed: false,
+    };
+  }
+}
+
+function lineOf({ door, method, origin, path }: Asked): string {
+  const at = door === "gateway" ? "" : (origin ?? "");
+  return `${method} ${at}${normalisePath(path)}`;
+}
+
+function tellDifference(
+  next: Recorded | null,
+  line: string,
+  body: Normal | null,
+): Pick<Divergence, "expected" | "asked"> {
+  const cut = (text: string) => text.slice(0, TOLD_MAX);
+  if (next === null) return { expected: "nothing more", asked: cut(line) };
+  if (next.line !== line) return { expected: cut(next.line), asked: cut(line) };
+  const empty = normalise("");
+  const found = differenceOf(next.body ?? empty, body ?? empty);
+  if (found === null) return { expected: cut(line), asked: cut(`${line}, once more`) };
+  const where = found.where === "" ? "its body" : found.where;
+  return {
+    expected: cut(`${line}, ${where}: ${found.expected}`),
+    asked: cut(`${line}, ${where}: ${found.asked}`),
+  };
+}
