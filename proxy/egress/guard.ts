@@ -12,7 +12,7 @@ import type { FlowDraft } from "../../orchestrator/traffic/sink.ts";
 
 /** How a worker is told: the same bytes from every engine. */
 export interface Refusal {
-  /** 403, 407, 413, 429, 502, 503. */
+  /** 400, 403, 407, 413, 429, 502, 503. */
   readonly status: number;
   readonly headers: readonly (readonly [string, string])[];
   /** JSON: `{"error":{"type":"egress_refused","code":…,"message":…}}`. */
