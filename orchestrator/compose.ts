@@ -121,7 +121,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
-  const addresses = { api: "", gateway: "" };
+  const addresses = { api: "", gateway: "", replay: "" };
   // Closed after the scheduler: workers that are being ended still report.
   const closing = { api: async () => {} };
   opening.defer(() => closing.api());
@@ -166,6 +166,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     workerSessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments, checkpoints: kept.limits },
       gatewayUrl: () => addresses.gateway,
+      replayUrl: () => addresses.replay,
       egress: () => null,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),

@@ -5,6 +5,8 @@ export interface EgressConfig {
   engine: "embedded" | "mitmproxy";
   /** 0: any free port. */
   port: number;
+  /** Of who answers replays; 0: any free port. */
+  replayPort: number;
   /** Where workers reach proxies that run as processes of their own: we then start none. */
   url: string | null;
   /** mitmproxy's program; null: as it is found by its name. */
@@ -30,6 +32,7 @@ export function readEgress(read: Reader): EgressConfig {
   return {
     engine: read.oneOf("AUTOCODE_EGRESS", ["embedded", "mitmproxy"], "embedded"),
     port: read.integer("AUTOCODE_EGRESS_PORT", 0, 0, 65_535),
+    replayPort: read.integer("AUTOCODE_REPLAY_PORT", 0, 0, 65_535),
     url: read.address("AUTOCODE_EGRESS_URL", /^http:\/\//),
     mitmdump: read.text("AUTOCODE_MITMDUMP") ?? null,
     spoolBytesMax: read.integer("AUTOCODE_SPOOL_BYTES", 2 ** 30, 2 ** 20, 2 ** 40),

@@ -42,7 +42,7 @@ export async function readProfit(db: Sql, project: ProjectName): Promise<ProfitR
       from trial
       left join account on account.id = trial.account_id
       left join account as earned on earned.kind = 'income' and earned.owner = 'trial/' || trial.id
-      where project_id = ${project.id}
+      where project_id = ${project.id} and replay_of is null
       group by agent, pair order by agent, pair`,
   );
   const [whole] = await rows<{ income: string }>(
@@ -137,7 +137,7 @@ async function readGroups(
       left join lateral (
         select sum${TOKENS} as tokens from call where call.trial_id = trial.id
       ) as used on true
-      where trial.project_id = ${projectId}
+      where trial.project_id = ${projectId} and trial.replay_of is null
       group by 1 order by sum(${SPENT}) desc, 1`,
   );
 }

@@ -73,6 +73,9 @@ export const Trial = Type.Object(
     forked_from: Type.Union([Type.String(), Type.Null()], {
       description: "The checkpoint, of another trial, that it began with",
     }),
+    replay_of: Type.Union([Type.String(), Type.Null()], {
+      description: "The trial whose record answers this one: it costs nothing, and counts nowhere",
+    }),
     resume_at: Type.Union([Type.String({ format: "date-time" }), Type.Null()], {
       description: "When a paused trial is resumed by itself: its provider's quota is back then",
     }),

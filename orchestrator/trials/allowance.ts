@@ -55,13 +55,15 @@ export async function readAllowance(
       from project where id = ${trial.project_id}`,
   );
   if (money === undefined || money.limit === null || money.enrolled_at === null) return null;
-  const limit = BigInt(money.limit);
+  // What its agent was told when it was recorded; a replay's own budget is empty.
+  const isReplay = trial.replay_of !== null;
+  const limit = isReplay ? BigInt(trial.limit_nanos) : BigInt(money.limit);
   const used = BigInt(money.used ?? 0);
   return {
     currency: money.currency,
     limit_nanos: String(limit),
-    available_nanos: String(atLeastZero(money.available)),
-    percent_used: limit === 0n ? 100 : Number((used * 100n) / limit),
+    available_nanos: String(isReplay ? limit : atLeastZero(money.available)),
+    percent_used: isReplay ? 0 : limit === 0n ? 100 : Number((used * 100n) / limit),
     ...(money.tokens_left === null ? {} : { tokens_left: String(atLeastZero(money.tokens_left)) }),
     deadline_at: rfc3339(readTime(money.enrolled_at) + Number(trial.wall_ms)),
   };

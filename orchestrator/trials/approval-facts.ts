@@ -79,6 +79,7 @@ async function gatherEvidence(db: Sql, trial: TrialRow, isOfTokens: boolean) {
         select id from trial
         where task_id = ${trial.task_id} and agent = ${trial.agent} and pair = ${trial.pair}
           and state in ('succeeded', 'failed') and id <> ${trial.id}
+          and replay_of is null
         order by created_at desc limit ${FINISHED_MAX}
       )
       select sum(${cost})::bigint as total from like_it join call on call.trial_id = like_it.id

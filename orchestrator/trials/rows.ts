@@ -49,6 +49,7 @@ export type TrialRow = {
   resume_at: string | null;
   resume: Resume | null;
   forked_from: CheckpointId | null;
+  replay_of: TrialId | null;
   agent_report: AgentReport | null;
   verify_report: VerifyReport | null;
   created_at: string;
@@ -137,6 +138,7 @@ function toTrial(row: ViewRow): Trial {
     flags: row.flags,
     tries: row.tries,
     forked_from: row.forked_from,
+    replay_of: row.replay_of,
     resume_at:
       row.state === "paused" && row.resume_at !== null ? rfc3339(readTime(row.resume_at)) : null,
     approval_id: row.approval_id,

@@ -46,6 +46,8 @@ export interface SessionsDependencies {
   enrolments: Pick<Enrolments, "redeem">;
   /** Where workers reach the gateway. */
   gatewayUrl: () => string;
+  /** Who answers replays in the gateway's place. */
+  replayUrl: () => string;
   egress: EgressDoor;
   artefactBytesMax: number;
   /** Of what workers keep of a running trial. */

@@ -23,6 +23,8 @@ export interface SpecDependencies {
   clock: Clock;
   random: Random;
   gatewayUrl: () => string;
+  /** Who answers replays in the gateway's place. */
+  replayUrl: () => string;
   egress: EgressDoor;
   artefactBytesMax: number;
   /** Of what workers keep of a running trial. */
@@ -59,7 +61,8 @@ export async function agentSpec(
     enclosing: [accounts.organisation, accounts.budget],
     budget: trial.account_id,
     spend: accounts.spend,
-    models: pair.models,
+    // A replay's key buys nothing: its record answers it, and nobody else.
+    models: trial.replay_of === null ? pair.models : [],
     budgetStopStatus: facts.budget_stop_status,
     ...(tokens === null ? {} : { tokens }),
   };
@@ -75,7 +78,7 @@ export async function agentSpec(
     models: { normal: normal.name, thinking: thinking.name },
     context_tokens: Math.min(normal.contextTokens, thinking.contextTokens),
     max_output_tokens: Math.min(normal.maxOutputTokens, thinking.maxOutputTokens),
-    gateway_url: dependencies.gatewayUrl(),
+    gateway_url: trial.replay_of === null ? dependencies.gatewayUrl() : dependencies.replayUrl(),
     virtual_key: secret,
     instruction: task.instruction,
     base_commit: task.base_commit,

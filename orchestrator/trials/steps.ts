@@ -124,7 +124,8 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
     currency: project.currency,
     mustNotExceed: true,
   });
-  const amountNanos = BigInt(trial.limit_nanos);
+  // A replay is answered from a record: it may spend nothing.
+  const amountNanos = trial.replay_of === null ? BigInt(trial.limit_nanos) : 0n;
   if (amountNanos > 0n) {
     const id = derivedId("transfer", "limit", trial.id);
     await context.ledger.fund({ id, from: funding, to: account, amountNanos, reason: "limit" });
@@ -324,7 +325,8 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
   await context.keys.revokeAll(trial.id, trial.fence);
   if (trial.cancel_requested) return cancel(context, trial);
   const { config } = await context.projects.findById(trial.project_id);
-  const retries = config.limits?.retries ?? RETRIES_DEFAULT;
+  // What was recorded is said once: a second try would be told the same.
+  const retries = trial.replay_of === null ? (config.limits?.retries ?? RETRIES_DEFAULT) : 0;
   const said = asRefused(end, {
     isBudgetExhausted: trial.is_budget_exhausted,
     isQuotaExhausted: trial.resume_at !== null,

@@ -2,12 +2,15 @@
  * The replays that run: which trial is answered from which record, and how far each is. In memory,
  * since a replay that is cut off is simply begun again.
  *
- * Invariant: each allocation has its own run of the cassette, from its beginning; a trial is told
- * once where it left its record.
+ * Invariant: each key, which is each allocation of the agent, has its own run of the cassette, from
+ * its beginning, of both doors together; a trial is told once where it left its record.
  */
 import type { Cassette, Divergence } from "../../orchestrator/contract/cassettes.ts";
-import type { TrialId } from "../../orchestrator/runtime/ids.ts";
-import type { ReplaySource } from "../egress/replay-source.ts";
+import type { Decision } from "../../orchestrator/contract/egress.ts";
+import { Problem } from "../../orchestrator/problem.ts";
+import type { KeyId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import type { RequestDecision, RequestHead } from "../egress/guard.ts";
+import { denied } from "../egress/refusal.ts";
 import { type Asked, createPlayback, type Playback, type Played } from "./playback.ts";
 
 export interface ReplayDeps {
@@ -21,25 +24,45 @@ export interface ReplayDeps {
   redact?: (text: string) => string;
 }
 
-export interface Replays extends ReplaySource {
+export interface Replays {
   /**
-   * What the record answers in a run: one key, or one allocation at the egress proxy.
+   * What the record answers a call.
    *
    * @throws Problem `conflict` when its record is no longer whole.
    */
-  ask(trialId: TrialId, run: string, asked: Asked): Promise<Played>;
+  ask(trialId: TrialId, keyId: KeyId, asked: Omit<Asked, "door" | "origin">): Promise<Played>;
   /** The names of the models that the record's requests ask for. */
   modelsOf(trialId: TrialId): Promise<readonly string[]>;
+  /**
+   * What the egress guard answers a request that its policy allows: the option `replay` of
+   * `createEgressGuard`. The body of the request is not looked at.
+   *
+   * @throws as `ask`
+   */
+  decide(of: TrialId, trialId: TrialId, head: RequestHead): Promise<RequestDecision>;
+}
+
+interface Run {
+  readonly keyId: KeyId | null;
+  readonly playback: Promise<Playback>;
 }
 
 const RUNS_MAX = 64;
 
 export function createReplays(deps: ReplayDeps): Replays {
-  const runs = new Map<string, Promise<Playback>>();
-  return { ask, modelsOf, isReplay, answerFor };
+  const runs = new Map<TrialId, Run>();
+  return { ask, modelsOf, decide };
 
-  async function ask(trialId: TrialId, run: string, asked: Asked): Promise<Played> {
-    const played = (await playback(trialId, run)).ask(asked);
+  async function ask(
+    trialId: TrialId,
+    keyId: KeyId,
+    asked: Omit<Asked, "door" | "origin">,
+  ): Promise<Played> {
+    return answer(trialId, keyId, { ...asked, door: "gateway", origin: null });
+  }
+
+  async function answer(trialId: TrialId, keyId: KeyId | null, asked: Asked): Promise<Played> {
+    const played = (await playback(trialId, keyId)).ask(asked);
     if (played.outcome === "diverged" && played.isFirst) {
       await deps.onDiverged(trialId, played.divergence);
     }
@@ -54,35 +77,41 @@ export function createReplays(deps: ReplayDeps): Replays {
     return [...new Set(named)];
   }
 
-  async function isReplay(trialId: string): Promise<boolean> {
-    return (await deps.sourceOf(trialId as TrialId)) !== null;
-  }
-
-  async function answerFor(
-    { trialId, allocationId }: Parameters<ReplaySource["answerFor"]>[0],
-    { method, scheme, target, path }: Parameters<ReplaySource["answerFor"]>[1],
-  ): ReturnType<ReplaySource["answerFor"]> {
+  async function decide(
+    of: TrialId,
+    trialId: TrialId,
+    { method, scheme, target, path }: RequestHead,
+  ): Promise<RequestDecision> {
     const origin = `${scheme}://${target.host.toLowerCase()}:${target.port}`;
     const asked: Asked = { door: "egress", method, origin, path, body: null };
-    const played = await ask(trialId as TrialId, allocationId, asked);
+    const played = await answer(trialId, null, asked);
     if (played.outcome === "diverged") {
       const { position, expected } = played.divergence;
-      const detail = `The record of this replay has no such request; next was ${position}, ${expected}`;
-      return { outcome: "diverged", detail: detail.slice(0, 1_000) };
+      const detail = `The record of ${of} has no such request; next was ${position}, ${expected}`;
+      return { outcome: "refuse", ...denied("diverged", detail.slice(0, 1_000)) };
     }
+    const decision: Decision = {
+      action: "allow",
+      reason: "replayed",
+      rule: null,
+      detail: `As ${of} was answered, exchange ${played.position}`,
+    };
     // A connection that broke when it was recorded: what a proxy says of one.
-    if (played.response === null) return { outcome: "answer", ...BROKEN };
-    return { outcome: "answer", ...played.response };
+    const broken = { status: 502, headers: [], body: Buffer.alloc(0) };
+    return { outcome: "answer", decision, ...(played.response ?? broken) };
   }
 
-  function playback(trialId: TrialId, run: string): Promise<Playback> {
-    const key = `${trialId} ${run}`;
-    const known = runs.get(key);
-    if (known !== undefined) return known;
+  /** A new key begins the record anew; requests without one belong to the run that is. */
+  function playback(trialId: TrialId, keyId: KeyId | null): Promise<Playback> {
+    const known = runs.get(trialId);
+    if (known !== undefined && (keyId === null || known.keyId === null || known.keyId === keyId)) {
+      if (known.keyId === null) runs.set(trialId, { ...known, keyId });
+      return known.playback;
+    }
     const opened = cassetteFor(trialId).then((cassette) => createPlayback(cassette, deps.redact));
-    runs.set(key, opened);
+    runs.set(trialId, { keyId, playback: opened });
     // What could not be read is read again when it is asked for again.
-    opened.catch(() => runs.delete(key));
+    opened.catch(() => runs.delete(trialId));
     const [oldest] = runs.keys();
     if (runs.size > RUNS_MAX && oldest !== undefined) runs.delete(oldest);
     return opened;
@@ -90,12 +119,10 @@ export function createReplays(deps: ReplayDeps): Replays {
 
   async function cassetteFor(trialId: TrialId): Promise<Cassette> {
     const source = await deps.sourceOf(trialId);
-    if (source === null) throw new Error(`${trialId} is no replay`);
+    if (source === null) throw new Problem("conflict", `${trialId} is no replay`);
     return deps.cassetteOf(source);
   }
 }
-
-const BROKEN = { status: 502, headers: [], body: Buffer.alloc(0) } as const;
 
 function modelIn(body: string): string | null {
   try {

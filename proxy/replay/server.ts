@@ -87,8 +87,8 @@ export function createReplayServer({
     const body = await readBody(incoming, BODY_BYTES_MAX);
     if (body.outcome === "gone") return;
     if (body.outcome === "refused") return refuse(exchange, body.refusal);
-    const asked = { method, path, origin: null, body: body.bytes.toString("utf8") };
-    const played = await replays.ask(grant.trialId, keyId, { door: "gateway", ...asked });
+    const asked = { method, path, body: body.bytes.toString("utf8") };
+    const played = await replays.ask(grant.trialId, keyId, asked);
     if (played.outcome === "played") {
       if (played.response === null) response.destroy();
       else await play(exchange, played.response);

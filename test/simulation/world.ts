@@ -190,6 +190,7 @@ function openLife(parts: {
     sessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments },
       gatewayUrl: () => "http://127.0.0.1:1",
+      replayUrl: () => "http://127.0.0.1:2",
       egress: () => null,
       artefactBytesMax: 1_000_000,
       checkpoints: { every_ms: 60_000, bytes_max: CHECKPOINT_BYTES },

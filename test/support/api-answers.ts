@@ -257,6 +257,7 @@ export function trialOf(id: TrialId, spec: NewTrial, experimentId: string | null
     flags: [],
     tries: 0,
     forked_from: null,
+    replay_of: null,
     resume_at: null,
     approval_id: null,
     budget: BALANCE,

@@ -54,6 +54,7 @@ export function trial(id: string, startedMs: EpochMs, changes: Partial<Trial>): 
     flags: [],
     tries: 1,
     forked_from: null,
+    replay_of: null,
     resume_at: null,
     approval_id: null,
     budget: balance(500_000_000n, 42_318_000n),

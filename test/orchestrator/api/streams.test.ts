@@ -117,6 +117,7 @@ function newTrial(fixture: ApiFixture): TrialId {
       flags: [],
       tries: 0,
       forked_from: null,
+      replay_of: null,
       resume_at: null,
       approval_id: null,
       budget: null,

@@ -33,6 +33,7 @@ const TRIAL: Trial = {
   flags: [],
   tries: 1,
   forked_from: null,
+  replay_of: null,
   resume_at: null,
   approval_id: null,
   budget: {
