@@ -36,6 +36,7 @@ import { secretRoutes } from "./routes/secrets.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
 import { checkpointRoutes } from "./routes/trial-checkpoints.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
+import { replayRoutes } from "./routes/trial-replays.ts";
 import { trialRoutes } from "./routes/trials.ts";
 import { webRoutes } from "./routes/web.ts";
 import { workerRoutes } from "./routes/worker.ts";
@@ -93,6 +94,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       trialRoutes(services),
       trialRecordRoutes(services, streams),
       checkpointRoutes(services),
+      replayRoutes(services),
       experimentRoutes(services),
       budgetRoutes(services),
       approvalRoutes(services),

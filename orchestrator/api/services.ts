@@ -13,7 +13,7 @@ import type { Log } from "../runtime/log.ts";
 import type { Secrets, SecretsStatus } from "../secrets/secrets.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
-import type { Trials } from "../trials/trials.ts";
+import type { TrialReplays, Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
 import type { Hosts, Workers } from "../workers/workers.ts";
 import type { Access } from "./access.ts";
@@ -57,6 +57,7 @@ export interface Services {
   idempotency: Idempotency;
   journal: Journals;
   projects: Projects;
+  replays: TrialReplays;
   trials: Trials;
   workerSessions: WorkerSessions;
   workers: Workers;

@@ -41,6 +41,7 @@ import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
 import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
 import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
+import { trialReplay } from "./commands/trial-replay.ts";
 import { trialReprice } from "./commands/trial-reprice.ts";
 import { trialRun } from "./commands/trial-run.ts";
 import {
@@ -92,6 +93,7 @@ const USUAL: readonly Command[] = [
   trialReprice,
   trialCheckpoints,
   trialFork,
+  trialReplay,
   trialArtefacts,
   trialDownload,
   experimentRun,

@@ -133,8 +133,9 @@ export function duration(ms: number | null): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A stand-in for a model is labelled wherever it shows. */
-function pairName({ pair, is_scripted: isScripted }: Trial): string {
+/** A stand-in for a model is labelled wherever it shows; so is a record. */
+function pairName({ pair, is_scripted: isScripted, replay_of: replayed }: Trial): string {
+  if (replayed !== null) return `${pair} (replay)`;
   return isScripted && !pair.includes("scripted") ? `${pair} (scripted)` : pair;
 }
 

@@ -5,7 +5,7 @@
  */
 import { sql } from "drizzle-orm";
 import type { Side, Wire } from "../contract/agents.ts";
-import type { Cassette, Divergence } from "../contract/cassettes.ts";
+import type { Divergence } from "../contract/cassettes.ts";
 import type { FlowRecord } from "../contract/flows.ts";
 import type { Trial } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
@@ -19,17 +19,9 @@ import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { scriptFrom } from "./recorded-script.ts";
 import { viewTrials } from "./rows.ts";
 import { isTerminal } from "./trial.ts";
+import type { TrialReplays } from "./trials.ts";
 
-export interface ReplayTrials {
-  /** Queues a replay. @throws as `cassette` */
-  replay(id: TrialId): Promise<Trial>;
-  /**
-   * @throws Problem `not_found`; `conflict` while the trial runs, when its record lacks a call, or
-   * when something that was answered is not whole any more: it names what.
-   */
-  cassette(id: TrialId): Promise<Cassette>;
-  /** Its models' words as a script of the scripted model, in YAML. @throws as `cassette` */
-  script(id: TrialId): Promise<string>;
+export interface ReplayTrials extends TrialReplays {
   /** The recorded trial that answers this one; null: it is no replay. */
   sourceOf(id: TrialId): Promise<TrialId | null>;
   /** Tells the trial where it left its record, and marks it `replay_diverged`. */

@@ -339,7 +339,8 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
       return context.transitions.move(trial, "verifying", { set: sql`flags = ${flags}::text[]` });
     }
     case "paused":
-      return pause(context, trial, next);
+      if (trial.replay_of === null) return pause(context, trial, next);
+      return endReplay(context, trial, next.reason);
     case "queued":
       return context.transitions.requeue(trial, next);
     case "errored": {
@@ -348,6 +349,13 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
       return context.transitions.end(trial, { ...ending, reason: next.reason });
     }
   }
+}
+
+/** Money would change nothing: the record ends where the recorded trial was stopped. */
+function endReplay(context: Context, trial: TrialRow, detail: string): Promise<boolean> {
+  const ending = { to: "errored", verdict: null, reward: null, flags: trial.flags } as const;
+  const reason = `as recorded, it was stopped: ${detail}`;
+  return context.transitions.end(trial, { ...ending, reason });
 }
 
 /** For money a person is asked; for a quota the engine waits until it is back. */

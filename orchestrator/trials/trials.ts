@@ -1,6 +1,7 @@
 /** The trials port: what people and other services ask of trials and experiments. */
 import type { Artefact } from "../contract/artefacts.ts";
 import type { Call } from "../contract/calls.ts";
+import type { Cassette } from "../contract/cassettes.ts";
 import type { TrialEvent } from "../contract/events.ts";
 import type {
   Experiment,
@@ -52,4 +53,17 @@ export interface Trials {
   artefactPath(id: TrialId, name: string): Promise<string>;
   /** ATIF v1.7, built from the gateway's records. */
   trajectory(id: TrialId): Promise<unknown>;
+}
+
+/** Trials again, from what was recorded of them. */
+export interface TrialReplays {
+  /** Queues a replay. @throws as `cassette` */
+  replay(id: TrialId): Promise<Trial>;
+  /**
+   * @throws Problem `not_found`; `conflict` while the trial runs, when its record lacks a call, or
+   * when something that was answered is not whole any more: it names what.
+   */
+  cassette(id: TrialId): Promise<Cassette>;
+  /** Its models' words as a script of the scripted model, in YAML. @throws as `cassette` */
+  script(id: TrialId): Promise<string>;
 }

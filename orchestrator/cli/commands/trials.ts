@@ -1,6 +1,7 @@
 /** The other commands of a trial: what it is, what it said, and its end. */
 import type { ApprovalList } from "../../contract/approvals.ts";
 import type { Artefact, ArtefactList } from "../../contract/artefacts.ts";
+import type { Divergence } from "../../contract/cassettes.ts";
 import type { EventPage, TrialEvent } from "../../contract/events.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
@@ -53,6 +54,7 @@ export const trialShow: Command = {
     print.table(RESULT_COLUMNS, [trial]);
     if (trial.flags.length > 0) print.line(`flags: ${trial.flags.join(", ")}`);
     if (trial.forked_from !== null) print.line(`forked from ${trial.forked_from}`);
+    if (trial.replay_of !== null) await tellReplay(trial, trial.replay_of, client.get, print);
     if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
@@ -175,6 +177,31 @@ export const trialTrajectory: Command = {
     return EXIT.done;
   },
 };
+
+/** Whether it did as was recorded; else the first difference. */
+async function tellReplay(
+  { id, flags }: Trial,
+  of: string,
+  get: <Answer>(path: string) => Promise<Answer>,
+  print: Parameters<Command["run"]>[0]["print"],
+): Promise<void> {
+  if (!flags.includes("replay_diverged")) {
+    print.line(`replay of ${of}: its record answered everything so far`);
+    return;
+  }
+  for (let after = 0; ; ) {
+    const page = await get<EventPage>(`trials/${id}/events?after_seq=${after}&limit=1000`);
+    const found = page.events.find(({ type }) => type === "replay.diverged");
+    if (found !== undefined) {
+      const { position, expected, asked } = found.data as Divergence;
+      print.line(`replay of ${of}, which it left at exchange ${position}`);
+      print.line(`  recorded  ${expected}`);
+      print.line(`  asked     ${asked}`);
+    }
+    if (found !== undefined || page.events.length === 0) return;
+    after = page.next_after_seq;
+  }
+}
 
 /** Byte for byte into a file or a pipe; on a terminal, without what a terminal would obey. */
 function printDocument(print: Parameters<Command["run"]>[0]["print"], text: string): void {
