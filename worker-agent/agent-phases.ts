@@ -18,10 +18,10 @@ import {
 } from "./allowance.ts";
 import type { Artefact } from "./artefacts.ts";
 import { childEnvironment } from "./child-env.ts";
+import { type Egress, openEgress } from "./egress.ts";
 import { WorkspaceFault } from "./faults.ts";
 import type { Job } from "./job.ts";
 import { type ProcessEnd, runProcess } from "./process.ts";
-import { openRefusingProxy, proxyVariables } from "./refusing-proxy.ts";
 import { handOver, type Rooms } from "./rooms.ts";
 import type { Terminal } from "./terminal.ts";
 import { createTranscript } from "./transcript.ts";
@@ -63,13 +63,9 @@ export interface PhaseDeps {
 export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<Ending> {
   const { spec, clock, outbox } = job;
   const { agent, progress } = deps;
-  await using proxy =
-    spec.egress.kind === "open"
-      ? null
-      : await openRefusingProxy((asked) => outbox.emit("egress.refused", { ...asked }));
-  const proxyEnv = proxy === null ? {} : proxyVariables(proxy.url, spec.gateway_url);
+  await using egress = await openEgress(job, spec.gateway_url);
   const startedMs = clock.now();
-  const input = planInput(job, deps);
+  const input = planInput(job, deps, egress);
   const { resume } = input;
   const ended = await runAll(input);
   if (resume?.session === undefined || !isLost(ended)) return ended.ending;
@@ -84,7 +80,7 @@ export async function runPhases(job: Job<AgentSpec>, deps: PhaseDeps): Promise<E
     for (const [index, planned] of phases.entries()) {
       const phase = withPlanText(planned, progress.planText ?? "");
       const leftMs = startedMs + spec.limits.wall_ms - clock.now();
-      const { ending, isSilent } = await runPhase(job, deps, phase, { proxyEnv, wallMs: leftMs });
+      const { ending, isSilent } = await runPhase(job, deps, phase, { egress, wallMs: leftMs });
       last = { ending, isSilent: last.isSilent && isSilent };
       if (ending.outcome !== "finished") break;
       progress.completedPhases.push(phase.name);
@@ -108,6 +104,7 @@ function isLost({ ending, isSilent }: PhaseEnding): boolean {
 function planInput(
   job: Job<AgentSpec>,
   { agent, installDir, allowance, hasSession }: PhaseDeps,
+  egress: Egress,
 ): PlanInput {
   const { spec, rooms, clock, runAs } = job;
   const { resume, test_command: testCommand } = spec;
@@ -117,7 +114,7 @@ function planInput(
     instruction: withAllowance(spec.instruction, spec.allowance, clock.now(), where),
     allowance,
     allowanceText: allowanceLines(spec.allowance, clock.now(), where).join("\n"),
-    gatewayUrl: spec.gateway_url.replace(/\/+$/, ""),
+    gatewayUrl: egress.gatewayUrl.replace(/\/+$/, ""),
     virtualKey: spec.virtual_key,
     models: spec.models,
     contextTokens: spec.context_tokens,
@@ -144,7 +141,7 @@ async function runPhase(
   job: Job<AgentSpec>,
   { agent, terminal, log, progress, allowance }: PhaseDeps,
   phase: Phase,
-  { proxyEnv, wallMs }: { proxyEnv: Readonly<Record<string, string>>; wallMs: number },
+  { egress, wallMs }: { egress: Egress; wallMs: number },
 ): Promise<PhaseEnding> {
   const { spec, rooms, outbox } = job;
   await writePhaseFiles(phase, job);
@@ -168,10 +165,11 @@ async function runPhase(
       env: {
         ...childEnvironment(job.path, rooms),
         ...phase.env,
-        ...proxyEnv,
+        ...egress.env,
         [ALLOWANCE_VARIABLE]: allowance.file,
       },
       cwd: rooms.workspace,
+      wrap: egress.wrap,
       terminal: phase.terminal,
       runAs: job.runAs,
       exclusiveUid: job.exclusiveUid,

@@ -25,6 +25,8 @@ export interface Config {
   /** Whether we remove it when we end: nobody else does before its engine collects garbage. */
   readonly removesAllocationDir: boolean;
   readonly agentsDir: string;
+  /** What an isolated allocation sees nothing of, but for its own rooms and the agents. */
+  readonly hiddenDirs: readonly string[];
   /** The user that runs the agent and the tests; null: our own. */
   readonly runAs: RunAs | null;
   /** What it all may take of the host. */
@@ -85,6 +87,7 @@ export function readConfig(
     allocationDir,
     removesAllocationDir: allocationDir === ownDir,
     agentsDir,
+    hiddenDirs: hiddenDirs(allocationDir, agentsDir),
     // Only root can become another user.
     runAs: isRoot ? (runAs ?? null) : null,
     limits,
@@ -92,6 +95,12 @@ export function readConfig(
     path: childPath(execPath, env["PATH"]),
     installEnv: installEnvironment(env),
   });
+
+  /** What the scheduler names, other allocations, and what they have in common with the agents. */
+  function hiddenDirs(...own: [allocation: string, agents: string]): string[] {
+    const named = (env["AUTOCODE_HIDDEN_DIRS"] ?? "").split(":").filter(isAbsolute);
+    return [...new Set([...named, dirname(own[0]), commonFolder(...own)])];
+  }
 
   function required(name: string, fallback = ""): string {
     const value = env[name] || fallback;
@@ -112,6 +121,12 @@ export function readConfig(
     delete env["AUTOCODE_ENROLMENT_TOKEN_FILE"];
     return token;
   }
+}
+
+function commonFolder(one: string, other: string): string {
+  const parts = other.split("/");
+  const end = one.split("/").findIndex((part, at) => part !== parts[at]);
+  return one.split("/").slice(0, end).join("/");
 }
 
 /** The file's one line; it is gone afterwards. */

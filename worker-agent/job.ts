@@ -28,6 +28,8 @@ export interface Job<Spec> {
   readonly runAs: RunAs | null;
   /** The user of `runAs`, when nobody else's processes run as it. */
   readonly exclusiveUid: number | null;
+  /** Of the host's folders, where its processes are isolated: none but `kept` is seen in `hidden`. */
+  readonly seclusion: { readonly hidden: readonly string[]; readonly kept: readonly string[] };
   /** Over what its processes take of the host. */
   readonly watch: Watch;
   /** The PATH of children. */

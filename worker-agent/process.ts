@@ -10,6 +10,7 @@ import { constants, setPriority } from "node:os";
 import { type Clock, pause } from "./clock.ts";
 import type { RunAs } from "./config.ts";
 import { messageOf } from "./faults.ts";
+import type { Command } from "./isolate/isolate.ts";
 import type { Watch } from "./limits.ts";
 import { createFamily, type Family, MARKER_VARIABLE, signalQuietly } from "./survivors.ts";
 import { TERMINAL_HEIGHT, TERMINAL_WIDTH } from "./terminal.ts";
@@ -29,6 +30,8 @@ export interface ProcessSpec {
   /** Complete but for the marker, which is added here. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  /** Puts it behind the allocation's isolation; null or absent: it is started as it is. */
+  readonly wrap?: ((command: Command) => Command) | null;
   readonly terminal: boolean;
   readonly runAs: RunAs | null;
   /** The user of `runAs`, when nobody else's processes run as it. */
@@ -107,7 +110,7 @@ export async function runProcess(
   // Children that are about to end with their parent are no survivors.
   else if (family.alive().length > 0) await pause(SETTLE_MS);
   const survivorsKilled = await sweep(family);
-  const exit = await started.exited;
+  const exit = exitOf(await started.exited, spec);
   await started.release();
   return ended(cause, exit, survivorsKilled, null);
 
@@ -158,14 +161,29 @@ export async function sweepMarker(marker: string): Promise<number> {
   return sweep(createFamily(marker, null));
 }
 
+/** What is really started. */
+function commandOf(spec: ProcessSpec, more: Readonly<Record<string, string>>): Command {
+  const { file, args, cwd, runAs, wrap } = spec;
+  const env = { ...spec.env, ...more, [MARKER_VARIABLE]: spec.marker };
+  return (wrap ?? ((command) => command))({ file, args, cwd, runAs, env });
+}
+
+/** Behind an isolation the end by a signal is a status, as a shell tells it: 128 and the signal. */
+function exitOf(exit: Exit, { wrap = null }: ProcessSpec): Exit {
+  const number = (exit.exitCode ?? 0) - 128;
+  const [name] = Object.entries(constants.signals).find(([, value]) => value === number) ?? [];
+  return wrap === null || name === undefined ? exit : { exitCode: null, signal: name };
+}
+
 async function startHeadless(spec: ProcessSpec): Promise<Started> {
-  const child = spawn(spec.file, [...spec.args], {
-    cwd: spec.cwd,
-    env: { ...spec.env, [MARKER_VARIABLE]: spec.marker },
+  const { file, args, cwd, env, runAs } = commandOf(spec, {});
+  const child = spawn(file, [...args], {
+    cwd,
+    env,
     // An open, silent input makes some CLIs wait for its end before they start.
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
-    ...(spec.runAs ?? {}),
+    ...(runAs ?? {}),
   });
   child.stdout.on("data", (bytes: Buffer) => spec.onOutput(bytes, "stdout"));
   child.stderr.on("data", (bytes: Buffer) => spec.onOutput(bytes, "stderr"));
@@ -197,14 +215,15 @@ async function startInTerminal(spec: ProcessSpec): Promise<Started> {
   const { spawn: spawnInTerminal } = await import("@lydell/node-pty");
   // Unlike Node's own spawn it leaves our supplementary groups (docker, disk) to the child.
   if (spec.runAs !== null) process.setgroups?.([]);
-  const terminal = spawnInTerminal(spec.file, [...spec.args], {
-    cwd: spec.cwd,
-    env: { ...spec.env, TERM: "xterm-256color", [MARKER_VARIABLE]: spec.marker },
+  const { file, args, cwd, env, runAs } = commandOf(spec, { TERM: "xterm-256color" });
+  const terminal = spawnInTerminal(file, [...args], {
+    cwd,
+    env: { ...env },
     cols: TERMINAL_WIDTH,
     rows: TERMINAL_HEIGHT,
     name: "xterm-256color",
     encoding: null,
-    ...(spec.runAs ?? {}),
+    ...(runAs ?? {}),
   });
   // Typed as text; with no encoding it is bytes.
   terminal.onData((data: unknown) => spec.onOutput(data as Buffer, "terminal"));

@@ -9,12 +9,12 @@ import { join } from "node:path";
 import type { VerifyReport, VerifySpec } from "../orchestrator/contract/worker.ts";
 import { type Artefact, createArtefact } from "./artefacts.ts";
 import { childEnvironment } from "./child-env.ts";
+import { openEgress } from "./egress.ts";
 import { messageOf, WorkspaceFault } from "./faults.ts";
 import { createGit, type Git, splitNul } from "./git.ts";
 import { placeHiddenTests, testCommand } from "./hidden-tests.ts";
 import type { Job } from "./job.ts";
 import { runProcess } from "./process.ts";
-import { openRefusingProxy, proxyVariables } from "./refusing-proxy.ts";
 import type { Reward } from "./reward.ts";
 import { handOver, removeTree } from "./rooms.ts";
 import { isTestFile } from "./test-files.ts";
@@ -111,17 +111,13 @@ async function judgeChanges(job: Job<VerifySpec>, log: Artefact): Promise<Judged
 }
 
 async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judged, "restored">> {
-  const { spec, rooms, outbox, runAs } = job;
+  const { spec, rooms, runAs } = job;
   const command = await testCommand(spec, rooms);
   if (command === null) {
     const detail = "the test script is not among the hidden tests";
     return { verdict: "error", detail, reward: null, counts: null };
   }
-  const { emit } = outbox;
-  await using proxy =
-    spec.egress.kind === "open"
-      ? null
-      : await openRefusingProxy((asked) => emit("egress.refused", { ...asked }));
+  await using egress = await openEgress(job, "");
   const output: Buffer[] = [];
   let keptBytes = 0;
   const end = await runProcess(
@@ -130,12 +126,13 @@ async function runTests(job: Job<VerifySpec>, log: Artefact): Promise<Omit<Judge
       ...command,
       env: {
         ...childEnvironment(job.path, rooms),
-        ...(proxy === null ? {} : proxyVariables(proxy.url, "")),
+        ...egress.env,
         CI: "true",
         TESTS_DIR: rooms.tests,
         LOGS_DIR: rooms.logs,
       },
       cwd: rooms.workspace,
+      wrap: egress.wrap,
       terminal: false,
       runAs,
       exclusiveUid: job.exclusiveUid,

@@ -86,7 +86,7 @@ async function work(
 
 async function prepare<Spec>(
   { clock, install, newSessionId, graceMs }: WorkerDeps,
-  { allocationDir, agentsDir, runAs: wanted, path, limits }: Config,
+  { allocationDir, agentsDir, hiddenDirs, runAs: wanted, path, limits }: Config,
   given: Pick<Job<Spec>, "client" | "outbox" | "stop" | "allowanceKeeper" | "spec">,
 ): Promise<Job<Spec>> {
   const { outbox } = given;
@@ -95,7 +95,9 @@ async function prepare<Spec>(
   const exclusiveUid = runAs === null || isUserActive(runAs.uid) ? null : runAs.uid;
   const rooms = await makeRooms(allocationDir, runAs);
   const watch = createWatch(limits, allocationDir);
-  const own = { clock, rooms, runAs, exclusiveUid, watch, path, install, newSessionId, graceMs };
+  const seclusion = { hidden: hiddenDirs, kept: [agentsDir] };
+  const host = { runAs, exclusiveUid, watch, path, seclusion };
+  const own = { clock, rooms, install, newSessionId, graceMs, ...host };
   return { ...given, ...own, tolerant };
 
   async function tolerant(doIt: () => Promise<void>): Promise<void> {

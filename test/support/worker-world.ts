@@ -106,7 +106,7 @@ export function agentSpec(baseCommit: string, overrides: Partial<AgentSpec> = {}
     },
     limits: LIMITS,
     checkpoints: { every_ms: 60_000, bytes_max: 4_000_000 },
-    egress: { kind: "closed" },
+    egress: { kind: "open" },
     ...overrides,
   };
 }
@@ -120,7 +120,7 @@ export function verifySpec(baseCommit: string, overrides: Partial<VerifySpec> = 
     test: { kind: "command", command: "true" },
     has_hidden_tests: false,
     limits: LIMITS,
-    egress: { kind: "closed" },
+    egress: { kind: "open" },
     ...overrides,
   };
 }
@@ -213,6 +213,7 @@ export function workerConfig(url: string, folder: string, overrides: Partial<Con
     allocationDir: join(folder, "allocation"),
     removesAllocationDir: false,
     agentsDir: join(folder, "agents"),
+    hiddenDirs: [folder],
     runAs: null,
     limits: readLimits({}, []),
     orphanMs: 20_000,

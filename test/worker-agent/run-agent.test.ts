@@ -88,7 +88,6 @@ test("a whole run: plan, execute, events, artefacts, diff and report", async () 
       { write: ".aider.chat.history.md", content: "x" },
       { write: "a.litter", content: "x" },
       { run: "git add -A && git commit -qm 'mine' && rm src/new.js && echo '// b' > src/b.js" },
-      { connect: "telemetry.example.com:443" },
       { say: "done" },
     ],
   });
@@ -119,12 +118,8 @@ test("a whole run: plan, execute, events, artefacts, diff and report", async () 
     AUTOCODE_TRIAL: world.spec.allocation_id,
     FAKE_KEY: "[key]",
     HOME: join(folder, "allocation/home"),
-    NO_PROXY: "127.0.0.1,localhost,::1",
   });
-  assert.deepEqual(orchestrator.eventsOf("egress.refused"), [
-    { host: "telemetry.example.com:443", method: "CONNECT" },
-  ]);
-  assert.deepEqual(said.slice(2), ["telemetry.example.com:443 403", "done"]);
+  assert.deepEqual(said.slice(2), ["done"]);
   assert.deepEqual(
     orchestrator
       .eventsOf("phase.ended")

@@ -17,7 +17,7 @@ import { parseScript } from "../../../models/scripted/script.ts";
 import { createScriptedModel } from "../../../models/scripted/server.ts";
 import type { Agent, AgentEvent, Phase, PlanInput } from "../../../worker-agent/agents/agent.ts";
 import { runProcess } from "../../../worker-agent/process.ts";
-import { openRefusingProxy, proxyVariables } from "../../../worker-agent/refusing-proxy.ts";
+import { openRefusingProxy, proxyVariables } from "../../support/refusing-proxy.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 const TASK = join(ROOT, "examples/tasks/fix-median");

@@ -1,0 +1,135 @@
+/**
+ * How an allocation's processes reach anything: what its specification says, made true on this
+ * host. Opened once for an allocation, and used for each of its processes.
+ *
+ * Invariant: a process that goes through the proxy has its credentials and no secret of ours.
+ */
+import type { AgentSpec, EgressSpec, VerifySpec } from "../orchestrator/contract/worker.ts";
+import { WorkspaceFault } from "./faults.ts";
+import { type Isolation, openIsolation } from "./isolate/isolate.ts";
+import type { Job } from "./job.ts";
+import { handOver } from "./rooms.ts";
+import { prepareTrust } from "./trust.ts";
+
+type Proxied = Extract<EgressSpec, { kind: "proxied" }>;
+
+export interface Egress extends AsyncDisposable {
+  /** Over a process's own variables. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Where its processes reach the gateway. */
+  readonly gatewayUrl: string;
+  /** Null: its processes are started as they are. */
+  readonly wrap: Isolation["wrap"] | null;
+}
+
+/** @throws WorkspaceFault when isolation is required and this host gives none. */
+export async function openEgress(
+  job: Job<AgentSpec | VerifySpec>,
+  gatewayUrl: string,
+): Promise<Egress> {
+  const { egress } = job.spec;
+  if (egress.kind !== "proxied") {
+    return {
+      env: egress.kind === "open" ? {} : leadsNowhere(gatewayUrl),
+      gatewayUrl,
+      wrap: null,
+      [Symbol.asyncDispose]: async () => {},
+    };
+  }
+  const hasGateway = gatewayUrl !== "" && !egress.is_llm_proxied;
+  const isolation = await isolate(job, egress, hasGateway ? gatewayUrl : null);
+  try {
+    const trust = await prepareTrust({
+      dir: job.rooms.side,
+      authorityPem: egress.authority_pem,
+      systemBundle: null,
+      home: job.rooms.home,
+      path: job.path,
+    });
+    // Made by us; its user's from now on.
+    await handOver(job.rooms.home, job.runAs);
+    const reached = isolation.gatewayUrl ?? gatewayUrl;
+    const places = {
+      proxyUrl: isolation.proxyUrl,
+      gatewayUrl: reached,
+      isGatewayDirect: hasGateway,
+    };
+    return {
+      env: {
+        ...egress.environment,
+        ...trust.env,
+        ...proxyVariables(egress, places),
+      },
+      gatewayUrl: reached,
+      wrap: isolation.kind === "none" ? null : isolation.wrap,
+      [Symbol.asyncDispose]: () => isolation[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await isolation[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function isolate(
+  { spec, rooms, runAs, outbox, seclusion }: Job<AgentSpec | VerifySpec>,
+  egress: Proxied,
+  gatewayUrl: string | null,
+): Promise<Isolation> {
+  const isolation = await openIsolation({
+    ...seclusion,
+    allocationId: spec.allocation_id,
+    rooms,
+    runAs,
+    proxyUrl: egress.proxy_url,
+    gatewayUrl,
+    onDropped: (dropped) => outbox.emit("egress.dropped", { ...dropped }),
+  });
+  const { kind, detail } = isolation;
+  outbox.emit("egress.isolation", { kind, detail });
+  if (kind !== "none") return isolation;
+  if (egress.is_isolation_required) {
+    throw new WorkspaceFault(
+      `the egress policy requires isolation, and this worker gives none: ${detail}; run workers ` +
+        "as root with iproute2 and nftables, or install bubblewrap, or set require_isolation: false",
+    );
+  }
+  outbox.emit("trial.note", { level: "warn", message: detail });
+  return isolation;
+}
+
+/** Where no proxy runs, whoever heeds its variables reaches the gateway alone. */
+function leadsNowhere(gatewayUrl: string): Record<string, string> {
+  const nobody = { username: "", password: "" };
+  const proxyUrl = "http://127.0.0.1:9";
+  return proxyVariables(nobody, { proxyUrl, gatewayUrl, isGatewayDirect: gatewayUrl !== "" });
+}
+
+interface Places {
+  readonly proxyUrl: string;
+  /** Empty: there is none. */
+  readonly gatewayUrl: string;
+  readonly isGatewayDirect: boolean;
+}
+
+/** The variables that lead clients to the proxy, and past it to loopback and a direct gateway. */
+export function proxyVariables(
+  { username, password }: Pick<Proxied, "username" | "password">,
+  { proxyUrl, gatewayUrl, isGatewayDirect }: Places,
+): Record<string, string> {
+  const url = new URL(proxyUrl);
+  url.username = encodeURIComponent(username);
+  url.password = encodeURIComponent(password);
+  const proxy = url.href.replace(/\/$/, "");
+  const gateway = URL.parse(gatewayUrl)?.hostname.replace(/^\[|\]$/g, "") ?? "";
+  const past = new Set(["127.0.0.1", "localhost", "::1"]);
+  if (isGatewayDirect) past.add(gateway);
+  else past.delete(gateway);
+  const variables = {
+    http_proxy: proxy,
+    https_proxy: proxy,
+    all_proxy: proxy,
+    no_proxy: [...past].join(","),
+  };
+  const upperCase = Object.entries(variables).map(([name, value]) => [name.toUpperCase(), value]);
+  return { ...variables, ...Object.fromEntries(upperCase) };
+}
