@@ -69,7 +69,7 @@ async function openLocal({
     agentsDir: layout.agents,
     slots: config.slots,
     machine: thisMachine(),
-    env: config.workerEnv,
+    env: { ...config.workerEnv, AUTOCODE_HIDDEN_DIRS: config.home },
     graceMs: 10_000,
     adoptedPollMs: 500,
     sweep: sweepMarker,

@@ -55,7 +55,8 @@ export interface SessionsDependencies {
 }
 
 /** What a worker may say; the rest of the event types are the engine's and the gateway's own. */
-const WORKER_EVENT = /^(worker|phase|agent|egress|verify)[.]|^trial[.]note$/;
+const WORKER_EVENT =
+  /^(worker|phase|agent|verify)[.]|^egress[.](dropped|isolation)$|^trial[.]note$/;
 
 const ARTEFACTS_MAX = 32;
 
