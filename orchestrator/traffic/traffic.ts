@@ -44,9 +44,10 @@ export interface Traffic extends AsyncDisposable {
   countBySource(sourceIds: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /**
    * Drops a class of a project's fields (of flows without a project: null) that began before then;
-   * of a dropped meta all is dropped. How many records it was.
+   * of a dropped meta all is dropped. Of everyone's, whole days alone, which costs little whatever
+   * is in them. How many records it was: a call does a bounded piece of work, the next one goes on.
    */
-  expire(projectId: ProjectId | null, what: FieldClass, before: EpochMs): Promise<number>;
+  expire(whose: ProjectId | null | "everyone", what: FieldClass, before: EpochMs): Promise<number>;
   /**
    * The time before which a project's headers and bodies are beyond its newest `bytesMax`; null
    * when they are not.
