@@ -1,0 +1,295 @@
+/**
+ * WebSockets: the handshake is a request like any other; then frames go through as they are, and
+ * their messages are read from a copy. Where something must not pass (a canary, a secret that was
+ * put in), a message waits until all of it was looked at.
+ */
+import { type IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { EgressSession } from "../guard.ts";
+import { denied, failureOf } from "../refusal.ts";
+import {
+  type ExchangeDependencies,
+  noteAnswer,
+  openRequestFlow,
+  refuse,
+  sendRefusal,
+} from "./answering.ts";
+import type { ClientExchange, Tunnel } from "./client.ts";
+import { decide } from "./exchange.ts";
+import type { Flow, HeaderList } from "./flow.ts";
+import { createFrames } from "./frames.ts";
+import { endToEnd, pairsOf, sentHeaders } from "./headers.ts";
+import { readHttp1 } from "./http1.ts";
+import { createMessageReader, knownExtensions } from "./messages.ts";
+import { scrubText } from "./needles.ts";
+import type { Forward } from "./passage.ts";
+
+const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+const SWITCHING = "HTTP/1.1 101 Switching Protocols\r\n";
+
+/** Serves an upgrade to its end; throws nothing. */
+export async function serveUpgrade(
+  deps: ExchangeDependencies,
+  session: EgressSession,
+  { incoming, socket, first }: { incoming: IncomingMessage; socket: Socket; first: Buffer },
+  tunnel: Tunnel | null,
+): Promise<void> {
+  const response = new ServerResponse(incoming);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket);
+  response.once("finish", () => socket.end());
+  const client = readHttp1(incoming, response, tunnel);
+  const flow = openRequestFlow(deps, client, "websocket");
+  const decided = await decide(deps, session, client, flow);
+  if (decided === null) return;
+  if (decided.outcome === "refuse") return refuse(session, client, flow, decided);
+  if (decided.outcome === "answer") {
+    const detail = "A WebSocket is not replayed from the record";
+    return refuse(session, client, flow, denied("diverged", detail));
+  }
+  flow.decision = decided.decision;
+  flow.credentials = decided.credentials;
+  flow.secrets = [...decided.scrubs.map(({ value }) => value), ...decided.canaries];
+  flow.server = { ...flow.server, host: decided.host };
+  await shakeHands(deps, session, client, flow, decided, { response, socket, first });
+}
+
+interface Ends {
+  response: ServerResponse;
+  socket: Socket;
+  /** What the worker has sent already, after its head. */
+  first: Buffer;
+}
+
+async function shakeHands(
+  deps: ExchangeDependencies,
+  session: EgressSession,
+  client: ClientExchange,
+  flow: Flow,
+  decided: Forward,
+  { response, socket, first }: Ends,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let isOver = false;
+  const up = deps.upstreams.open(
+    {
+      owner: session.allocationId,
+      isSecure: client.head.scheme === "wss",
+      host: decided.host,
+      port: client.head.target.port,
+      addresses: decided.addresses,
+      ...{ method: client.head.method, path: client.head.path },
+      headers: handshakeHeaders(client, decided),
+    },
+    flow,
+  );
+  const onGone = () => end("The worker broke off");
+  socket.once("close", onGone);
+  up.on("error", (error) => fail(error.message));
+  up.on("response", (answer) => {
+    answer.resume();
+    fail(`it answered ${answer.statusCode} to a WebSocket's handshake`);
+  });
+  up.on("upgrade", (answer, upSocket, upFirst) => {
+    if (isOver) return void upSocket.destroy();
+    if (!/^websocket$/i.test(answer.headers.upgrade ?? "")) {
+      upSocket.destroy();
+      return fail("it changed to a protocol that is no WebSocket");
+    }
+    socket.off("close", onGone);
+    response.detachSocket(socket);
+    const headers = endToEnd(pairsOf(answer.rawHeaders)).map(([name, value]): [string, string] => [
+      name,
+      scrubText(value, decided.scrubs),
+    ]);
+    flow.response = { status: 101, headers };
+    flow.server = { ...flow.server, http_version: answer.httpVersion };
+    socket.write(headText(headers));
+    const extensions = answer.headers["sec-websocket-extensions"];
+    const ends = { client: socket, server: upSocket, clientFirst: first, serverFirst: upFirst };
+    void relay(deps, session, flow, decided, { ...ends, extensions }).then(end);
+  });
+  up.end();
+  await promise;
+
+  function fail(message: string): void {
+    if (isOver) return;
+    const error = `${decided.host} failed: ${message}`;
+    const failure = failureOf("upstream_failed", error);
+    sendRefusal(client, failure);
+    noteAnswer(flow, failure);
+    end(error);
+  }
+
+  function end(error: string | null): void {
+    if (isOver) return;
+    isOver = true;
+    flow.error = error;
+    up.destroy();
+    session.record(flow.draft(session));
+    resolve();
+  }
+}
+
+function handshakeHeaders(client: ClientExchange, decided: Forward): HeaderList {
+  const headers = sentHeaders(client.head, decided, false).flatMap(
+    ([name, value]): [string, string][] => {
+      if (name.toLowerCase() !== "sec-websocket-extensions") return [[name, value]];
+      const known = knownExtensions(value);
+      return known === "" ? [] : [[name, known]];
+    },
+  );
+  return [...headers, ["Connection", "Upgrade"], ["Upgrade", "websocket"]];
+}
+
+function headText(headers: HeaderList): Buffer {
+  const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  return Buffer.from(
+    `${SWITCHING}${lines}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    "latin1",
+  );
+}
+
+interface Relayed {
+  client: Socket;
+  server: Duplex;
+  clientFirst: Buffer;
+  serverFirst: Buffer;
+  extensions: string | undefined;
+}
+
+/** Until either end closes; why it was cut, or null. */
+function relay(
+  deps: ExchangeDependencies,
+  session: EgressSession,
+  flow: Flow,
+  decided: Forward,
+  { client, server, clientFirst, serverFirst, extensions }: Relayed,
+): Promise<string | null> {
+  const { promise, resolve } = Promise.withResolvers<string | null>();
+  const idle = deps.idle.watch(() => cut("nothing moved for too long"));
+  let keptCount = 0;
+  flow.messages = [];
+  let sentCount = 0;
+  let receivedCount = 0;
+  const canaries = decided.canaries.filter(Boolean).map((text) => Buffer.from(text, "latin1"));
+  const values = decided.scrubs
+    .filter(({ value }) => value !== "")
+    .map((s) => Buffer.from(s.value));
+  const up = createDirection("client", server, canaries, (chunk) => {
+    sentCount += chunk.length;
+    if (sentCount > decided.requestBytesMax || !session.sent(chunk.length)) {
+      deny("too_large", "The WebSocket has sent all that it may");
+    }
+  });
+  const down = createDirection("server", client, values, (chunk) => {
+    receivedCount += chunk.length;
+    if (receivedCount <= decided.responseBytesMax) return;
+    deny("too_large", "The WebSocket has received all that it may");
+  });
+  for (const [from, to, direction, first] of [
+    [client, server, up, clientFirst],
+    [server, client, down, serverFirst],
+  ] as const) {
+    from.on("data", direction);
+    from.on("error", () => undefined);
+    from.once("end", () => to.end());
+    from.once("close", () => cut(null));
+    if (first.length > 0) direction(first);
+  }
+  return promise;
+
+  function cut(why: string | null): void {
+    idle.stop();
+    flow.sentCount = sentCount;
+    flow.receivedCount = receivedCount;
+    client.destroy();
+    server.destroy();
+    resolve(why);
+  }
+
+  function deny(reason: "too_large" | "canary", detail: string): void {
+    flow.decision = denied(reason, detail).decision;
+    cut(detail);
+  }
+
+  function createDirection(
+    from: "client" | "server",
+    to: Duplex,
+    forbidden: readonly Buffer[],
+    count: (chunk: Buffer) => void,
+  ): (chunk: Buffer) => void {
+    const source = from === "client" ? client : server;
+    const frames = createFrames(MESSAGE_BYTES_MAX);
+    const isHeld = forbidden.length > 0;
+    const isFromClient = from === "client";
+    const reader = openReader();
+    let isCut = false;
+    let working: Promise<void> = Promise.resolve();
+    return (chunk) => {
+      if (isCut) return;
+      idle.touch();
+      count(chunk);
+      if (source.destroyed) return;
+      if (!isHeld) pass(chunk);
+      source.pause();
+      working = working
+        .then(() => look(chunk))
+        .then(
+          () =>
+            void (to.writableNeedDrain ? to.once("drain", () => source.resume()) : source.resume()),
+        );
+    };
+
+    function openReader() {
+      try {
+        return createMessageReader({ isFromClient, extensions }, MESSAGE_BYTES_MAX, onMessage);
+      } catch (error) {
+        cut(error instanceof Error ? error.message : String(error));
+        return null;
+      }
+    }
+
+    async function look(chunk: Buffer): Promise<void> {
+      const whole = frames.push(chunk);
+      if (whole === null || reader === null)
+        return stop(`a message is over ${MESSAGE_BYTES_MAX} bytes`);
+      for (const raw of whole) {
+        try {
+          await reader.read(raw);
+        } catch (error) {
+          return stop(error instanceof Error ? error.message : String(error));
+        }
+        if (isCut) return;
+        if (isHeld) pass(raw);
+      }
+    }
+
+    function stop(why: string): void {
+      isCut = true;
+      cut(`The WebSocket was cut: ${why}`);
+    }
+
+    function pass(raw: Buffer): void {
+      if (!to.destroyed) to.write(raw);
+    }
+
+    function onMessage(message: Buffer, isText: boolean): void {
+      if (forbidden.some((needle) => message.includes(needle))) {
+        isCut = true;
+        if (!isFromClient) return stop("an answer holds a secret that was put in");
+        session.onCanary(flow.id, decided.host);
+        return deny(
+          "canary",
+          "The message holds the trial's canary: it is not sent, the trial ends",
+        );
+      }
+      const room = Math.max(0, deps.sink.messageBytesMax - keptCount);
+      const kept = Buffer.from(message.subarray(0, Math.min(room, deps.sink.bodyBytesMax)));
+      keptCount += kept.length;
+      const body = { kept, byteCount: message.length };
+      flow.messages?.push({ atMs: deps.clock.now(), from, isText, body });
+    }
+  }
+}
