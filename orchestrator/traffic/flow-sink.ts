@@ -1,17 +1,22 @@
-/** The sink port over a spool: a draft becomes a redacted record, and is written. */
+/**
+ * The sink port over a spool: a draft becomes a redacted record, and is written.
+ *
+ * Small drafts are read here, a few milliseconds at once, between what else the process does; large
+ * ones on a thread of their own, so that a door's answers do not wait for a body to be looked at.
+ * Invariant: what waits is bounded; beyond it a draft is refused, and told so.
+ */
+import { setImmediate as yieldOnce } from "node:timers/promises";
+import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
+import { monotonicMs } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import type { FlowSink } from "./sink.ts";
+import { type RecordLimits, toRecord } from "./record.ts";
+import { openRecordThread, type RecordThread } from "./record-thread.ts";
+import { createRedactor, type Redactor } from "./redact.ts";
+import type { KnownSecrets } from "./secret-forms.ts";
+import type { FlowDraft, FlowSink } from "./sink.ts";
 import type { TrafficSources } from "./sources.ts";
 import type { Spool } from "./spool.ts";
-
-/** What must not be written, wherever it is seen. */
-export interface KnownSecrets {
-  /** At least 8 characters each; `kind` is what stands in their place: `[redacted:kind]`. */
-  readonly values: readonly { readonly value: string; readonly kind: string }[];
-  /** Of tokens that only their hash is known of: SHA-256, in hexadecimal. */
-  readonly sha256: ReadonlySet<string>;
-}
 
 export interface FlowSinkDeps {
   spool: Spool;
@@ -26,6 +31,8 @@ export interface FlowSinkOptions {
   messageBytesMax: number;
   /** Of drafts that wait to be written; beyond it `isBehind`, beyond twice it refused. */
   waitingBytesMax: number;
+  /** Drafts of this size and more are read on the other thread. */
+  threadBytesMin: number;
 }
 
 export interface SpooledFlowSink extends FlowSink, AsyncDisposable {
@@ -37,10 +44,146 @@ export const FLOW_SINK_DEFAULTS: FlowSinkOptions = {
   bodyBytesMax: 2 ** 20,
   messageBytesMax: 2 ** 20,
   waitingBytesMax: 64 * 2 ** 20,
+  threadBytesMin: 64 * 2 ** 10,
 };
 
+const BEAT_PERIOD_MS = 5_000;
+const KNOWN_KEPT_MS = 1_000;
+/** How long records are made here before others have their turn. */
+const TURN_MS = 4;
+/** What a draft costs beside its bodies. */
+const DRAFT_BYTES = 2_048;
+
 /** `[Symbol.asyncDispose]` waits for what is accepted, and closes the spool. */
-export declare function createFlowSink(
-  deps: FlowSinkDeps,
-  options?: Partial<FlowSinkOptions>,
-): SpooledFlowSink;
+export function createFlowSink(
+  { spool, sources, knownSecrets, log }: FlowSinkDeps,
+  given: Partial<FlowSinkOptions> = {},
+): SpooledFlowSink {
+  const options = { ...FLOW_SINK_DEFAULTS, ...given };
+  const { bodyBytesMax, messageBytesMax, waitingBytesMax, threadBytesMin } = options;
+  const limits: RecordLimits = { bodyBytesMax, messageBytesMax };
+  const { source } = spool;
+  const pending = new Set<Promise<void>>();
+  let waitingBytes = 0;
+  let known = knownSecrets();
+  let knownCount = known.sha256.size;
+  let redactor: Redactor = createRedactor(known);
+  let knownAtMs = monotonicMs();
+  let thread: RecordThread | null = null;
+  let turn: Promise<void> = Promise.resolve();
+  let turnEndsMs = 0;
+  return {
+    sourceId: source.id,
+    bodyBytesMax,
+    messageBytesMax,
+    append,
+    isBehind: () => waitingBytes > waitingBytesMax,
+    fault: spool.fault,
+    beat: { name: `traffic_beat_${source.door}`, periodMs: BEAT_PERIOD_MS, activate: beat },
+    [Symbol.asyncDispose]: dispose,
+  };
+
+  async function append(draft: FlowDraft): Promise<void> {
+    const byteCount = sizeOf(draft);
+    const fault = spool.fault();
+    if (fault !== null) throw refusal(fault);
+    if (waitingBytes + byteCount > 2 * waitingBytesMax) {
+      throw refusal("more waits to be written than is kept in memory");
+    }
+    waitingBytes += byteCount;
+    const work = write(draft, byteCount);
+    pending.add(work);
+    try {
+      await work;
+    } finally {
+      pending.delete(work);
+      waitingBytes -= byteCount;
+    }
+  }
+
+  async function write(draft: FlowDraft, byteCount: number): Promise<void> {
+    refreshKnown();
+    const record = byteCount >= threadBytesMin ? await onThread(draft) : await here(draft);
+    await spool.append(record);
+  }
+
+  async function here(draft: FlowDraft): Promise<string> {
+    const before = turn;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    turn = promise;
+    try {
+      await before;
+      if (monotonicMs() > turnEndsMs) {
+        await yieldOnce();
+        turnEndsMs = monotonicMs() + TURN_MS;
+      }
+      const redaction = redactor.begin(draft.secrets);
+      return JSON.stringify(await toRecord(draft, source.door, redaction, limits));
+    } finally {
+      resolve();
+    }
+  }
+
+  async function onThread(draft: FlowDraft): Promise<string> {
+    thread ??= openRecordThread({ door: source.door, limits, known });
+    try {
+      return await thread.toRecord(draft);
+    } catch (error) {
+      // Of a thread that ended, say for want of memory: the next draft has another.
+      thread = null;
+      log.warn({ err: error, flow_id: draft.id }, "record not made on its thread, made here");
+      return here(draft);
+    }
+  }
+
+  function refreshKnown(): void {
+    const nowMs = monotonicMs();
+    if (nowMs - knownAtMs < KNOWN_KEPT_MS) return;
+    knownAtMs = nowMs;
+    const next = knownSecrets();
+    if (isSame(known, next) && next.sha256.size === knownCount) return;
+    known = next;
+    knownCount = next.sha256.size;
+    redactor = createRedactor(known);
+    thread?.know(known);
+  }
+
+  async function beat(): Promise<{ lastSequence: number; spooledBytes: number }> {
+    const progress = {
+      lastSequence: spool.lastSequence(),
+      spooledBytes: await spool.spooledBytes(),
+    };
+    await sources.heartbeat(source, progress);
+    return progress;
+  }
+
+  async function dispose(): Promise<void> {
+    while (pending.size > 0) await Promise.allSettled(pending);
+    await thread?.[Symbol.asyncDispose]();
+    await beat().catch((error: unknown) => {
+      log.debug({ err: error, source_id: source.id }, "source of traffic not told of at its end");
+    });
+    await spool[Symbol.asyncDispose]();
+  }
+
+  function refusal(why: string): Problem {
+    return new Problem("unavailable", `The record of traffic was not written: ${why}`);
+  }
+}
+
+/** The list is made anew by whoever keeps it, mostly of the same. */
+function isSame(one: KnownSecrets, other: KnownSecrets): boolean {
+  if (one === other) return true;
+  if (one.sha256 !== other.sha256 || one.values.length !== other.values.length) return false;
+  return one.values.every(({ value, kind }, at) => {
+    return value === other.values[at]?.value && kind === other.values[at]?.kind;
+  });
+}
+
+function sizeOf({ request, response, messages }: FlowDraft): number {
+  let byteCount = DRAFT_BYTES;
+  byteCount += request?.body?.kept.length ?? 0;
+  byteCount += response?.body?.kept.length ?? 0;
+  for (const { body } of messages ?? []) byteCount += body.kept.length;
+  return byteCount;
+}

@@ -12,7 +12,7 @@ import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import { monotonicMs } from "../runtime/clock.ts";
 import type { Secrets } from "../secrets/secrets.ts";
-import type { KnownSecrets } from "./flow-sink.ts";
+import type { KnownSecrets } from "./secret-forms.ts";
 
 export interface KeptSecrets {
   read(): KnownSecrets;

@@ -1,9 +1,33 @@
-/** Carries the spool's records to the store. */
+/**
+ * Carries the spool's records to the store: every sealed segment, in order, in batches; once all of
+ * a segment is in the store its ranges are marked and it is deleted. What a crash leaves half done
+ * is done again, which the store's idempotence makes once.
+ *
+ * A folder whose writer lives is drained of what is sealed; one whose writer is dead is sealed by
+ * us, drained and removed, and its source closed. Two processes on one folder: one drains it at a
+ * time, and if both did, nothing would be there twice.
+ */
+import { open, readFile, rm } from "node:fs/promises";
+import { hostname } from "node:os";
+import { basename } from "node:path";
+import type { FlowRecord } from "../contract/flows.ts";
+import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import type { Clock } from "../runtime/clock.ts";
+import type { FlowId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Random } from "../runtime/random.ts";
-import type { TrafficSources } from "./sources.ts";
+import { appendRejected } from "./dead-letters.ts";
+import type { SequenceRange, SourceFacts, TrafficSources } from "./sources.ts";
+import {
+  lockDrainer,
+  lockWriter,
+  readSource,
+  type Segment,
+  segmentsIn,
+  settleFolder,
+  sourceFolders,
+} from "./spool-folder.ts";
 import type { Traffic } from "./traffic.ts";
 
 export interface ShipperDeps {
@@ -14,6 +38,11 @@ export interface ShipperDeps {
   log: Log;
   clock: Clock;
   random: Pick<Random, "below">;
+}
+
+export interface ShipperOptions {
+  recordsMax: number;
+  bytesMax: number;
 }
 
 export interface Shipped {
@@ -30,4 +59,217 @@ export interface Shipper {
   fault(): string | null;
 }
 
-export declare function createShipper(deps: ShipperDeps): Shipper;
+const PERIOD_MS = 250;
+const BACKOFF_MS = 500;
+const BACKOFF_MS_MAX = 30_000;
+/** How often a folder is asked whether its writer is dead. */
+const LIFE_EVERY_MS = 5_000;
+const DEFAULTS: ShipperOptions = { recordsMax: 1_000, bytesMax: 4 * 2 ** 20 };
+
+interface Parsed {
+  readonly flow: FlowRecord;
+  readonly line: string;
+}
+
+export function createShipper(
+  { spoolDir, store, sources, log, clock, random }: ShipperDeps,
+  given: Partial<ShipperOptions> = {},
+): Shipper {
+  const { recordsMax, bytesMax } = { ...DEFAULTS, ...given };
+  const lookedAtMs = new Map<string, number>();
+  let failures = 0;
+  let notBeforeMs = 0;
+  let trouble: string | null = null;
+  let running: Promise<Shipped> | null = null;
+  const task = { name: "ship_flows", periodMs: PERIOD_MS, activate };
+  return { task, drain, fault: () => trouble };
+
+  async function activate(): Promise<Shipped> {
+    const nowMs = clock.now();
+    // A clock that was set back must not make us wait for it.
+    const isEarly = nowMs < notBeforeMs && notBeforeMs - nowMs <= BACKOFF_MS_MAX;
+    return isEarly ? { stored: 0, rejected: 0 } : once(false);
+  }
+
+  function drain(): Promise<Shipped> {
+    return (running ?? Promise.resolve()).then(
+      () => once(true),
+      () => once(true),
+    );
+  }
+
+  function once(isThorough: boolean): Promise<Shipped> {
+    running ??= pass(isThorough).finally(() => {
+      running = null;
+    });
+    return running;
+  }
+
+  async function pass(isThorough: boolean): Promise<Shipped> {
+    const shipped: Shipped = { stored: 0, rejected: 0 };
+    try {
+      for (const folder of await sourceFolders(spoolDir)) {
+        await shipFolder(folder, isThorough, shipped);
+      }
+      // What was away is back once it took something, or there was nothing to take.
+      failures = 0;
+      notBeforeMs = 0;
+      trouble = null;
+    } catch (error) {
+      backOff(error);
+      if (isThorough) throw error;
+    }
+    return shipped;
+  }
+
+  function backOff(error: unknown): void {
+    const isExpected = error instanceof Problem && error.code === "unavailable";
+    const delayMs = Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(failures, 10));
+    notBeforeMs = clock.now() + delayMs / 2 + random.below(Math.ceil(delayMs / 2));
+    trouble = `the store of traffic takes nothing: ${(error as Error).message}`;
+    const level = failures === 0 || !isExpected ? "warn" : "debug";
+    failures++;
+    log[level]({ err: error, failures }, "traffic not stored yet");
+  }
+
+  async function shipFolder(folder: string, isThorough: boolean, shipped: Shipped): Promise<void> {
+    const hasSealed = (await segmentsIn(folder)).some(({ isSealed }) => isSealed);
+    const nowMs = clock.now();
+    const lookedMs = lookedAtMs.get(folder);
+    const isDue =
+      isThorough || lookedMs === undefined || Math.abs(nowMs - lookedMs) >= LIFE_EVERY_MS;
+    if (!hasSealed && !isDue) return;
+    using ours = tryLock(() => lockDrainer(folder));
+    if (ours === null) return;
+    const source = await sourceOf(folder);
+    await shipSealed(folder, source, shipped);
+    if (!isDue) return;
+    lookedAtMs.set(folder, nowMs);
+    using dead = tryLock(() => lockWriter(folder));
+    if (dead === null) return;
+    await settleFolder(folder, source.id);
+    const last = await shipSealed(folder, source, shipped);
+    await sources.close(source, last);
+    await rm(folder, { recursive: true, force: true });
+    lookedAtMs.delete(folder);
+    log.info({ source_id: source.id, last_sequence: last }, "spool of an ended process drained");
+  }
+
+  /** Null also when the folder went away: another drained it. */
+  function tryLock(take: () => Disposable | null): Disposable | null {
+    try {
+      return take();
+    } catch (error) {
+      log.debug({ err: error }, "folder of the spool not locked");
+      return null;
+    }
+  }
+
+  /** The last number that was carried; 0 when there was nothing. */
+  async function shipSealed(
+    folder: string,
+    source: SourceFacts,
+    shipped: Shipped,
+  ): Promise<number> {
+    let last = 0;
+    for (const segment of await segmentsIn(folder)) {
+      if (!segment.isSealed) continue;
+      last = Math.max(last, await shipSegment(segment, source, shipped));
+    }
+    return last;
+  }
+
+  async function shipSegment(
+    segment: Segment,
+    source: SourceFacts,
+    shipped: Shipped,
+  ): Promise<number> {
+    const lines = (await readFile(segment.path, "utf8")).split("\n");
+    const stored: number[] = [];
+    const rejected: number[] = [];
+    let batch: Parsed[] = [];
+    let batchBytes = 0;
+    let sequence = segment.first - 1;
+    for (const line of lines) {
+      if (line === "") continue;
+      sequence++;
+      const flow = parse(line);
+      if (flow === null) {
+        await appendRejected(spoolDir, source.id, [{ line, reason: "the line is no record" }]);
+        rejected.push(sequence);
+        continue;
+      }
+      batch.push({ flow, line });
+      batchBytes += line.length;
+      if (batch.length >= recordsMax || batchBytes >= bytesMax) {
+        await ship(batch);
+        batch = [];
+        batchBytes = 0;
+      }
+    }
+    if (batch.length > 0) await ship(batch);
+    await sources.markStored(source, rangesOf(stored));
+    await sources.markRejected(source, rangesOf(rejected));
+    await rm(segment.path, { force: true });
+    shipped.stored += stored.length;
+    shipped.rejected += rejected.length;
+    return sequence;
+
+    async function ship(flows: readonly Parsed[]): Promise<void> {
+      const refused = await store.append(flows.map(({ flow }) => flow));
+      const letters = [];
+      for (const { flow, line } of flows) {
+        const reason = refused.get(flow.id as FlowId);
+        (reason === undefined ? stored : rejected).push(flow.sequence);
+        if (reason !== undefined) letters.push({ line, reason });
+      }
+      if (letters.length === 0) return;
+      await appendRejected(spoolDir, source.id, letters);
+      log.error(
+        { source_id: source.id, count: letters.length, reason: letters[0]?.reason },
+        "records refused by the store for good",
+      );
+    }
+  }
+
+  /** As its writer wrote it down; of a folder without that, what its name says. */
+  async function sourceOf(folder: string): Promise<SourceFacts> {
+    const id = basename(folder);
+    const known = await readSource(folder);
+    if (known !== null && known.id === id) return known;
+    const [segment] = await segmentsIn(folder);
+    const flow = segment === undefined ? null : parse(await firstLine(segment.path));
+    return {
+      id,
+      door: flow?.door ?? "egress",
+      engine: flow?.engine ?? "worker",
+      host: hostname(),
+      startedAtMs: flow === null ? clock.now() : Date.parse(flow.started_at),
+    };
+  }
+}
+
+function parse(line: string): FlowRecord | null {
+  try {
+    return JSON.parse(line) as FlowRecord;
+  } catch {
+    return null;
+  }
+}
+
+async function firstLine(path: string): Promise<string> {
+  await using file = await open(path, "r");
+  for await (const line of file.readLines()) return line;
+  return "";
+}
+
+/** Numbers as ranges of those that follow each other. */
+export function rangesOf(sequences: readonly number[]): SequenceRange[] {
+  const ranges: [number, number][] = [];
+  for (const sequence of sequences.toSorted((a, b) => a - b)) {
+    const range = ranges.at(-1);
+    if (range !== undefined && sequence <= range[1] + 1) range[1] = sequence;
+    else ranges.push([sequence, sequence]);
+  }
+  return ranges;
+}

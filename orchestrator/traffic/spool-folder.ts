@@ -20,7 +20,6 @@ export interface Segment {
   readonly isSealed: boolean;
 }
 
-export const REJECTED_DIR = "rejected";
 const WRITER_LOCK = "writer.lock";
 const DRAINER_LOCK = "drainer.lock";
 const SOURCE_FILE = "source.json";
