@@ -1,22 +1,24 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
- * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch and, when
- * `bench` is named, the gateways that the bench measures beside ours. Idempotent: what is there is
- * left alone.
+ * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch, mitmproxy
+ * and, when `bench` is named, the gateways that the bench measures beside ours. Idempotent: what is
+ * there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { installAgent } from "../../worker-agent/install.ts";
 import { installBenchPeers } from "./bench-peers.ts";
 import { installElasticsearch } from "./elasticsearch.ts";
+import { installMitmproxy } from "./mitmproxy.ts";
 import { installOpenbao } from "./openbao.ts";
 
 const BENCH = "bench";
 const ELASTICSEARCH = "elasticsearch";
+const MITMPROXY = "mitmproxy";
 const OPENBAO = "openbao";
 const agentsDir = join(import.meta.dirname, "../../.engines/agents");
 const wanted = process.argv.slice(2);
-const known = [...AGENTS.map(({ facts }) => facts.name), OPENBAO, ELASTICSEARCH, BENCH];
+const known = [...AGENTS.map(({ facts }) => facts.name), OPENBAO, ELASTICSEARCH, MITMPROXY, BENCH];
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`unknown engine ${unknown.join(", ")}; known: ${known.join(", ")}`);
@@ -42,6 +44,14 @@ if (wanted.length === 0 || wanted.includes(ELASTICSEARCH)) {
     failures += 1;
     console.error(`elasticsearch: ${error instanceof Error ? error.message : error}`);
   });
+}
+if (wanted.length === 0 || wanted.includes(MITMPROXY)) {
+  await installMitmproxy(join(agentsDir, "../mitmproxy"), (line) => console.log(line)).catch(
+    (error) => {
+      failures += 1;
+      console.error(`mitmproxy: ${error instanceof Error ? error.message : error}`);
+    },
+  );
 }
 for (const agent of AGENTS) {
   if (wanted.length > 0 && !wanted.includes(agent.facts.name)) continue;

@@ -1,0 +1,946 @@
+"""
+mitmproxy's part of the egress proxy: it carries bytes and decides nothing. Whatever may be done with
+a connection, a TLS hello or a request it asks our Node process, over the unix socket of the option
+`autocode_bridge` (the protocol is in bridge-frames.ts), and does what the answer says.
+
+Invariants: a server is connected to at an address of an answer alone, and no name is resolved here.
+Without the bridge nothing is let through, and this process ends. The authority's key comes over the
+bridge and lies on no disk. No body is held: it is streamed, and its first bytes are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ipaddress
+import json
+import os
+import socket
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from mitmproxy import certs, connection, ctx, flow as mitmflow, http, tcp, tls
+from mitmproxy.net.http.http1 import expected_http_body_size
+from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy import commands, events, layer, layers, server_hooks
+from mitmproxy.proxy.layers import modes
+from mitmproxy.proxy.layers.http import DropStream, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import (
+    RequestData,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.tls import parse_client_hello
+
+PROTOCOL_VERSION = 1
+# What a client that was refused may still send before it is cut off.
+REFUSED_BODY_MAX = 16 * 2**20
+HELLO_MAX = 64 * 2**10
+ENCRYPTED_CLIENT_HELLO = 0xFE0D
+GONE = "the bridge is gone"
+# A body that was scrubbed has another length, and is no longer encoded.
+UNTRUE_OF_SCRUBBED = ("content-length", "content-encoding", "content-md5", "digest", "etag")
+# What is needed: everything else of mitmproxy's own is taken out, and costs nothing then.
+KEPT_ADDONS = ("core", "scriptloader", "proxyserver", "tlsconfig", "disableh2c", "termlog", "errorcheck")
+
+Parts = Sequence[bytes]
+HeaderPairs = list[tuple[str, str]]
+
+ADDRESSES: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("addresses", default=())
+
+
+class BridgeGone(Exception):
+    """Nobody answers: nothing may be let through."""
+
+
+class Bridge:
+    """Questions and notices to Node, many at once over one socket."""
+
+    def __init__(self, on_notice: Callable[[dict[str, Any]], None], on_end: Callable[[], None]):
+        self._on_notice = on_notice
+        self._on_end = on_end
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._last_id = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    async def open(self, path: str) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(path, limit=2**20)
+        self._reading = asyncio.create_task(self._read(reader))
+
+    async def ask(self, kind: str, parts: Parts = (), **fields: Any) -> tuple[dict[str, Any], bytes]:
+        """The answer and its bytes. Raises BridgeGone."""
+        self._last_id += 1
+        id = self._last_id
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[id] = answer
+        try:
+            self._write({"kind": kind, "id": id, **fields}, parts)
+            return await answer
+        finally:
+            self._waiting.pop(id, None)
+
+    def tell(self, kind: str, parts: Parts = (), **fields: Any) -> None:
+        """Nothing comes back; what cannot be told any more is dropped, as this process ends."""
+        try:
+            self._write({"kind": kind, **fields}, parts)
+        except BridgeGone:
+            pass
+
+    def _write(self, message: dict[str, Any], parts: Parts) -> None:
+        if self._writer is None or self._writer.is_closing():
+            raise BridgeGone(GONE)
+        if parts:
+            message["parts"] = [len(part) for part in parts]
+        head = json.dumps(message, separators=(",", ":")).encode()
+        size = len(head) + sum(len(part) for part in parts)
+        self._writer.write(b"".join((struct.pack(">II", size, len(head)), head, *parts)))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                size, head_size = struct.unpack(">II", await reader.readexactly(8))
+                frame = await reader.readexactly(size)
+                message = json.loads(frame[:head_size])
+                answer = self._waiting.get(message.get("id", 0))
+                if answer is None:
+                    self._on_notice(message)
+                elif not answer.done():
+                    answer.set_result((message, frame[head_size:]))
+        except (asyncio.IncompleteReadError, OSError, ValueError):
+            pass
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = None
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(BridgeGone(GONE))
+            self._on_end()
+
+
+class Client:
+    """A worker's connection."""
+
+    def __init__(self, key: int, peer: str) -> None:
+        self.key = key
+        self.peer = peer
+        # By what is to be connected to: the addresses that were checked.
+        self.addresses: dict[tuple[str, int], tuple[str, ...]] = {}
+
+
+class Kept:
+    """Counts what passes and keeps the first bytes of it."""
+
+    def __init__(self, limit: int) -> None:
+        self.count = 0
+        self._room = limit
+        self._pieces: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        self.count += len(data)
+        if self._room > 0:
+            piece = data if len(data) <= self._room else data[: self._room]
+            self._pieces.append(piece)
+            self._room -= len(piece)
+
+    def bytes(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+class Exchange:
+    """A request and its answer while they pass."""
+
+    def __init__(self, id: int, client: Client, flow: http.HTTPFlow, limit: int) -> None:
+        self.id = id
+        self.client = client
+        self.flow = flow
+        self.fault: tuple[str, str | None] | None = None
+        self.request = Kept(limit)
+        self.response = Kept(limit)
+        self.scrubs: list[tuple[bytes, bytes]] = []
+        self.canaries: list[bytes] = []
+        self.request_max = 0
+        self.response_max = 0
+        self.is_ours = False
+        self.is_told = False
+        self.is_declared = True
+        self.messages: list[dict[str, Any]] = []
+        self.message_parts: list[bytes] = []
+        self.message_room = 0
+
+    def is_over(self) -> bool:
+        """Whether its end was told, or needs no telling; from now on it does not."""
+        was_over = self.is_told or self.is_ours
+        self.is_told = True
+        return was_over
+
+
+def held_length(data: bytes, values: Sequence[bytes]) -> int:
+    """How many last bytes may be the beginning of one of the values: they wait for what follows."""
+    longest = 0
+    for value in values:
+        for length in range(min(len(value) - 1, len(data)), longest, -1):
+            if data.endswith(value[:length]):
+                longest = length
+                break
+    return longest
+
+
+class Outgoing:
+    """A request's body on its way: counted, kept, searched for canaries, cut off where it must be."""
+
+    def __init__(self, addon: Addon, exchange: Exchange) -> None:
+        self._addon = addon
+        self._exchange = exchange
+        self._held = b""
+        self._is_cut = False
+
+    def __call__(self, data: bytes) -> bytes | list[bytes]:
+        exchange = self._exchange
+        if self._is_cut:
+            return []
+        if data:
+            exchange.request.add(data)
+            if exchange.request.count > exchange.request_max:
+                return self._cut("request_too_large")
+            if not exchange.is_declared:
+                self._addon.bridge.tell("sent", client=exchange.client.key, byte_count=len(data))
+        if not exchange.canaries:
+            return data or []
+        whole = self._held + data
+        if any(canary in whole for canary in exchange.canaries):
+            return self._cut("canary")
+        length = held_length(whole, exchange.canaries) if data else 0
+        self._held = whole[len(whole) - length :] if length else b""
+        passed = whole[: len(whole) - length]
+        # An empty chunk would be the end of a chunked body.
+        return passed or []
+
+    def _cut(self, reason: str) -> list[bytes]:
+        self._is_cut = True
+        self._addon.cut(self._exchange, reason)
+        return []
+
+
+class Incoming:
+    """An answer's body on its way back: counted, kept, and scrubbed where something was put in."""
+
+    def __init__(self, addon: Addon, exchange: Exchange, decode: Callable[[bytes], Iterator[bytes]] | None):
+        self._addon = addon
+        self._exchange = exchange
+        self._decode = decode
+        self._values = [value for value, _ in exchange.scrubs]
+        self._held = b""
+        self._is_cut = False
+
+    def __call__(self, data: bytes) -> bytes | Iterator[bytes] | list[bytes]:
+        if self._is_cut:
+            return []
+        if not self._values:
+            return self._passed(data) if data else []
+        return self._scrubbed(data)
+
+    def _scrubbed(self, data: bytes) -> Iterator[bytes]:
+        try:
+            for plain in self._decode(data) if self._decode else (data,):
+                yield from self._scrub(plain, False)
+        except (zlib.error, ValueError, OSError, RuntimeError, EOFError) as error:
+            self._is_cut = True
+            self._addon.cut(self._exchange, "upstream_failed", f"its body does not decompress: {error}")
+            return
+        if not data:
+            yield from self._scrub(b"", True)
+
+    def _scrub(self, plain: bytes, is_end: bool) -> Iterator[bytes]:
+        whole = self._held + plain
+        for value, placeholder in self._exchange.scrubs:
+            whole = whole.replace(value, placeholder)
+        length = 0 if is_end else held_length(whole, self._values)
+        self._held = whole[len(whole) - length :] if length else b""
+        out = whole[: len(whole) - length]
+        if out and not self._is_cut:
+            passed = self._passed(out)
+            if passed:
+                yield passed
+
+    def _passed(self, data: bytes) -> bytes:
+        kept = self._exchange.response
+        if kept.count + len(data) > self._exchange.response_max:
+            self._is_cut = True
+            self._addon.cut(self._exchange, "response_too_large")
+            return b""
+        kept.add(data)
+        return data
+
+
+def decoder(encoding: str) -> Callable[[bytes], Iterator[bytes]] | None:
+    """What undoes a content-encoding piece by piece; None where there is nothing to undo."""
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return inflater(encoding == "deflate")
+    if encoding == "br":
+        import brotli
+
+        brotli_decoder = brotli.Decompressor()
+        return lambda data: iter((brotli_decoder.process(data),)) if data else iter(())
+    if encoding == "zstd":
+        import zstandard
+
+        zstd_decoder = zstandard.ZstdDecompressor().decompressobj()
+        return lambda data: iter((zstd_decoder.decompress(data),)) if data else iter(())
+    raise ValueError(f"no decoder for the content-encoding {encoding[:50]}")
+
+
+def inflater(is_deflate: bool) -> Callable[[bytes], Iterator[bytes]]:
+    """At most 256 KiB at a time, so that a bomb fills no memory."""
+    state: list[Any] = [None]
+
+    def inflate(data: bytes) -> Iterator[bytes]:
+        while data:
+            if state[0] is None:
+                # "deflate" is zlib's format by the standard, and raw by some servers.
+                is_raw = is_deflate and (data[0] & 0x0F) != 8
+                state[0] = zlib.decompressobj(-15 if is_raw else 15 if is_deflate else 31)
+            yield state[0].decompress(data, 2**18)
+            data = state[0].unconsumed_tail
+            if state[0].eof:
+                data, state[0] = state[0].unused_data, None
+
+    return inflate
+
+
+class Closed(layer.Layer):
+    """The end of a connection that was refused."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def patch_mitmproxy() -> None:
+    """What mitmproxy has no hook for; each of these stands in the version that is pinned."""
+    drop_refused_bodies()
+    note_empty_requests()
+    frame_bodies()
+    tell_failures()
+
+
+def drop_refused_bodies() -> None:
+    """The whole body of a request that an addon has answered already would be held in memory."""
+    original = HttpStream.state_consume_request_body
+
+    def consume(self: HttpStream, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData) and self.flow.response is not None:
+            dropped = self.flow.metadata.get("dropped", 0) + len(event.data)
+            self.flow.metadata["dropped"] = dropped
+            if dropped > REFUSED_BODY_MAX:
+                yield commands.CloseConnection(self.context.client)
+            return
+        yield from original(self, event)
+
+    HttpStream.state_consume_request_body = consume  # type: ignore[method-assign]
+
+
+def note_empty_requests() -> None:
+    """HTTP/2 says with the head whether a body follows; no hook is told."""
+    original = HttpStream.state_wait_for_request_headers
+
+    def wait(self: HttpStream, event: RequestHeaders) -> layer.CommandGenerator[None]:
+        event.request.is_empty = event.end_stream  # type: ignore[attr-defined]
+        yield from original(self, event)
+
+    HttpStream.state_wait_for_request_headers = wait  # type: ignore[method-assign]
+
+
+def frame_bodies() -> None:
+    """A body of HTTP/2 without a length would have no end in HTTP/1, and be the next request."""
+    original = Http1Client.send
+
+    def send(self: Http1Client, event: Any) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestHeaders) and not event.end_stream:
+            headers = event.request.headers
+            if event.request.is_http2 and "content-length" not in headers:
+                headers["transfer-encoding"] = "chunked"
+        yield from original(self, event)
+
+    Http1Client.send = send  # type: ignore[method-assign]
+
+
+def tell_failures() -> None:
+    """A request that fails before its answer began is answered in our words, not mitmproxy's."""
+    original = HttpStream.handle_protocol_error
+
+    def handle(
+        self: HttpStream, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        has_begun = self.server_state in (
+            self.state_stream_response_body,
+            self.state_done,
+            self.state_errored,
+        )
+        if not isinstance(event, ResponseProtocolError) or has_begun or self.client_state == self.state_errored:
+            yield from original(self, event)
+            return
+        self.flow.metadata["is_answerable"] = True
+        self.flow.error = mitmflow.Error(event.message)
+        yield HttpErrorHook(self.flow)
+        told: http.Response | None = self.flow.metadata.get("told")
+        if told is None:
+            yield SendHttp(event, self.context.client)
+        else:
+            yield SendHttp(ResponseHeaders(self.stream_id, told, end_stream=False), self.context.client)
+            if self.flow.request.method != "HEAD":
+                yield SendHttp(ResponseData(self.stream_id, told.raw_content or b""), self.context.client)
+            yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        self.client_state = self.server_state = self.state_errored
+        self.flow.live = False
+        yield DropStream(self.stream_id)
+
+    HttpStream.handle_protocol_error = handle  # type: ignore[method-assign]
+
+
+def is_http(data: bytes) -> bool | None:
+    """Whether it begins like a request; None while that cannot be said."""
+    line = data.split(b"\n", 1)[0]
+    method, separator, rest = line.partition(b" ")
+    if not method.isalpha() or len(method) > 20:
+        return None if data == b"" else False
+    if not separator:
+        return None if b"\n" not in data else False
+    if b"\n" not in data:
+        return None if len(data) < HELLO_MAX else False
+    return b"HTTP/" in rest
+
+
+def text(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+def pairs(headers: http.Headers) -> HeaderPairs:
+    return [(text(name), text(value)) for name, value in headers.fields]
+
+
+def fields(headers: Sequence[Sequence[str]]) -> http.Headers:
+    return http.Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+
+
+def between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else max(0.0, (end - start) * 1000)
+
+
+async def resolve(
+    host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+) -> list[tuple[Any, ...]]:
+    """In place of the resolver: what was checked for this connection, and nothing else."""
+    found: list[tuple[Any, ...]] = []
+    for address in ADDRESSES.get():
+        kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+        name = (address, port, 0, 0) if kind == socket.AF_INET6 else (address, port)
+        found.append((kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", name))
+    if not found:
+        raise socket.gaierror(socket.EAI_NONAME, "no name is resolved here")
+    return found
+
+
+class Addon:
+    def __init__(self) -> None:
+        self.bridge = Bridge(self._on_notice, self._on_end)
+        self._clients: dict[str, Client] = {}
+        self._ids: dict[int, str] = {}
+        self._last_key = 0
+        self._last_flow = 0
+        self._body_max = 0
+        self._message_max = 0
+        self._fingerprints: dict[str, str] = {}
+        self._timed: set[str] = set()
+
+    def load(self, loader: Any) -> None:
+        loader.add_option("autocode_bridge", str, "", "The unix socket of our Node process")
+
+    async def running(self) -> None:
+        patch_mitmproxy()
+        asyncio.get_running_loop().getaddrinfo = resolve  # type: ignore[method-assign]
+        self._remove_addons()
+        try:
+            await self.bridge.open(ctx.options.autocode_bridge)
+            welcome, _ = await self.bridge.ask("open", version=PROTOCOL_VERSION)
+        except (OSError, BridgeGone) as error:
+            self._fail(f"autocode: the bridge does not answer: {error}")
+            return
+        if welcome.get("version") != PROTOCOL_VERSION:
+            self._fail(f"autocode: the bridge speaks version {welcome.get('version')}, not {PROTOCOL_VERSION}")
+            return
+        self._body_max = welcome["body_bytes_max"]
+        self._message_max = welcome["message_bytes_max"]
+        self._use_authority(welcome["authority_pem"], welcome["key_pem"])
+        proxyserver = ctx.master.addons.get("proxyserver")
+        listening = [
+            [server.mode.type_name, *addr[:2]] for server in proxyserver.servers for addr in server.listen_addrs
+        ]
+        self.bridge.tell("ready", listening=listening)
+
+    def _remove_addons(self) -> None:
+        for name, addon in list(ctx.master.addons.lookup.items()):
+            is_script = type(addon).__name__ in ("Script", "Addon") or addon is self
+            if name not in KEPT_ADDONS and not is_script and addon in ctx.master.addons.chain:
+                ctx.master.addons.remove(addon)
+
+    def _use_authority(self, authority_pem: str, key_pem: str) -> None:
+        store = ctx.master.addons.get("tlsconfig").certstore
+        authority = certs.Cert(x509.load_pem_x509_certificate(authority_pem.encode()))
+        store.default_privatekey = load_pem_private_key(key_pem.encode(), None)
+        store.default_ca = authority
+        store.default_chain_certs = [authority]
+        store.default_chain_file = None
+        store.certs = {}
+
+    def _fail(self, words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+        os._exit(3)
+
+    def _on_end(self) -> None:
+        # Node decides, and is gone: what is under way must not go on.
+        self._fail(f"autocode: {GONE}")
+
+    def _on_notice(self, message: dict[str, Any]) -> None:
+        if message.get("kind") == "close":
+            connection_id = self._ids.get(message["client"])
+            if connection_id is not None:
+                self._close(connection_id)
+
+    def _close(self, connection_id: str) -> None:
+        handler = ctx.master.addons.get("proxyserver").connections.get(connection_id)
+        if handler is None:
+            return
+        # The servers' first: a request that is half sent must not look complete to them.
+        transports = sorted(handler.transports.items(), key=lambda entry: entry[0] is handler.client)
+        for _, transport in transports:
+            if transport.writer is not None:
+                transport.writer.transport.abort()
+            if transport.handler is not None:
+                transport.handler.cancel("closed by autocode")
+
+    def cut(self, exchange: Exchange, reason: str, words: str | None = None) -> None:
+        """Ends an exchange at once: nothing more of it leaves. The worker is told by `error`."""
+        exchange.fault = (reason, words)
+        server = exchange.flow.server_conn
+        handler = ctx.master.addons.get("proxyserver").connections.get(exchange.flow.client_conn.id)
+        transport = handler.transports.get(server) if handler is not None else None
+        if transport is None:
+            return
+        if transport.writer is not None:
+            # What is not sent yet stays here, and so does the end of the body.
+            transport.writer.transport.abort()
+        if transport.handler is not None:
+            asyncio.get_running_loop().call_soon(transport.handler.cancel, "cut by autocode")
+
+    def _client(self, conn: connection.Client) -> Client:
+        found = self._clients.get(conn.id)
+        if found is None:
+            self._last_key += 1
+            peer = conn.peername[0] if conn.peername else ""
+            found = self._clients[conn.id] = Client(self._last_key, peer)
+            self._ids[found.key] = conn.id
+        return found
+
+    def client_disconnected(self, conn: connection.Client) -> None:
+        found = self._clients.pop(conn.id, None)
+        if found is not None:
+            self._ids.pop(found.key, None)
+            self.bridge.tell("gone", client=found.key)
+
+    # Tunnels
+
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        client = self._client(flow.client_conn)
+        request = flow.request
+        try:
+            answer, body = await self.bridge.ask(
+                "connect",
+                client=client.key,
+                peer=client.peer,
+                authorization=request.headers.get("proxy-authorization"),
+                host=request.host,
+                port=request.port,
+                http_version=request.http_version,
+            )
+        except BridgeGone:
+            flow.kill()
+            return
+        if answer["outcome"] != "open":
+            flow.response = self._told(answer, body)
+
+    async def next_layer(self, next_layer: layer.NextLayer) -> None:
+        context = next_layer.context
+        if next_layer.layer is not None:
+            return
+        data = next_layer.data_client()
+        above = context.layers[-1]
+        if isinstance(above, modes.HttpProxy):
+            is_request = is_http(data)
+            if is_request is not None:
+                next_layer.layer = (
+                    layers.HttpLayer(context, HTTPMode.regular) if is_request else Closed(context)
+                )
+            return
+        if isinstance(above, layers.ClientTLSLayer):
+            is_request = context.client.alpn == b"h2" or data.startswith(b"PRI ") or is_http(data)
+            if is_request is None:
+                return
+            if not is_request:
+                self._tell_no_http(context)
+            next_layer.layer = (
+                layers.HttpLayer(context, HTTPMode.transparent) if is_request else Closed(context)
+            )
+            return
+        hello: dict[str, Any] | None = None
+        if len(data) < 3:
+            return
+        is_request = True
+        if starts_like_tls_record(data):
+            try:
+                parsed = parse_client_hello(data)
+            except ValueError:
+                parsed = None
+                is_request = False
+            if parsed is None and is_request:
+                if len(data) < HELLO_MAX:
+                    return
+                is_request = False
+            hello = hello_of(parsed) if parsed is not None else None
+        else:
+            is_request = is_http(data)
+            if is_request is None:
+                return
+        next_layer.layer = await self._decide_hello(context, hello, is_request)
+
+    async def _decide_hello(
+        self, context: Any, hello: dict[str, Any] | None, is_request: bool
+    ) -> layer.Layer:
+        client = self._client(context.client)
+        host, port = context.server.address[:2]
+        try:
+            answer, _ = await self.bridge.ask(
+                "hello",
+                client=client.key,
+                peer=client.peer,
+                host=host,
+                port=port,
+                hello=hello,
+                is_request=is_request,
+                is_transparent=isinstance(context.layers[0], modes.TransparentProxy),
+            )
+        except BridgeGone:
+            return Closed(context)
+        if answer["outcome"] != "open":
+            return Closed(context)
+        if answer["host"] is not None:
+            context.server.address = (answer["host"], port)
+            client.addresses[(answer["host"], port)] = tuple(answer["addresses"])
+        if answer["how"] == "passthrough":
+            return layers.TCPLayer(context)
+        if hello is None:
+            return layers.HttpLayer(context, HTTPMode.transparent)
+        server_tls = layers.ServerTLSLayer(context)
+        server_tls.child_layer = layers.ClientTLSLayer(context)
+        return server_tls
+
+    def _tell_no_http(self, context: Any) -> None:
+        client = self._client(context.client)
+        self.bridge.tell("no_http", client=client.key, server_name=context.client.sni)
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        client = self._client(data.context.client)
+        self.bridge.tell(
+            "tls_failed",
+            client=client.key,
+            server_name=data.context.client.sni,
+            words=data.conn.error or "the TLS handshake failed",
+        )
+
+    def tcp_start(self, flow: tcp.TCPFlow) -> None:
+        flow.metadata["counts"] = [0, 0]
+
+    def tcp_message(self, flow: tcp.TCPFlow) -> None:
+        message = flow.messages[-1]
+        flow.messages.clear()
+        size = len(message.content)
+        if message.from_client:
+            flow.metadata["counts"][0] += size
+            client = self._client(flow.client_conn)
+            self.bridge.tell("sent", client=client.key, byte_count=size)
+        else:
+            flow.metadata["counts"][1] += size
+
+    def tcp_end(self, flow: tcp.TCPFlow) -> None:
+        sent, received = flow.metadata["counts"]
+        self.bridge.tell(
+            "tunnel",
+            client=self._client(flow.client_conn).key,
+            sent=sent,
+            received=received,
+            address=flow.server_conn.peername[0] if flow.server_conn.peername else None,
+            connect_ms=between(flow.server_conn.timestamp_start, flow.server_conn.timestamp_tcp_setup),
+            error=flow.error.msg if flow.error else None,
+        )
+
+    tcp_error = tcp_end
+
+    # Servers
+
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        host, port = data.server.address[:2] if data.server.address else ("", 0)
+        client = self._clients.get(data.client.id)
+        allowed = client.addresses.get((host, port), ()) if client else ()
+        if not allowed or not is_among(host, allowed):
+            data.server.error = "autocode: nobody said that this may be connected to"
+            return
+        ADDRESSES.set(allowed)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._timed.discard(data.server.id)
+        self._fingerprints.pop(data.server.id, None)
+
+    # Requests
+
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        client = self._client(flow.client_conn)
+        request = flow.request
+        self._last_flow += 1
+        exchange = Exchange(self._last_flow, client, flow, self._body_max)
+        flow.metadata["exchange"] = exchange
+        is_h2 = request.is_http2
+        fault: str | None = flow.error.msg if flow.error else None
+        size: int | None = 0
+        try:
+            if not getattr(request, "is_empty", False):
+                has_length = "content-length" in request.headers
+                size = None if is_h2 and not has_length else expected_http_body_size(request)
+        except ValueError as error:
+            fault = fault or str(error)
+        is_websocket = request.headers.get("upgrade", "").lower() == "websocket"
+        scheme = request.scheme
+        if is_websocket:
+            scheme = "wss" if scheme == "https" else "ws"
+        exchange.is_declared = size is not None and size >= 0
+        try:
+            answer, body = await self.bridge.ask(
+                "request",
+                flow=exchange.id,
+                client=client.key,
+                peer=client.peer,
+                authorization=request.headers.get("proxy-authorization"),
+                method=request.method,
+                scheme=scheme,
+                host=request.host,
+                port=request.port,
+                authority=request.authority or None,
+                server_name=flow.client_conn.sni,
+                is_tunnel=flow.client_conn.tls_established,
+                path=text(request.data.path),
+                headers=pairs(request.headers),
+                body_byte_count=size if exchange.is_declared else None,
+                http_version=request.http_version,
+                fault=fault,
+            )
+        except BridgeGone:
+            flow.kill()
+            return
+        if answer["outcome"] != "forward":
+            exchange.is_ours = True
+            if flow.error is None:
+                flow.response = self._told(answer, body)
+            return
+        host = answer["host"]
+        request.headers = fields(answer["headers"])
+        request.data.host = host
+        if not is_h2:
+            # Servers are asked in origin form, whatever form the client used.
+            request.data.authority = b""
+        client.addresses[(host, request.port)] = tuple(answer["addresses"])
+        # The longest first, where one holds another.
+        exchange.scrubs = sorted(
+            ((value.encode(), placeholder.encode()) for value, placeholder in answer["scrubs"] if value),
+            key=lambda scrub: -len(scrub[0]),
+        )
+        exchange.canaries = [canary.encode("latin-1") for canary in answer["canaries"] if canary]
+        exchange.request_max = answer["request_bytes_max"]
+        exchange.response_max = answer["response_bytes_max"]
+        exchange.message_room = self._message_max
+        request.stream = Outgoing(self, exchange)
+
+    def _told(self, answer: dict[str, Any], body: bytes) -> http.Response:
+        response = http.Response.make(answer["status"], body)
+        response.headers = fields(answer["headers"])
+        return response
+
+    async def responseheaders(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange | None = flow.metadata.get("exchange")
+        response = flow.response
+        if exchange is None or exchange.is_ours or response is None:
+            return
+        decode = None
+        if exchange.scrubs:
+            for value, placeholder in exchange.scrubs:
+                response.headers.fields = tuple(
+                    (name, content.replace(value, placeholder)) for name, content in response.headers.fields
+                )
+            has_body = flow.request.method != "HEAD" and response.status_code not in (101, 204, 304)
+            if has_body:
+                try:
+                    decode = decoder(response.headers.get("content-encoding", "").strip().lower())
+                except (ValueError, ImportError) as error:
+                    await self._replace(flow, exchange, str(error))
+                    return
+                for name in UNTRUE_OF_SCRUBBED:
+                    response.headers.pop(name, None)
+                if not flow.request.is_http2 and response.http_version != "HTTP/1.0":
+                    response.headers["transfer-encoding"] = "chunked"
+        response.stream = Incoming(self, exchange, decode)
+
+    async def _replace(self, flow: http.HTTPFlow, exchange: Exchange, words: str) -> None:
+        """An answer that must not pass: ours goes in its place, and its body nowhere."""
+        exchange.fault = ("upstream_failed", words)
+        told = await self._ask_failed(flow, exchange, words, True)
+        if told is None:
+            flow.kill()
+            return
+        content = told.raw_content or b""
+        flow.response = told
+        told.stream = lambda data: content if data == b"" else []
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange | None = flow.metadata.get("exchange")
+        if flow.websocket is None and exchange is not None and not exchange.is_over():
+            self.bridge.tell("flow", **self._seen(flow, exchange, None))
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange | None = flow.metadata.get("exchange")
+        if exchange is None or exchange.is_over():
+            return
+        words = flow.error.msg if flow.error else "it broke off"
+        is_answerable = flow.metadata.get("is_answerable", False)
+        flow.metadata["told"] = await self._ask_failed(flow, exchange, words, is_answerable)
+
+    async def _ask_failed(
+        self, flow: http.HTTPFlow, exchange: Exchange, words: str, is_answerable: bool
+    ) -> http.Response | None:
+        reason, own_words = exchange.fault or (None, None)
+        if is_answerable:
+            flow.response = None
+        seen = self._seen(flow, exchange, own_words or words)
+        try:
+            answer, body = await self.bridge.ask(
+                "failed", reason=reason, is_answerable=is_answerable, **seen
+            )
+        except BridgeGone:
+            return None
+        return self._told(answer, body) if is_answerable else None
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange = flow.metadata["exchange"]
+        assert flow.websocket is not None
+        message = flow.websocket.messages[-1]
+        flow.websocket.messages.clear()
+        content = message.content
+        if message.from_client:
+            self.bridge.tell("sent", client=exchange.client.key, byte_count=len(content))
+            if any(canary in content for canary in exchange.canaries):
+                message.drop()
+                self.cut(exchange, "canary")
+                asyncio.get_running_loop().call_soon(self._close, flow.client_conn.id)
+        elif exchange.scrubs:
+            for value, placeholder in exchange.scrubs:
+                content = content.replace(value, placeholder)
+            message.content = content
+        kept = content[: max(0, exchange.message_room)]
+        exchange.message_room -= len(kept)
+        if kept or not content:
+            exchange.messages.append(
+                {
+                    "at_ms": (message.timestamp - flow.request.timestamp_start) * 1000,
+                    "from": "client" if message.from_client else "server",
+                    "is_text": message.is_text,
+                    "byte_count": len(content),
+                }
+            )
+            exchange.message_parts.append(kept)
+
+    async def websocket_end(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange = flow.metadata["exchange"]
+        if exchange.is_over():
+            return
+        if exchange.fault is None:
+            self.bridge.tell("flow", **self._seen(flow, exchange, None))
+        else:
+            await self._ask_failed(flow, exchange, exchange.fault[1] or "it was cut off", False)
+
+    def _seen(self, flow: http.HTTPFlow, exchange: Exchange, error: str | None) -> dict[str, Any]:
+        """How an exchange went: what `flow` and `failed` say."""
+        server = flow.server_conn
+        response = flow.response
+        is_new = server.id not in self._timed and server.timestamp_tcp_setup is not None
+        if is_new:
+            self._timed.add(server.id)
+        return {
+            "parts": (exchange.request.bytes(), exchange.response.bytes(), *exchange.message_parts),
+            "flow": exchange.id,
+            "error": error,
+            "connect_ms": between(server.timestamp_start, server.timestamp_tcp_setup) if is_new else None,
+            "tls_ms": between(server.timestamp_tcp_setup, server.timestamp_tls_setup) if is_new else None,
+            "first_byte_ms": between(
+                flow.request.timestamp_end, response.timestamp_start if response else None
+            ),
+            "address": server.peername[0] if server.peername else None,
+            "server_name": server.sni,
+            "tls_version": server.tls_version,
+            "certificate_sha256": self._fingerprint(server),
+            "http_version": response.http_version if response else None,
+            "request_byte_count": exchange.request.count,
+            "status": response.status_code if response else None,
+            "headers": pairs(response.headers) if response else None,
+            "response_byte_count": exchange.response.count,
+            "messages": exchange.messages if flow.websocket is not None else None,
+        }
+
+    def _fingerprint(self, server: connection.Server) -> str | None:
+        if not server.certificate_list:
+            return None
+        known = self._fingerprints.get(server.id)
+        if known is None:
+            known = self._fingerprints[server.id] = server.certificate_list[0].fingerprint().hex()
+        return known
+
+
+def hello_of(hello: tls.ClientHello) -> dict[str, Any]:
+    return {
+        "server_name": hello.sni,
+        "protocols": [text(protocol) for protocol in hello.alpn_protocols],
+        "has_encrypted_hello": any(kind == ENCRYPTED_CLIENT_HELLO for kind, _ in hello.extensions),
+    }
+
+
+def is_among(host: str, allowed: tuple[str, ...]) -> bool:
+    """A host that is an address is connected to as it is: it must be one of those."""
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return any(literal == ipaddress.ip_address(address) for address in allowed)
+
+
+addons = [Addon()]
