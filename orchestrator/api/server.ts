@@ -27,6 +27,7 @@ import { agentRoutes } from "./routes/agents.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
+import { flowRoutes } from "./routes/flows.ts";
 import { hostRoutes } from "./routes/hosts.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
@@ -98,6 +99,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       experimentRoutes(services),
       budgetRoutes(services),
       approvalRoutes(services),
+      flowRoutes(services, { ...streams, version: options.version }),
       ledgerRoutes(services),
       workersRoutes(services),
       doctorRoutes(services),

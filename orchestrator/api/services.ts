@@ -4,6 +4,8 @@ import type { Agents } from "../agents/agents.ts";
 import type { Backups } from "../backup/backup.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { Checkpoints } from "../checkpoints/checkpoints.ts";
+import type { RuleProposal } from "../contract/flow-views.ts";
+import type { FlowRecord } from "../contract/flows.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
 import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
@@ -11,6 +13,7 @@ import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Secrets, SecretsStatus } from "../secrets/secrets.ts";
+import type { Traffic } from "../traffic/traffic.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { TrialReplays, Trials } from "../trials/trials.ts";
@@ -46,6 +49,19 @@ export interface SecretsAdmin {
   changed(): Promise<void>;
 }
 
+/** Flows beside their store. */
+export interface Flows {
+  /** Called with what this process has just stored; see orchestrator/traffic/stored.ts. */
+  onStored(listener: (flows: readonly FlowRecord[]) => void): Disposable;
+  /**
+   * A rule that would let such a flow through, and unless it is a dry run the approval that asks
+   * for it.
+   *
+   * @throws Problem `conflict` when no rule would, or when it belongs to no project.
+   */
+  propose(flow: FlowRecord, options: { isDryRun: boolean }): Promise<RuleProposal>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -53,6 +69,8 @@ export interface Services {
   agents: Agents;
   approvals: Approvals;
   budgets: Budgets;
+  flows: Flows;
+  traffic: Traffic;
   checkpoints: Checkpoints;
   idempotency: Idempotency;
   journal: Journals;

@@ -69,6 +69,23 @@ export function openEventStream(
   }
 }
 
+/** Runs what feeds a stream; its fault ends the stream, and the reader comes back for the rest. */
+export async function endingStream(
+  stream: EventStream,
+  request: FastifyRequest,
+  feed: () => Promise<void>,
+): Promise<void> {
+  try {
+    await feed();
+  } catch (error) {
+    if (!stream.signal.aborted) {
+      request.log.warn({ err: error, route: request.routeOptions.url }, "stream cut short");
+    }
+  } finally {
+    stream.end();
+  }
+}
+
 /** Whether the request asks for a stream rather than JSON. */
 export function wantsEventStream({ headers }: FastifyRequest): boolean {
   return (headers.accept ?? "").includes("text/event-stream");

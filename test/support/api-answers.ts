@@ -13,6 +13,7 @@ import type {
 } from "../../orchestrator/contract/budgets.ts";
 import type { Call } from "../../orchestrator/contract/calls.ts";
 import type { Checkpoint } from "../../orchestrator/contract/checkpoints.ts";
+import type { RuleProposal } from "../../orchestrator/contract/flow-views.ts";
 import type { ModelPrice } from "../../orchestrator/contract/prices.ts";
 import type { Project, Task } from "../../orchestrator/contract/projects.ts";
 import type { Repricing } from "../../orchestrator/contract/repricing.ts";
@@ -60,6 +61,11 @@ export const APPROVAL: Approval = {
   topped_up_nanos: null,
   created_at: "2026-11-21T00:00:00.000Z",
   resolved_at: null,
+};
+export const PROPOSAL: Omit<RuleProposal, "approval_id"> = {
+  project: "demo",
+  rule: { action: "allow", hosts: ["evil.example"], methods: ["GET"] },
+  diff: "@@ egress @@\n rules:\n+  - action: allow\n+    hosts: [evil.example]\n",
 };
 export const BALANCE = {
   currency: "CAD",

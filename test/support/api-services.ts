@@ -17,6 +17,7 @@ import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/id
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts";
 import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
+import { watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import {
   APPROVAL,
@@ -32,6 +33,7 @@ import {
   fakeCheckpoints,
   MODEL_PRICE,
   PROJECT,
+  PROPOSAL,
   profitReport,
   REPRICING,
   STARTED_AT,
@@ -42,6 +44,7 @@ import {
 } from "./api-answers.ts";
 import { openTestDatabase, type TestDatabase } from "./database.ts";
 import { openTestJournal } from "./journal.ts";
+import { createMemoryTraffic } from "./memory-traffic.ts";
 
 export const ALLOCATION_TOKEN = "allocation_token_of_the_fake_worker";
 
@@ -63,6 +66,8 @@ export interface ApiFixture extends AsyncDisposable {
   /** Called with each new trial; a test may drive it from there. */
   onCreate: (id: TrialId) => void;
   readiness: Record<string, string | null>;
+  /** The store of flows as another process has it: `services.traffic` is the one we watch. */
+  traffic: ReturnType<typeof createMemoryTraffic>;
   worker: { artefact: string; events: number[]; reports: unknown[] };
 }
 
@@ -78,6 +83,8 @@ export async function openApiServices(): Promise<ApiFixture> {
   const sealed = { dir: join(folder, "secrets"), passphrase: null };
   const secrets = await openFileSecrets(sealed, systemRandom);
   const trials = new Map<TrialId, Trial>();
+  const memory = createMemoryTraffic();
+  const watched = watchStored(memory);
 
   const fixture: ApiFixture = {
     access,
@@ -89,6 +96,7 @@ export async function openApiServices(): Promise<ApiFixture> {
     effects: {},
     onCreate: () => {},
     readiness: { database: null, scheduler: null },
+    traffic: memory,
     worker: { artefact: "", events: [], reports: [] },
     emit,
     moveTo,
@@ -160,6 +168,20 @@ export async function openApiServices(): Promise<ApiFixture> {
         },
         exportSpend: async (_project, { format }) =>
           format === "csv" ? "BilledCost\n0.00042\n" : "[]",
+      },
+      traffic: watched.traffic,
+      flows: {
+        onStored: watched.onStored,
+        propose: async (flow, { isDryRun }) => {
+          if (flow.project_id === null) {
+            throw new Problem(
+              "conflict",
+              "This flow belongs to no project, so no policy is its own",
+            );
+          }
+          if (!isDryRun) count("propose");
+          return { ...PROPOSAL, approval_id: isDryRun ? null : APPROVAL.id };
+        },
       },
       checkpoints: fakeCheckpoints(find),
       projects: {

@@ -5,6 +5,7 @@
 import type { Call } from "../../orchestrator/contract/calls.ts";
 import type { EventType, TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Balance } from "../../orchestrator/contract/money.ts";
+import type { Project } from "../../orchestrator/contract/projects.ts";
 import type { Finding } from "../../orchestrator/contract/system.ts";
 import type { Trial } from "../../orchestrator/contract/trials.ts";
 import { type EpochMs, rfc3339 } from "../../orchestrator/runtime/clock.ts";
@@ -21,6 +22,31 @@ export function balance(fundedNanos: bigint, spentNanos: bigint, reservedNanos =
     reserved_nanos: String(reservedNanos),
     spent_nanos: String(spentNanos),
     available_nanos: String(fundedNanos - spentNanos - reservedNanos),
+  };
+}
+
+/** A project, with its trials counted. */
+export function project(
+  name: string,
+  [trials, nowMs]: [Trial[], number],
+  total: Project["balance"],
+  today: Project["today"],
+): Project {
+  const ofProject = trials.filter((each) => each.project === name);
+  return {
+    id: `project_${name}`,
+    name,
+    currency: "CAD",
+    time_zone: "America/Toronto",
+    per_trial_nanos: "500000000",
+    daily_allowance_nanos: today?.funded_nanos ?? null,
+    agents: ["qwen-code", "claude-code", "aider"],
+    pairs: ["qwen3-coder-next", "scripted"],
+    tasks: ["fix-date-parser"],
+    balance: total,
+    today,
+    trial_counts: { succeeded: ofProject.length },
+    created_at: rfc3339(nowMs - 90_000_000),
   };
 }
 

@@ -12,6 +12,7 @@ import { createApi } from "../../orchestrator/api/server.ts";
 import type { Services } from "../../orchestrator/api/services.ts";
 import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
+import type { FlowRecord } from "../../orchestrator/contract/flows.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
 import type { Experiment, NewFork, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
@@ -20,7 +21,9 @@ import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
+import { type WatchedTraffic, watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
+import { createMemoryTraffic } from "./memory-traffic.ts";
 import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -29,10 +32,12 @@ import {
   findings,
   MARKUP,
   PATCH,
+  project,
   RECORDING,
   story,
   trial,
 } from "./ui-fixture-data.ts";
+import { fixtureFlows, proposalOf } from "./ui-fixture-flows.ts";
 import {
   adherenceReport,
   budgetEvents,
@@ -67,6 +72,11 @@ export interface UiFixture extends AsyncDisposable {
   answers: object[];
   journal: { isIntact: boolean };
   secrets: SecretsStatus;
+  /** Its flows; what is appended is told to live views. */
+  traffic: WatchedTraffic;
+  flows: FlowRecord[];
+  /** The flows that were asked to be allowed. */
+  proposed: string[];
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
   record(line: string): Promise<void>;
@@ -197,7 +207,15 @@ async function fixtureState(dir: string) {
   await writeFile(livePath, `${RECORDING.slice(0, 3).join("\n")}\n`);
 
   const listeners = new Set<(id: TrialId) => void>();
+  const traffic = watchStored(createMemoryTraffic());
+  const ofPassed = calls(createIds(systemClock, seededRandom(4)), ids.passed, nowMs - 590_000);
+  const flows = fixtureFlows(idsOf, ids, { nowMs, calls: ofPassed });
+  await traffic.traffic.append(flows);
   return {
+    traffic,
+    flows,
+    ofPassed,
+    proposed: [] as string[],
     dir,
     idsOf,
     trials,
@@ -242,30 +260,6 @@ async function fixtureState(dir: string) {
       await writeFile(livePath, `${line}\n`, { flag: "a" });
       for (const listener of listeners) listener(ids.running);
     },
-  };
-}
-
-function project(
-  name: string,
-  [trials, nowMs]: [Trial[], number],
-  total: Project["balance"],
-  today: Project["today"],
-): Project {
-  const ofProject = trials.filter((each) => each.project === name);
-  return {
-    id: `project_${name}`,
-    name,
-    currency: "CAD",
-    time_zone: "America/Toronto",
-    per_trial_nanos: "500000000",
-    daily_allowance_nanos: today?.funded_nanos ?? null,
-    agents: ["qwen-code", "claude-code", "aider"],
-    pairs: ["qwen3-coder-next", "scripted"],
-    tasks: ["fix-date-parser"],
-    balance: total,
-    today,
-    trial_counts: { succeeded: ofProject.length },
-    created_at: rfc3339(nowMs - 90_000_000),
   };
 }
 
@@ -320,6 +314,14 @@ function services(state: State): Services {
       tree: async (id) => fixtureTree(found(state.trials.find((each) => each.id === id))),
     },
     trials: trials(state),
+    traffic: state.traffic.traffic,
+    flows: {
+      onStored: state.traffic.onStored,
+      propose: async (flow, { isDryRun }) => {
+        if (!isDryRun) state.proposed.push(flow.id);
+        return proposalOf(flow, isDryRun ? null : state.approvalId);
+      },
+    },
     approvals: approvals(state),
     workerSessions: {
       ...{ enrol: refuse, authenticate: refuse, sourcePath: refuse, testsPath: refuse },
@@ -472,10 +474,7 @@ function trials(state: State): Services["trials"] {
     resume: async (id) => {
       throw new Problem("budget_exceeded", `Top up ${id} first: 0.012 CAD is left`);
     },
-    calls: async (id) =>
-      id === state.ids.passed
-        ? calls(state.idsOf, id, Date.parse((await get(id)).started_at ?? ""))
-        : [],
+    calls: async (id) => (id === state.ids.passed ? state.ofPassed : []),
     events: async (id, afterSeq, limit) =>
       state.events
         .filter((each) => each.seq > afterSeq && (id === null || each.trial_id === id))

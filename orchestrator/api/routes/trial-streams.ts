@@ -6,7 +6,7 @@ import type { TrialState } from "../../contract/trials.ts";
 import { Problem } from "../../problem.ts";
 import type { TrialId } from "../../runtime/ids.ts";
 import type { Trials } from "../../trials/trials.ts";
-import { type EventStream, openEventStream, type StreamOptions } from "../sse.ts";
+import { type EventStream, endingStream, openEventStream, type StreamOptions } from "../sse.ts";
 import { createWake } from "../wake.ts";
 
 export interface StreamSettings extends StreamOptions {
@@ -92,23 +92,6 @@ export async function streamTerminal(
       at = sentTo;
     }
   });
-}
-
-/** Runs what feeds a stream; its fault ends the stream, and the reader comes back for the rest. */
-async function endingStream(
-  stream: EventStream,
-  request: FastifyRequest,
-  feed: () => Promise<void>,
-): Promise<void> {
-  try {
-    await feed();
-  } catch (error) {
-    if (!stream.signal.aborted) {
-      request.log.warn({ err: error, route: request.routeOptions.url }, "stream cut short");
-    }
-  } finally {
-    stream.end();
-  }
 }
 
 async function sendEvents(

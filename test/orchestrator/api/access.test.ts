@@ -270,9 +270,10 @@ function expectedStatus(access: RouteAccess, credential: string): number | "allo
     : 403;
 }
 
-/** Something in every parameter's place; `/events` would stream for ever, so its query is wrong. */
+/** Something in every parameter's place; what would stream for ever has a wrong query. */
 function address(url: string): string {
   if (url === "/*") return "/trials";
   if (url === "/api/v1/events") return "/api/v1/events?after_seq=x";
+  if (url === "/api/v1/flows/live") return "/api/v1/flows/live?since=x";
   return url.replaceAll(/:[a-z]+/g, "demo").replace("*", "none.js");
 }

@@ -140,9 +140,9 @@ function placesOf(document: { paths: Record<string, Record<string, unknown>> }):
   return Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).flatMap(([method, operation]) => {
       const { parameters = [] } = operation as { parameters?: { in: string; name: string }[] };
-      // The live stream of all events has no end; a trial's events take the same cursor. Workers
-      // and hosts have tokens of their own, which are looked at first.
-      if (/v1\/events$|(?:worker|host)\//.test(path)) return [];
+      // The live streams of all events and of flows have no end; a trial's events and the list of
+      // flows take the same. Workers and hosts have tokens of their own, looked at first.
+      if (/v1\/(?:events|flows\/live)$|(?:worker|host)\//.test(path)) return [];
       return parameters.map(({ in: where, name }) => ({
         method: method.toUpperCase() as Place["method"],
         path,
