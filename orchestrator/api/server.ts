@@ -23,6 +23,7 @@ import { Problem } from "../problem.ts";
 import { guard, type RouteAccess, setSecurityHeaders } from "./auth.ts";
 import type { ApiOptions } from "./options.ts";
 import { describeFaults, PROBLEM_TYPE, replyWithProblem } from "./problem-reply.ts";
+import { accountingRoutes } from "./routes/accounting.ts";
 import { agentRoutes } from "./routes/agents.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
@@ -96,6 +97,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       trialRecordRoutes(services, streams),
       checkpointRoutes(services),
       replayRoutes(services),
+      accountingRoutes(services),
       experimentRoutes(services),
       budgetRoutes(services),
       approvalRoutes(services),

@@ -4,6 +4,7 @@ import type { Agents } from "../agents/agents.ts";
 import type { Backups } from "../backup/backup.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { Checkpoints } from "../checkpoints/checkpoints.ts";
+import type { ReconciliationReport, UnmatchedCall } from "../contract/accounting.ts";
 import type { RuleProposal } from "../contract/flow-views.ts";
 import type { FlowRecord } from "../contract/flows.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
@@ -62,6 +63,22 @@ export interface Flows {
   propose(flow: FlowRecord, options: { isDryRun: boolean }): Promise<RuleProposal>;
 }
 
+/** Alarms: paid calls without an entry in the ledger, and entries without a record. */
+export interface UnmatchedCalls {
+  /** The newest first, at most 1,000. */
+  list(options: { isAnsweredToo: boolean }): Promise<UnmatchedCall[]>;
+  /** Settles an alarm. @throws Problem `not_found`, `conflict` once it has an answer. */
+  answer(id: string, because: string): Promise<UnmatchedCall>;
+}
+
+/** Our settled tokens beside what others counted. */
+export interface Reconciliations {
+  /** What was compared of a day; without one, of the last 30. */
+  read(day?: string): Promise<ReconciliationReport>;
+  /** Asks and compares now. @throws Problem `invalid_request` for a day that has not begun. */
+  reconcile(day: string): Promise<ReconciliationReport>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -75,8 +92,10 @@ export interface Services {
   idempotency: Idempotency;
   journal: Journals;
   projects: Projects;
+  reconciliations: Reconciliations;
   replays: TrialReplays;
   trials: Trials;
+  unmatched: UnmatchedCalls;
   workerSessions: WorkerSessions;
   workers: Workers;
   hosts: Hosts;

@@ -39,6 +39,7 @@ import {
 } from "./commands/secrets.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
+import { trafficReconcile, trafficUnmatched } from "./commands/traffic-accounting.ts";
 import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
 import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
 import { trialReplay } from "./commands/trial-replay.ts";
@@ -141,6 +142,8 @@ const USUAL: readonly Command[] = [
   trafficTail,
   trafficSearch,
   trafficTotals,
+  trafficUnmatched,
+  trafficReconcile,
   backup,
   restore,
   secretStatus,

@@ -35,12 +35,14 @@ const KEY_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 export async function issueEgressSession(
   { db, clock, random, egress }: EgressIssuer,
   project: Pick<ProjectRow, "config">,
-  trial: Pick<TrialRow, "id" | "project_id">,
+  trial: Pick<TrialRow, "id" | "project_id" | "replay_of">,
   allocationId: AllocationId,
 ): Promise<EgressSpec> {
   const { egress: policy = "deny" } = project.config;
   const door = egress();
-  if (policy === "open") return { kind: "open" };
+  // A replay is answered from its record alone, whatever its project may reach.
+  const isReplay = trial.replay_of !== null;
+  if (policy === "open" && !isReplay) return { kind: "open" };
   if (door === null) return { kind: "closed" };
   const password = Buffer.from(random.bytes(PASSWORD_BYTES)).toString("base64url");
   const canary = {
@@ -55,7 +57,7 @@ export async function issueEgressSession(
       ${rfc3339(clock.now())})
     on conflict (allocation_id) do update
       set password_sha256 = excluded.password_sha256, canary = excluded.canary`);
-  const own = policy === "deny" ? {} : policy;
+  const own = policy === "deny" || policy === "open" ? {} : policy;
   return {
     kind: "proxied",
     proxy_url: door.url,
@@ -63,7 +65,7 @@ export async function issueEgressSession(
     password,
     authority_pem: door.authorityPem,
     is_isolation_required: own.require_isolation ?? false,
-    is_llm_proxied: own.llm_through_proxy ?? false,
+    is_llm_proxied: (own.llm_through_proxy ?? false) && !isReplay,
     environment: {
       // Read by no program that we know, so that nothing but a leak ever uses them.
       DEPLOY_AWS_ACCESS_KEY_ID: canary.id,

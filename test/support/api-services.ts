@@ -19,6 +19,7 @@ import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts
 import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
 import { watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
+import { fakeAccounting } from "./accounting.ts";
 import {
   APPROVAL,
   adherenceReport,
@@ -184,6 +185,16 @@ export async function openApiServices(): Promise<ApiFixture> {
         },
       },
       checkpoints: fakeCheckpoints(find),
+      ...fakeAccounting(),
+      replays: {
+        replay: async (id) => ({ ...create(find(id), null), replay_of: id }),
+        cassette: async (id) => {
+          const { agent, task, pair, seed, verdict } = find(id);
+          const trial = { id, agent, task, pair, seed, verdict };
+          return { schema_version: 1, trial, exchanges: [] };
+        },
+        script: async (id) => `match: ${find(id).task}\nsteps: []\n`,
+      },
       projects: {
         apply: async ({ file_name: file, file_text: text }) => {
           if (text.includes("bad")) throw new Problem("invalid_request", `${file}:1: bad key`);

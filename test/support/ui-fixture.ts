@@ -24,6 +24,7 @@ import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
 import { type WatchedTraffic, watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { createMemoryTraffic } from "./memory-traffic.ts";
+import { fakeAccounting } from "./accounting.ts";
 import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -309,6 +310,8 @@ function services(state: State): Services {
       tasks: async () => [],
       importTask: refuse,
     },
+    ...fakeAccounting(),
+    replays: { replay: refuse, cassette: refuse, script: refuse },
     checkpoints: {
       ...{ missing: refuse, store: refuse, commit: refuse, restore: refuse },
       tree: async (id) => fixtureTree(found(state.trials.find((each) => each.id === id))),

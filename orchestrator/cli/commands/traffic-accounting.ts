@@ -1,0 +1,100 @@
+/** Traffic held against the ledger: alarms and their answers, and the daily reconciliation. */
+import type {
+  Reconciliation,
+  ReconciliationReport,
+  UnmatchedCall,
+  UnmatchedCallList,
+} from "../../contract/accounting.ts";
+import { type Command, JSON_OPTION } from "../command.ts";
+import { EXIT, usage } from "../failure.ts";
+import type { Column } from "../print.ts";
+import { compact } from "../tables.ts";
+
+const UNMATCHED_COLUMNS: readonly Column<UnmatchedCall>[] = [
+  { title: "found", value: ({ found_at: at }) => at.slice(0, 19) },
+  { title: "id", value: ({ id }) => id },
+  { title: "trial", value: ({ trial_id: id }) => id ?? "-" },
+  { title: "host", value: ({ host }) => host, shrinks: true },
+  { title: "why", value: ({ detail }) => detail, shrinks: true },
+  { title: "answer", value: ({ answer }) => answer ?? "open", shrinks: true },
+];
+
+export const trafficUnmatched: Command = {
+  name: "traffic unmatched",
+  summary: "List paid calls that no entry of the ledger is for; answer one",
+  positionals: [
+    { name: "answer", isRequired: false },
+    { name: "flow", isRequired: false },
+  ],
+  options: {
+    because: { type: "string", value: "<text>", help: "With `answer <flow>`: what was found out" },
+    all: { type: "boolean", help: "Those that were answered too" },
+    json: JSON_OPTION,
+  },
+  notes: [
+    "Each is an alarm until it is answered: traffic unmatched answer <flow> --because <text>.",
+    "A call's id instead of a flow's: it was paid, and nothing is recorded of it.",
+  ],
+  async run({ positionals: [verb, id], options, print, connect }) {
+    if (verb !== undefined) {
+      if (verb !== "answer" || id === undefined) {
+        throw usage("say: traffic unmatched answer <flow> --because <text>");
+      }
+      const body = { because: options.required("because") };
+      const client = await connect();
+      const path = `traffic/unmatched/${encodeURIComponent(id)}/answer`;
+      const answered = await client.post<UnmatchedCall>(path, body);
+      if (options.flag("json")) print.json(answered);
+      else print.line(`${answered.id} is answered`);
+      return EXIT.done;
+    }
+    const client = await connect();
+    const query = options.flag("all") ? "?answered=true" : "";
+    const { unmatched } = await client.get<UnmatchedCallList>(`traffic/unmatched${query}`);
+    if (options.flag("json")) print.json(unmatched);
+    else print.table(UNMATCHED_COLUMNS, unmatched);
+    return unmatched.some(({ answered_at: at }) => at === null) ? EXIT.failed : EXIT.done;
+  },
+};
+
+const RECONCILE_COLUMNS: readonly Column<Reconciliation>[] = [
+  { title: "day", value: ({ day }) => day },
+  { title: "provider", value: ({ provider }) => provider },
+  { title: "model", value: ({ model }) => model, shrinks: true },
+  { title: "in", value: (row) => compact(row.our_input_tokens), align: "right" },
+  { title: "theirs", value: (row) => compact(row.their_input_tokens), align: "right" },
+  { title: "out", value: (row) => compact(row.our_output_tokens), align: "right" },
+  { title: "theirs", value: (row) => compact(row.their_output_tokens), align: "right" },
+  { title: "", value: ({ is_matched: isMatched }) => (isMatched ? "ok" : "differs") },
+  { title: "what", value: ({ detail }) => detail, shrinks: true },
+];
+
+export const trafficReconcile: Command = {
+  name: "traffic reconcile",
+  summary: "Compare our settled tokens with what providers and engines counted",
+  options: {
+    day: { type: "string", value: "<date>", help: "Ask and compare this day now: 2026-11-21, UTC" },
+    json: JSON_OPTION,
+  },
+  notes: [
+    "Without --day: what was compared in the last 30 days. Exit status 1 when something differs by",
+    "more than one in a hundred and 2,000 tokens.",
+  ],
+  async run({ options, print, connect }) {
+    const day = options.text("day");
+    const client = await connect();
+    const path = "traffic/reconciliations";
+    const report =
+      day === undefined
+        ? await client.get<ReconciliationReport>(path)
+        : await client.post<ReconciliationReport>(path, { day });
+    if (options.flag("json")) print.json(report);
+    else {
+      print.table(RECONCILE_COLUMNS, report.rows);
+      for (const { provider, fault } of report.sources) {
+        if (fault !== null) print.note(`${provider}: ${fault}`);
+      }
+    }
+    return report.rows.every(({ is_matched: isMatched }) => isMatched) ? EXIT.done : EXIT.failed;
+  },
+};

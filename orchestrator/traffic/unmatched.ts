@@ -1,0 +1,361 @@
+/**
+ * The join of traffic and money, kept: paid flows without an entry in the ledger, and entries
+ * without a record, each an alarm until somebody answers it or its other half comes.
+ *
+ * What was just stored is looked at within a second; a sweep over the store finds what no process
+ * heard of.
+ */
+import { sql } from "drizzle-orm";
+import type { UnmatchedCalls } from "../api/services.ts";
+import type { UnmatchedCall } from "../contract/accounting.ts";
+import type { EventType } from "../contract/events.ts";
+import type { FlowRecord, FlowSummary } from "../contract/flows.ts";
+import type { Finding } from "../contract/system.ts";
+import type { Database } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import { Problem } from "../problem.ts";
+import type { BackgroundTask } from "../runtime/background.ts";
+import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { FlowId, TrialId } from "../runtime/ids.ts";
+import type { Log } from "../runtime/log.ts";
+import { callIdOf, type LedgerFacts, matchFlow } from "./match.ts";
+import { isCallPath, isLlmHost } from "./paid-hosts.ts";
+import type { Traffic } from "./traffic.ts";
+
+export interface Matcher extends UnmatchedCalls {
+  /** Takes what was just stored; looks at it within a second. */
+  onStored(flows: readonly FlowRecord[]): void;
+  /** Looks at what was stored, and again at what may still follow; each process for its own. */
+  readonly task: BackgroundTask;
+  /** A duty: what nobody heard of, over the last day. */
+  readonly sweep: BackgroundTask;
+  /** Open alarms, as Prometheus text. */
+  metrics(): Promise<string>;
+  describe(): Promise<Finding>;
+}
+
+export interface MatcherDependencies {
+  db: Pick<Database, "sql">;
+  traffic: Pick<Traffic, "search" | "find">;
+  /** Addresses of the installation's and the projects' own providers. */
+  providers: () => readonly string[];
+  /** Appends an event of the trial. */
+  tell(trialId: TrialId, type: EventType, data: Record<string, unknown>): Promise<void>;
+  clock: Clock;
+  log: Log;
+}
+
+export interface MatcherOptions {
+  periodMs: number;
+  /** How long the other half may take. */
+  graceMs: number;
+  sweepPeriodMs: number;
+  /** How far back a sweep looks. */
+  sweepMs: number;
+  /** Flows that wait to be looked at; beyond it, the sweep finds them. */
+  waitingMax: number;
+}
+
+export const MATCHER_DEFAULTS: MatcherOptions = {
+  periodMs: 1_000,
+  graceMs: 120_000,
+  sweepPeriodMs: 600_000,
+  sweepMs: 25 * 3_600_000,
+  waitingMax: 20_000,
+};
+
+/** Of a flow that waits: no headers and no bodies. */
+type Waiting = { flow: FlowRecord; since: EpochMs };
+
+type Alarm = Pick<UnmatchedCall, "id" | "project_id" | "trial_id" | "host" | "detail">;
+
+const PAGE = 1_000;
+
+export function createMatcher(
+  dependencies: MatcherDependencies,
+  given: Partial<MatcherOptions> = {},
+): Matcher {
+  const { db, traffic, providers, tell, clock, log } = dependencies;
+  const options = { ...MATCHER_DEFAULTS, ...given };
+  let waiting: Waiting[] = [];
+  return {
+    list: ({ isAnsweredToo }) => listRows(db, isAnsweredToo),
+    answer,
+    onStored,
+    task: { name: "match_calls", periodMs: options.periodMs, activate: matchWaiting },
+    sweep: { name: "sweep_unmatched_calls", periodMs: options.sweepPeriodMs, activate: sweepAll },
+    metrics,
+    describe,
+  };
+
+  function onStored(flows: readonly FlowRecord[]): void {
+    const since = clock.now();
+    const room = options.waitingMax - waiting.length;
+    for (const flow of flows.slice(0, Math.max(0, room))) waiting.push({ flow: slim(flow), since });
+  }
+
+  async function matchWaiting(): Promise<{ looked_at: number; unmatched: number }> {
+    const now = clock.now();
+    const batch = waiting;
+    waiting = [];
+    if (batch.length === 0) return { looked_at: 0, unmatched: 0 };
+    try {
+      const facts = await readFacts(
+        db,
+        batch.map(({ flow }) => flow),
+      );
+      const later: Waiting[] = [];
+      const alarms: Alarm[] = [];
+      for (const each of batch) {
+        const match = matchFlow(each.flow, facts, providers());
+        if (match.outcome !== "unmatched") continue;
+        if (match.mayFollow && now - each.since < options.graceMs) later.push(each);
+        else alarms.push(alarmOf(each.flow, match.detail));
+      }
+      waiting.push(...later);
+      return { looked_at: batch.length - later.length, unmatched: await raise(alarms) };
+    } catch (error) {
+      waiting.push(...batch);
+      throw error;
+    }
+  }
+
+  /** Both directions, over what began in the last day and has had its time. */
+  async function sweepAll(): Promise<{ flows: number; unmatched: number; unrecorded: number }> {
+    const until = clock.now() - options.graceMs;
+    const since = clock.now() - options.sweepMs;
+    const recorded = new Set<string>();
+    let flows = 0;
+    let unmatched = 0;
+    for await (const page of pages(since)) {
+      flows += page.length;
+      for (const { door, call_id: callId } of page) {
+        if (door === "gateway" && callId !== null) recorded.add(callId);
+      }
+      unmatched += await sweepPage(page, until);
+    }
+    const unrecorded = await raise(await lacking(since, until, recorded));
+    await settleRecorded(recorded);
+    return { flows, unmatched, unrecorded };
+  }
+
+  async function* pages(since: EpochMs): AsyncGenerator<FlowSummary[]> {
+    let cursor: string | undefined;
+    do {
+      const at = cursor === undefined ? {} : { cursor };
+      const page = await traffic.search({ since: rfc3339(since) }, { limit: PAGE, ...at });
+      yield page.flows;
+      cursor = page.next_cursor ?? undefined;
+    } while (cursor !== undefined);
+  }
+
+  /** Only what a list cannot rule out is fetched whole. */
+  async function sweepPage(page: readonly FlowSummary[], until: EpochMs): Promise<number> {
+    const suspects: FlowRecord[] = [];
+    const paid = await callsWithTransfer(db, page);
+    for (const summary of page) {
+      if (Date.parse(summary.started_at) > until || !isSuspect(summary)) continue;
+      if (summary.door === "gateway" && paid.has(summary.call_id ?? "")) continue;
+      const found = await traffic.find(summary.id as FlowId);
+      if (found !== null) suspects.push(slim(found));
+    }
+    const facts = await readFacts(db, suspects);
+    const alarms = suspects.flatMap((flow) => {
+      const match = matchFlow(flow, facts, providers());
+      return match.outcome === "unmatched" ? alarmOf(flow, match.detail) : [];
+    });
+    return raise(alarms);
+  }
+
+  function isSuspect({ decision, door, call_id: callId, host, port, kind, path }: FlowSummary) {
+    if (decision.action === "deny" || decision.reason === "replayed") return false;
+    if (door === "gateway") return callId !== null;
+    if (decision.reason === "gateway") return path !== null && isCallPath(path);
+    return isLlmHost(host, port, providers()) && kind !== "packet";
+  }
+
+  /** Calls that were settled, and that no record tells of. */
+  async function lacking(
+    since: EpochMs,
+    until: EpochMs,
+    recorded: ReadonlySet<string>,
+  ): Promise<Alarm[]> {
+    const calls = await rows<{
+      id: string;
+      trial_id: string;
+      project_id: string;
+      provider: string;
+    }>(
+      db.sql,
+      sql`select call.id, trial_id, trial.project_id, provider
+        from call join trial on trial.id = trial_id
+        where call.started_at >= ${rfc3339(since)} and call.ended_at <= ${rfc3339(until)}
+          and call.cost_nanos > 0`,
+    );
+    return calls
+      .filter(({ id }) => !recorded.has(id))
+      .map(({ id, trial_id, project_id, provider }) => ({
+        ...{ id, project_id, trial_id, host: provider },
+        detail: `the call ${id} to ${provider} was settled, and no flow is recorded of it`,
+      }));
+  }
+
+  /** The other half came after all. */
+  async function settleRecorded(recorded: ReadonlySet<string>): Promise<void> {
+    await db.sql.execute(sql`
+      update unmatched_call set answered_at = ${rfc3339(clock.now())},
+        answer = 'its record came after all'
+      where answered_at is null and id = any(${sql.param([...recorded])}::text[])`);
+  }
+
+  /** Tells each once: the row is the alarm. How many were new. */
+  async function raise(alarms: readonly Alarm[]): Promise<number> {
+    if (alarms.length === 0) return 0;
+    const at = rfc3339(clock.now());
+    const added = await rows<Alarm>(
+      db.sql,
+      sql`insert into unmatched_call (id, project_id, trial_id, host, detail, found_at)
+        select id, project_id, trial_id, left(host, 500), left(detail, 1000), ${at}
+        from jsonb_to_recordset(${JSON.stringify(alarms)}::jsonb)
+          as alarm (id text, project_id text, trial_id text, host text, detail text)
+        on conflict (id) do nothing
+        returning id, project_id, trial_id, host, detail`,
+    );
+    for (const { id, trial_id: trialId, host, detail } of added) {
+      log.error({ id, trial_id: trialId, host, detail }, "a paid call is not matched");
+      const data = { flow_id: id, host, detail };
+      if (trialId !== null) await tell(trialId as TrialId, "traffic.unmatched", data);
+    }
+    return added.length;
+  }
+
+  async function answer(id: string, because: string): Promise<UnmatchedCall> {
+    const [answered] = await rows<Row>(
+      db.sql,
+      sql`update unmatched_call set answered_at = ${rfc3339(clock.now())}, answer = ${because}
+        where id = ${id} and answered_at is null returning *`,
+    );
+    if (answered !== undefined) return toUnmatched(answered);
+    const [known] = await rows<Row>(db.sql, sql`select * from unmatched_call where id = ${id}`);
+    if (known === undefined) throw new Problem("not_found", `There is no unmatched call ${id}`);
+    throw new Problem("conflict", `${id} was answered already: ${known.answer}`);
+  }
+
+  async function metrics(): Promise<string> {
+    const open = await countOpen(db);
+    const name = "autocode_unmatched_calls_open";
+    return (
+      `# HELP ${name} Paid calls without an entry in the ledger or a record, not yet answered\n` +
+      `# TYPE ${name} gauge\n` +
+      `${name}{kind="unpaid_flow"} ${open.unpaid}\n${name}{kind="unrecorded_call"} ${open.unrecorded}\n`
+    );
+  }
+
+  async function describe(): Promise<Finding> {
+    const { unpaid, unrecorded } = await countOpen(db);
+    const part = "traffic and ledger";
+    if (unpaid + unrecorded === 0) {
+      const detail = "every paid call has its entry and its record";
+      return { part, status: "ok", detail, next_step: null };
+    }
+    const detail = `${unpaid} paid flows without an entry, ${unrecorded} calls without a record`;
+    return { part, status: "warn", detail, next_step: "autocode traffic unmatched" };
+  }
+}
+
+type Row = {
+  id: string;
+  project_id: string | null;
+  trial_id: string | null;
+  host: string;
+  detail: string;
+  found_at: string;
+  answered_at: string | null;
+  answer: string | null;
+};
+
+async function listRows(db: Pick<Database, "sql">, isAnsweredToo: boolean) {
+  const found = await rows<Row>(
+    db.sql,
+    sql`select * from unmatched_call where ${isAnsweredToo} or answered_at is null
+      order by found_at desc, id desc limit 1000`,
+  );
+  return found.map(toUnmatched);
+}
+
+function toUnmatched(row: Row): UnmatchedCall {
+  const time = (text: string) => rfc3339(readTime(text));
+  return {
+    ...row,
+    kind: kindOf(row.id),
+    found_at: time(row.found_at),
+    answered_at: row.answered_at === null ? null : time(row.answered_at),
+  };
+}
+
+function kindOf(id: string): UnmatchedCall["kind"] {
+  return id.startsWith("flow_") ? "unpaid_flow" : "unrecorded_call";
+}
+
+async function countOpen(
+  db: Pick<Database, "sql">,
+): Promise<{ unpaid: number; unrecorded: number }> {
+  const [open] = await rows<{ unpaid: number; unrecorded: number }>(
+    db.sql,
+    sql`select (count(*) filter (where id like 'flow\\_%'))::int as unpaid,
+        (count(*) filter (where id like 'call\\_%'))::int as unrecorded
+      from unmatched_call where answered_at is null`,
+  );
+  return open ?? { unpaid: 0, unrecorded: 0 };
+}
+
+/** The ledger's side of these flows. */
+async function readFacts(
+  db: Pick<Database, "sql">,
+  flows: readonly FlowRecord[],
+): Promise<LedgerFacts> {
+  const callIds = flows.flatMap((flow) => callIdOf(flow) ?? []);
+  const named = flows.flatMap(({ transfer_id: id }) => id ?? []);
+  if (callIds.length + named.length === 0) return { transferOf: new Map(), transfers: new Set() };
+  const calls = await rows<{ id: string; transfer_id: string }>(
+    db.sql,
+    sql`select id, transfer_id from call where id = any(${sql.param(callIds)}::text[])`,
+  );
+  const transferOf = new Map(calls.map(({ id, transfer_id }) => [id, transfer_id]));
+  const wanted = [...new Set([...named, ...transferOf.values()])];
+  const transfers = await rows<{ id: string }>(
+    db.sql,
+    sql`select id from transfer where id = any(${sql.param(wanted)}::text[])`,
+  );
+  return { transferOf, transfers: new Set(transfers.map(({ id }) => id)) };
+}
+
+/** A call's row names a transfer that exists: the database holds it to that. */
+async function callsWithTransfer(
+  db: Pick<Database, "sql">,
+  flows: readonly FlowSummary[],
+): Promise<ReadonlySet<string>> {
+  const ids = flows.flatMap(({ call_id: id }) => id ?? []);
+  const found = await rows<{ id: string }>(
+    db.sql,
+    sql`select id from call where id = any(${sql.param(ids)}::text[])`,
+  );
+  return new Set(found.map(({ id }) => id));
+}
+
+function alarmOf(flow: FlowRecord, detail: string): Alarm {
+  const { id, project_id, trial_id, server } = flow;
+  return { id, project_id, trial_id, host: server.host, detail };
+}
+
+/** What waits in memory: of an answer the header that names its call, and no bodies. */
+function slim(flow: FlowRecord): FlowRecord {
+  const { request, response } = flow;
+  const headers = (response?.headers ?? []).filter(([name]) => /^x-request-id$/i.test(name));
+  return {
+    ...flow,
+    messages: null,
+    request: request === null ? null : { ...request, headers: null, body: null },
+    response: response === null ? null : { ...response, headers, body: null },
+  };
+}
