@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mitmproxy import certs, connection, ctx, flow as mitmflow, http, tcp, tls
 from mitmproxy.net.http.http1 import expected_http_body_size
 from mitmproxy.net.tls import starts_like_tls_record
+from mitmproxy.proxy.mode_specs import TransparentMode
 from mitmproxy.proxy import commands, events, layer, layers, server_hooks
 from mitmproxy.proxy.layers import modes
 from mitmproxy.proxy.layers.http import DropStream, HTTPMode, HttpStream, SendHttp
@@ -48,6 +49,8 @@ PROTOCOL_VERSION = 1
 # What a client that was refused may still send before it is cut off.
 REFUSED_BODY_MAX = 16 * 2**20
 HELLO_MAX = 64 * 2**10
+LEAVES_MAX = 1000
+LEAF_RENEWED_S = 7 * 86_400
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
 GONE = "the bridge is gone"
 # A body that was scrubbed has another length, and is no longer encoded.
@@ -139,6 +142,31 @@ class Client:
         self.peer = peer
         # By what is to be connected to: the addresses that were checked.
         self.addresses: dict[tuple[str, int], tuple[str, ...]] = {}
+
+
+class Leaves:
+    """Certificates of our authority for what workers ask for, in place of mitmproxy's own."""
+
+    def __init__(self, authority_pem: str, key_pem: str) -> None:
+        self._authority = certs.Cert(x509.load_pem_x509_certificate(authority_pem.encode()))
+        self._key: Any = load_pem_private_key(key_pem.encode(), None)
+        self._known: dict[str, tuple[float, certs.CertStoreEntry]] = {}
+
+    def of(self, context: Any) -> certs.CertStoreEntry:
+        name = context.client.sni or context.server.address[0]
+        known = self._known.get(name)
+        if known is not None and known[0] > time.time():
+            return known[1]
+        try:
+            host: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+        except ValueError:
+            host = x509.DNSName(name)
+        leaf = certs.dummy_cert(self._key, self._authority.to_cryptography(), name, [host])
+        entry = certs.CertStoreEntry(leaf, self._key, None, [self._authority])
+        if len(self._known) >= LEAVES_MAX:
+            self._known.pop(next(iter(self._known)))
+        self._known[name] = (time.time() + LEAF_RENEWED_S, entry)
+        return entry
 
 
 class Kept:
@@ -486,7 +514,8 @@ class Addon:
             return
         self._body_max = welcome["body_bytes_max"]
         self._message_max = welcome["message_bytes_max"]
-        self._use_authority(welcome["authority_pem"], welcome["key_pem"])
+        leaves = Leaves(welcome["authority_pem"], welcome["key_pem"])
+        ctx.master.addons.get("tlsconfig").get_cert = leaves.of
         proxyserver = ctx.master.addons.get("proxyserver")
         listening = [
             [server.mode.type_name, *addr[:2]] for server in proxyserver.servers for addr in server.listen_addrs
@@ -494,19 +523,10 @@ class Addon:
         self.bridge.tell("ready", listening=listening)
 
     def _remove_addons(self) -> None:
-        for name, addon in list(ctx.master.addons.lookup.items()):
-            is_script = type(addon).__name__ in ("Script", "Addon") or addon is self
-            if name not in KEPT_ADDONS and not is_script and addon in ctx.master.addons.chain:
-                ctx.master.addons.remove(addon)
-
-    def _use_authority(self, authority_pem: str, key_pem: str) -> None:
-        store = ctx.master.addons.get("tlsconfig").certstore
-        authority = certs.Cert(x509.load_pem_x509_certificate(authority_pem.encode()))
-        store.default_privatekey = load_pem_private_key(key_pem.encode(), None)
-        store.default_ca = authority
-        store.default_chain_certs = [authority]
-        store.default_chain_file = None
-        store.certs = {}
+        # A new list: whoever walks the old one goes on to its end.
+        manager = ctx.master.addons
+        kept = [manager.get(name) for name in KEPT_ADDONS]
+        manager.chain = [addon for addon in manager.chain if addon in kept]
 
     def _fail(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)
@@ -750,7 +770,7 @@ class Addon:
                 port=request.port,
                 authority=request.authority or None,
                 server_name=flow.client_conn.sni,
-                is_tunnel=flow.client_conn.tls_established,
+                is_transparent=isinstance(flow.client_conn.proxy_mode, TransparentMode),
                 path=text(request.data.path),
                 headers=pairs(request.headers),
                 body_byte_count=size if exchange.is_declared else None,
@@ -927,8 +947,9 @@ class Addon:
 
 
 def hello_of(hello: tls.ClientHello) -> dict[str, Any]:
+    names = [kind for kind, _ in hello.extensions if kind == 0]
     return {
-        "server_name": hello.sni,
+        "server_name": hello.sni if len(names) == 1 else None,
         "protocols": [text(protocol) for protocol in hello.alpn_protocols],
         "has_encrypted_hello": any(kind == ENCRYPTED_CLIENT_HELLO for kind, _ in hello.extensions),
     }

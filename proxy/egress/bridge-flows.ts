@@ -3,7 +3,7 @@ import type { Clock } from "../../orchestrator/runtime/clock.ts";
 import type { Ids } from "../../orchestrator/runtime/ids.ts";
 import type { FlowDraft, FlowSink } from "../../orchestrator/traffic/sink.ts";
 import type { Said } from "./bridge-frames.ts";
-import { type Flow, openFlow } from "./embedded/flow.ts";
+import { createCapture, type Flow, openFlow } from "./embedded/flow.ts";
 import { recordedHeaders } from "./embedded/headers.ts";
 import type { EgressSession, Refusal, RequestHead, Target } from "./guard.ts";
 import { denied } from "./refusal.ts";
@@ -22,9 +22,6 @@ export interface Deal {
 export const ABANDONED = "mitmproxy ended before the answer did";
 export const NOT_HTTP =
   "It is neither TLS nor HTTP: the proxy carries nothing else. Name the host with passthrough";
-export const NOT_TRUSTED =
-  "The client did not go on with the proxy's certificate: let it trust the authority, or name " +
-  "the host with passthrough";
 export const TOO_MUCH = denied(
   "too_large",
   "The request is larger than what its trial may send: send less, or change the policy",
@@ -65,6 +62,7 @@ export function openExchangeFlow(
     query: at === -1 ? null : head.path.slice(at + 1).slice(0, 16_000),
     headers: recordedHeaders(head.headers),
   };
+  flow.responseBody = createCapture(deps.sink.bodyBytesMax);
   if (head.serverName !== null) flow.server = { ...flow.server, server_name: head.serverName };
   return flow;
 }

@@ -41,8 +41,8 @@ export interface MitmproxyOptions {
   transparentPort?: number;
   /** Whose connection it is in transparent mode, by the client's address. */
   sessionByAddress?: (address: string) => Promise<EgressSession | null>;
-  /** Authorities of servers beyond those that Node trusts: PEM. */
-  upstreamAuthorities?: string;
+  /** PEM of authorities that servers may be signed by, beside the system's. */
+  extraCa?: string | null;
 }
 
 export interface Mitmproxy extends EgressProxy {
@@ -108,7 +108,7 @@ export async function openMitmproxy(
       await chmod(folder, 0o700);
     }
     await rm(socketPath, { force: true });
-    const trusted = [...getCACertificates("default"), options.upstreamAuthorities ?? ""];
+    const trusted = [...getCACertificates("default"), options.extraCa ?? ""];
     await writeFile(files.trusted, `${trusted.join("\n")}\n`, { mode: 0o600 });
   }
 
