@@ -35,6 +35,8 @@ export interface ProviderAddress {
 export interface CatalogPairs extends Pairs, Prices {
   /** A provider by the name in a grant; null when the installation no longer has it. */
   provider(name: string): ProviderAddress | null;
+  /** Where all providers are, those of projects too. */
+  addresses(): string[];
   /** Makes a project's own providers known, at start and whenever its file is applied. */
   learn(file: ProjectFile): void;
   /** Takes all addresses and keys anew, after a key was changed. */
@@ -56,6 +58,7 @@ export function createCatalogPairs(
   return {
     ...{ resolve, check, list, learn, refresh, prices, explain, otherPrices },
     provider: (name) => providers.get(name) ?? null,
+    addresses: () => [...providers.values()].map(({ baseUrl }) => baseUrl),
   };
 
   function refresh(): void {

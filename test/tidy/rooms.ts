@@ -76,6 +76,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-scheduler.ts`, may: [""] },
   { room: `${O}/compose-secrets.ts`, may: [""] },
   { room: `${O}/compose-nomad.ts`, may: [""] },
+  { room: `${O}/compose-accounting.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },
   {
     room: `${O}/main.ts`,

@@ -1,0 +1,56 @@
+/** Builds what compares the record with the ledger, and the ledger with what others counted. */
+import type { Config } from "./config.ts";
+import { HOSTED } from "./config.ts";
+import type { Database } from "./db/database.ts";
+import type { BackgroundTask } from "./runtime/background.ts";
+import { systemClock as clock } from "./runtime/clock.ts";
+import type { Log } from "./runtime/log.ts";
+import type { Secrets } from "./secrets/secrets.ts";
+import { createReconciler, type Reconciler } from "./traffic/reconciliation.ts";
+import type { Traffic } from "./traffic/traffic.ts";
+import { createMatcher, type Matcher } from "./traffic/unmatched.ts";
+import { createAnthropicUsage, createOpenAIUsage } from "./traffic/usage-reports.ts";
+import { createVllmUsage } from "./traffic/usage-vllm.ts";
+import { createEgressEvents } from "./trials/egress-events.ts";
+
+export interface Accounting {
+  matcher: Matcher;
+  reconciler: Reconciler;
+  /** One process does these for all. */
+  duties: BackgroundTask[];
+}
+
+/** @param providers addresses of every model server that we know. */
+export function buildAccounting(
+  {
+    db,
+    traffic,
+    secrets,
+    providers,
+    log,
+  }: {
+    db: Database;
+    traffic: Traffic;
+    secrets: Pick<Secrets, "get">;
+    providers: () => readonly string[];
+    log: Log;
+  },
+  config: Pick<Config, "providers">,
+): Accounting {
+  const { tell } = createEgressEvents(db, clock);
+  const matcher = createMatcher({ db, traffic, providers, tell, clock, log });
+  const baseUrl = (name: "openai" | "anthropic") =>
+    config.providers.find((each) => each.name === name)?.baseUrl ?? HOSTED[name];
+  const readKey = (name: string) => async () =>
+    (await secrets.get(`provider/${name}/admin-key`))?.value ?? null;
+  const engines = config.providers
+    .filter(({ name }) => name === "vllm")
+    .map((each) => createVllmUsage({ db, clock }, { provider: each.name, baseUrl: each.baseUrl }));
+  const reports = [
+    createOpenAIUsage({ baseUrl: baseUrl("openai"), readKey: readKey("openai") }),
+    createAnthropicUsage({ baseUrl: baseUrl("anthropic"), readKey: readKey("anthropic") }),
+  ];
+  const reconciler = createReconciler({ db, sources: [...engines, ...reports], clock, log });
+  const duties = [matcher.sweep, reconciler.task, ...engines.map(({ task }) => task)];
+  return { matcher, reconciler, duties };
+}
