@@ -55,7 +55,8 @@ export function readHttp1(
 
   function finish(trailers: HeaderList): void {
     isFinished = true;
-    if (trailers.length > 0) response.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+    if (trailers.length > 0)
+      response.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
     if (incoming.complete) {
       response.end();
       return;

@@ -275,15 +275,20 @@ function relay(
       if (!to.destroyed) to.write(raw);
     }
 
+    function forbid(): void {
+      if (!isFromClient) {
+        stop("an answer holds a secret that was put in");
+        return;
+      }
+      session.onCanary(flow.id, decided.host);
+      deny("canary", "The message holds the trial's canary: it is not sent, the trial ends");
+    }
+
     function onMessage(message: Buffer, isText: boolean): void {
       if (forbidden.some((needle) => message.includes(needle))) {
         isCut = true;
-        if (!isFromClient) return stop("an answer holds a secret that was put in");
-        session.onCanary(flow.id, decided.host);
-        return deny(
-          "canary",
-          "The message holds the trial's canary: it is not sent, the trial ends",
-        );
+        forbid();
+        return;
       }
       const room = Math.max(0, deps.sink.messageBytesMax - keptCount);
       const kept = Buffer.from(message.subarray(0, Math.min(room, deps.sink.bodyBytesMax)));
