@@ -17,6 +17,7 @@ import {
 } from "./commands/budget-reports.ts";
 import { budgetSet } from "./commands/budget-set.ts";
 import { budgetExport, budgetShow, budgetStatement, budgetTopup } from "./commands/budgets.ts";
+import { egressPolicy, egressTest } from "./commands/egress.ts";
 import {
   experimentLs,
   experimentReport,
@@ -41,6 +42,7 @@ import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
 import { trafficReconcile, trafficUnmatched } from "./commands/traffic-accounting.ts";
 import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
+import { trafficExport, trafficShow } from "./commands/traffic-show.ts";
 import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
 import { trialReplay } from "./commands/trial-replay.ts";
 import { trialReprice } from "./commands/trial-reprice.ts";
@@ -122,6 +124,8 @@ const USUAL: readonly Command[] = [
   ledgerExport,
   ledgerVerify,
   ledgerKey,
+  egressTest,
+  egressPolicy,
   approvalLs,
   approvalShow,
   approvalApprove,
@@ -141,7 +145,9 @@ const USUAL: readonly Command[] = [
   orchestratorLs,
   trafficTail,
   trafficSearch,
+  trafficShow,
   trafficTotals,
+  trafficExport,
   trafficUnmatched,
   trafficReconcile,
   backup,

@@ -3,9 +3,12 @@ import type { ApprovalList } from "../../contract/approvals.ts";
 import type { Artefact, ArtefactList } from "../../contract/artefacts.ts";
 import type { Divergence } from "../../contract/cassettes.ts";
 import type { EventPage, TrialEvent } from "../../contract/events.ts";
+import type { FlowTotals } from "../../contract/flows.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
+import type { Client } from "../client.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
-import { EXIT } from "../failure.ts";
+import { EXIT, Failure } from "../failure.ts";
+import { byteText } from "../flow-rows.ts";
 import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
 import { safeTerminal } from "../safe-text.ts";
 import { LIST_COLUMNS, RESULT_COLUMNS } from "../tables.ts";
@@ -56,6 +59,7 @@ export const trialShow: Command = {
     if (trial.forked_from !== null) print.line(`forked from ${trial.forked_from}`);
     if (trial.replay_of !== null) await tellReplay(trial, trial.replay_of, client.get, print);
     if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
+    print.line(await trafficLine(client, trial.id));
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
     if (trial.approval_id !== null) {
@@ -200,6 +204,21 @@ async function tellReplay(
     }
     if (found !== undefined || page.events.length === 0) return;
     after = page.next_after_seq;
+  }
+}
+
+/** What it sent and got, in one line; a store that is away says so and hides nothing else. */
+async function trafficLine({ get }: Client, trialId: string): Promise<string> {
+  try {
+    const path = `flows/totals?by=trial&trial_id=${encodeURIComponent(trialId)}`;
+    const [total] = (await get<FlowTotals>(path)).groups;
+    if (total === undefined) return "traffic: none recorded";
+    const { flow_count: flows, refused_count: refused } = total;
+    const bytes = `${byteText(total.sent_bytes)} sent, ${byteText(total.received_bytes)} received`;
+    return `traffic: ${flows} ${flows === 1 ? "flow" : "flows"}, ${refused} refused, ${bytes}`;
+  } catch (error) {
+    if (!(error instanceof Failure) || error.exit !== EXIT.unavailable) throw error;
+    return `traffic: not known now: ${error.message}`;
   }
 }
 
