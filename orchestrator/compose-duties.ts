@@ -153,6 +153,8 @@ export async function describeOrchestrators(register: Register): Promise<Finding
 export interface Published {
   url: string;
   gatewayUrl: string;
+  /** Undefined while there is no egress proxy. */
+  egressUrl: string | undefined;
 }
 
 /**
@@ -163,7 +165,7 @@ export async function publishEndpoint(
   { seats }: Place,
   layout: Layout,
   access: Pick<Access, "issueCliToken">,
-  { url, gatewayUrl }: Published,
+  { url, gatewayUrl, egressUrl }: Published,
 ): Promise<string> {
   await mkdir(layout.configs, { recursive: true, mode: 0o700 });
   return seats.alone(async () => {
@@ -177,7 +179,7 @@ export async function publishEndpoint(
       if (typeof written?.token === "string") kept.push(written.token);
     }
     const token = await access.issueCliToken(kept);
-    const endpoint = { url, gateway_url: gatewayUrl, token };
+    const endpoint = { url, gateway_url: gatewayUrl, egress_url: egressUrl, token };
     await writeFile(layout.endpoint, `${JSON.stringify(endpoint)}\n`, { mode: 0o600 });
     return token;
   });

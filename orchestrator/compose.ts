@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../dashboards/web/vendor.ts";
 import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
+import { createEgressPolicies } from "../proxy/egress/dry-run.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
 import { closedFolder } from "../worker-agent/rooms.ts";
@@ -19,6 +20,7 @@ import type { Services } from "./api/services.ts";
 import { createMarksTask } from "./budgets/marks.ts";
 import { createBudgetMetrics } from "./budgets/metrics.ts";
 import { createBudgets } from "./budgets/postgres.ts";
+import { buildAccounting } from "./compose-accounting.ts";
 import { buildBackups } from "./compose-backup.ts";
 import { buildCheckpoints } from "./compose-checkpoints.ts";
 import {
@@ -29,11 +31,15 @@ import {
   publishEndpoint,
   takePlace,
 } from "./compose-duties.ts";
+import { buildEgress } from "./compose-egress.ts";
 import { buildGateway, expireTask, learnProviders, providerAddresses } from "./compose-gateway.ts";
+import { buildReplays } from "./compose-replay.ts";
 import { firstUid, openScheduler } from "./compose-scheduler.ts";
 import { changedKeys, openSecrets, refreshTask, sealTask } from "./compose-secrets.ts";
+import { openTraffic } from "./compose-traffic.ts";
 import { buildWorkers } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
+import type { Endpoint } from "./contract/system.ts";
 import type { Database, Sql } from "./db/database.ts";
 import { openEmbeddedDatabase } from "./db/embedded.ts";
 import { migrate } from "./db/migrate.ts";
@@ -58,8 +64,10 @@ import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { createTasks } from "./tasks/tasks.ts";
+import { createTrafficRetention } from "./traffic/retention.ts";
 import { createApprovals } from "./trials/approvals-postgres.ts";
 import { createCatalogPairs } from "./trials/catalog-pairs.ts";
+import { createEgressProposals } from "./trials/egress-proposals.ts";
 import { createEngine, type Engine } from "./trials/engine.ts";
 import { createEnrolments, type Enrolments } from "./trials/enrolment.ts";
 import { createTrials } from "./trials/postgres.ts";
@@ -77,6 +85,7 @@ const ids = createIds(clock, random);
 
 const ARTEFACT_BYTES_MAX = 64 * 1024 * 1024;
 const GATEWAY_GRACE_MS = 2_000;
+const RETENTION_MS = 600_000;
 
 export interface Installation extends AsyncDisposable {
   services: Services;
@@ -118,10 +127,26 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const funds = { db, ledger, ledgerIn };
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const wakes = opening.use(await openWakes(db));
+  const ownKeys = () => config.providers.flatMap(({ apiKey }) => apiKey ?? []);
+  const record = opening.use(await openTraffic({ db, layout, secrets, ownKeys, log }, config));
+  const { traffic } = record;
+  const providers = pairs.addresses;
+  const accounting = buildAccounting({ db, traffic, secrets, providers, log }, config);
+  opening.use(record.onStored(accounting.matcher.onStored));
+  const replaying = buildReplays({ db, traffic, keys, log });
+  opening.defer(() => replaying.server.close());
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "", replay: "" };
+  const sink = await record.openSink("egress", config.egress.engine);
+  const egress = opening.use(
+    buildEgress({ db, projects, secrets, layout, sink, log }, config, {
+      ownAddresses: () => Object.values(addresses),
+      gatewayUrl: () => addresses.gateway,
+      replay: replaying.replays.decide,
+    }),
+  );
   // Closed after the scheduler: workers that are being ended still report.
   const closing = { api: async () => {} };
   opening.defer(() => closing.api());
@@ -148,6 +173,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     access: createAccess(db, clock, { ids, random }),
     agents: createAgents(installer),
     budgets: createBudgets({ db, ledger, projects, clock }),
+    egress: createEgressPolicies(projects),
     idempotency: createIdempotency(db, clock),
     journal: { ...createLedgerExport(db, clock, journal, secrets), status: journal.status },
     projects: {
@@ -162,12 +188,16 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     },
     approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
     trials: createTrials({ ...shared, ids }),
+    replays: replaying.trials,
+    traffic,
+    unmatched: accounting.matcher,
+    reconciliations: accounting.reconciler,
+    flows: { ...createEgressProposals({ db, clock, ids }), onStored: record.onStored },
     checkpoints: kept.checkpoints,
     workerSessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments, checkpoints: kept.limits },
-      gatewayUrl: () => addresses.gateway,
-      replayUrl: () => addresses.replay,
-      egress: () => null,
+      ...{ gatewayUrl: () => addresses.gateway, replayUrl: () => addresses.replay },
+      egress: egress.door,
       artefactBytesMax: ARTEFACT_BYTES_MAX,
     }),
     pricing: createPricing(db, pairs, clock),
@@ -177,12 +207,17 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     doctor: async () => [
       ...(await doctor.doctor()),
       await safe.describe(),
+      await egress.describe(),
+      await record.describe(),
+      await accounting.matcher.describe(),
+      await accounting.reconciler.describe(),
       ...(await describeOrchestrators(register)),
     ],
     readiness: async () => ({
       ...(await doctor.readiness()),
       duties: duties.fault(),
       secrets: await safe.fault(),
+      egress: await egress.fault(),
     }),
     secrets: { ...safe, changed: () => changedKeys(apiKeys, pairs.refresh) },
     orchestrators: register,
@@ -190,9 +225,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     workers: hosts.workers,
     hosts: hosts.hosts,
     metrics: async () =>
-      [doctor.metrics(), budgetMetrics.text(), hosts.workers.metrics()].reduce(
-        async (text, more) => `${await text}${await more}`,
-      ),
+      [
+        ...[doctor.metrics(), budgetMetrics.text(), hosts.workers.metrics()],
+        ...[accounting.matcher.metrics(), accounting.reconciler.metrics()],
+      ].reduce(async (text, more) => `${await text}${await more}`),
   };
   const api = createApi(services, {
     version: VERSION,
@@ -217,24 +253,32 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     const { host } = config;
     const last = await readEndpoint(layout);
     addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
+    addresses.replay = gatewayAddress(config, (await replaying.server.listen(0, config.host)).url);
+    await record.start();
+    await egress.start(last.egress_url);
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });
     await enter(config.apiUrl ?? addresses.api);
     const background = startBackground(
       [
         ...[expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
-        ...[kept.collection, ...hosts.tasks],
+        ...[kept.collection, ...hosts.tasks, ...accounting.duties],
+        createTrafficRetention({ projects, traffic, clock, log }, { periodMs: RETENTION_MS }),
       ],
       log,
       duties,
     );
     // Not a duty: each process has a login and a memory of its own.
-    const own = startBackground([safe.watch.task, refreshTask(apiKeys, pairs.refresh)], log);
+    const own = startBackground(
+      [safe.watch.task, refreshTask(apiKeys, pairs.refresh), accounting.matcher.task],
+      log,
+    );
     opened.defer(() => own.stop());
     opened.defer(() => duties.handOver());
     opened.defer(() => background.stop());
     engine.start();
-    return { url: addresses.api, gatewayUrl: addresses.gateway };
+    const egressUrl = egress.door()?.url;
+    return { url: addresses.api, gatewayUrl: addresses.gateway, egressUrl };
   }
 
   async function listenGateway(lastUrl: string | undefined): Promise<string> {
@@ -297,10 +341,10 @@ function createInstaller(config: Config, { agents: agentsDir }: Layout): AgentIn
 }
 
 /** Where the last start listened, as it wrote it down for the command line. */
-async function readEndpoint(layout: Layout): Promise<{ url?: string; gateway_url?: string }> {
+async function readEndpoint(layout: Layout): Promise<Partial<Endpoint>> {
   const text = await readFile(layout.endpoint, "utf8").catch(() => "{}");
   try {
-    return JSON.parse(text) as { url?: string; gateway_url?: string };
+    return JSON.parse(text) as Partial<Endpoint>;
   } catch {
     return {};
   }

@@ -56,11 +56,12 @@ async function main(): Promise<number> {
 async function up(
   config: Config,
   { services, publish }: Installation,
-  { url, gatewayUrl }: { url: string; gatewayUrl: string },
+  addresses: Parameters<Installation["publish"]>[0],
   log: Log,
 ): Promise<void> {
-  const token = await publish({ url, gatewayUrl });
-  log.info({ url, gateway_url: gatewayUrl }, "listening");
+  const { url, gatewayUrl, egressUrl } = addresses;
+  const token = await publish(addresses);
+  log.info({ url, gateway_url: gatewayUrl, egress_url: egressUrl }, "listening");
   print(`autocode: API and UI at ${url}, gateway at ${gatewayUrl}`);
 
   if (config.isFirstRunExample && !(await hasExample(services))) {

@@ -63,6 +63,7 @@ export const Endpoint = Type.Object(
     url: Type.String({ pattern: "^https?://" }),
     token: Type.String({ minLength: 1 }),
     gateway_url: Type.Optional(Type.String()),
+    egress_url: Type.Optional(Type.String()),
   },
   { additionalProperties: false },
 );

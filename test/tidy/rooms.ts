@@ -70,6 +70,8 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-checkpoints.ts`, may: [""] },
   { room: `${O}/compose-duties.ts`, may: [""] },
   { room: `${O}/compose-egress.ts`, may: [""] },
+  { room: `${O}/compose-replay.ts`, may: [""] },
+  { room: `${O}/compose-accounting.ts`, may: [""] },
   { room: `${O}/compose-traffic.ts`, may: [""] },
   { room: `${O}/compose-replay.ts`, may: [""] },
   { room: `${O}/compose-backup.ts`, may: [""] },
