@@ -27,6 +27,7 @@ import { accountingRoutes } from "./routes/accounting.ts";
 import { agentRoutes } from "./routes/agents.ts";
 import { approvalRoutes } from "./routes/approvals.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
+import { egressRoutes } from "./routes/egress.ts";
 import { experimentRoutes } from "./routes/experiments.ts";
 import { flowRoutes } from "./routes/flows.ts";
 import { hostRoutes } from "./routes/hosts.ts";
@@ -101,6 +102,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       experimentRoutes(services),
       budgetRoutes(services),
       approvalRoutes(services),
+      egressRoutes(services),
       flowRoutes(services, { ...streams, version: options.version }),
       ledgerRoutes(services),
       workersRoutes(services),

@@ -5,6 +5,7 @@ import type { Backups } from "../backup/backup.ts";
 import type { Budgets } from "../budgets/budgets.ts";
 import type { Checkpoints } from "../checkpoints/checkpoints.ts";
 import type { ReconciliationReport, UnmatchedCall } from "../contract/accounting.ts";
+import type { Decision, EffectivePolicy, EgressQuestion } from "../contract/egress.ts";
 import type { RuleProposal } from "../contract/flow-views.ts";
 import type { FlowRecord } from "../contract/flows.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
@@ -79,6 +80,14 @@ export interface Reconciliations {
   reconcile(day: string): Promise<ReconciliationReport>;
 }
 
+/** The egress policies of projects, for who writes and reads them. */
+export interface EgressPolicies {
+  /** @throws Problem `not_found`, as the other. */
+  policy(project: string, agent: string | null): Promise<EffectivePolicy>;
+  /** What it says of a request that nobody sends. */
+  decide(project: string, question: EgressQuestion): Promise<Decision>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -86,6 +95,7 @@ export interface Services {
   agents: Agents;
   approvals: Approvals;
   budgets: Budgets;
+  egress: EgressPolicies;
   flows: Flows;
   traffic: Traffic;
   checkpoints: Checkpoints;

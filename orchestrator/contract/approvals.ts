@@ -1,5 +1,6 @@
 /** Approvals on the wire: what waits for a person's answer. */
 import { type Static, Type } from "typebox";
+import { EgressRule } from "./egress.ts";
 import { CurrencyCode, NanosText } from "./money.ts";
 
 /** What the trial will still cost, beyond what it has. Null in a fact: not enough evidence. */
@@ -55,6 +56,23 @@ export const ApprovalFacts = Type.Object(
   { additionalProperties: false },
 );
 
+/** Rules that a person is asked to add to the project's egress policy. */
+export type EgressRuleFacts = Static<typeof EgressRuleFacts>;
+export const EgressRuleFacts = Type.Object(
+  {
+    rules: Type.Array(EgressRule, { minItems: 1, maxItems: 50 }),
+    flow_ids: Type.Array(Type.String(), { maxItems: 50, description: "What was refused" }),
+    /** Of the project file's `egress`, as a unified diff. */
+    diff: Type.String(),
+    /** The lines for the project's file: applied without them, it takes the rules back. */
+    yaml: Type.String(),
+    note: Type.String(),
+  },
+  { additionalProperties: false },
+);
+
+export const APPROVAL_KINDS = ["budget", "egress_rule"] as const;
+
 export const APPROVAL_STATES = ["open", "granted", "rejected", "superseded"] as const;
 export type ApprovalState = (typeof APPROVAL_STATES)[number];
 export const ApprovalState = Type.Enum(APPROVAL_STATES);
@@ -65,10 +83,12 @@ export const Approval = Type.Object(
     id: Type.String(),
     trial_id: Type.String(),
     project: Type.String(),
-    kind: Type.Literal("budget"),
+    kind: Type.Enum(APPROVAL_KINDS),
     state: ApprovalState,
     /** Null in approvals of before there were facts. */
     facts: Type.Union([ApprovalFacts, Type.Null()]),
+    /** Of kind `egress_rule`; `facts` is null then. */
+    egress: Type.Union([EgressRuleFacts, Type.Null()]),
     content_sha256: Type.String({
       description: "Of what is asked: an answer names it, so that nobody approves something else",
     }),

@@ -193,3 +193,24 @@ export const EgressQuestion = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/** `GET …/projects/:name/egress`: the rules in force, in the order in which they are read. */
+export type EffectivePolicy = Static<typeof EffectivePolicy>;
+export const EffectivePolicy = Type.Object(
+  {
+    /** `open`: the worker's own network, which nobody decides of. */
+    kind: Type.Union([Type.Literal("open"), Type.Literal("proxied")]),
+    mode: Type.Union([Type.Literal("enforce"), Type.Literal("warn")]),
+    require_isolation: Type.Boolean(),
+    require_record: Type.Boolean(),
+    llm_through_proxy: Type.Boolean(),
+    request_bytes_per_trial_max: Type.Union([ByteCount, Type.Null()]),
+    rules: Type.Array(
+      Type.Object(
+        { place: Type.String({ maxLength: 200 }), rule: EgressRule },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);

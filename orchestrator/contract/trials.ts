@@ -119,6 +119,16 @@ export const NewTrial = Type.Object(
     wall_ms: Type.Optional(Type.Integer({ minimum: 1_000, maximum: 604_800_000 })),
     priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100 })),
     seed: Type.Optional(Seed),
+    /** What this trial may reach beyond its project's policy: a file's text, of an EgressLayer. */
+    egress: Type.Optional(
+      Type.Object(
+        {
+          file_text: Type.String({ minLength: 1, maxLength: 1_000_000 }),
+          file_name: Type.String({ minLength: 1, maxLength: 4096 }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 );

@@ -17,6 +17,7 @@ import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type ApprovalId, derivedId, type Ids, type TrialId } from "../runtime/ids.ts";
 import type { ApprovalFilter, Approvals } from "./approvals.ts";
+import { grantRules, readFacts } from "./egress-proposals.ts";
 import { isToday, openDay, type ResumeDependencies, stillShort } from "./resume.ts";
 import { findTrial } from "./rows.ts";
 import { lastShortage, type Shortage } from "./shortage.ts";
@@ -37,7 +38,7 @@ type ApprovalRow = {
   id: ApprovalId;
   trial_id: TrialId;
   project: string;
-  kind: "budget";
+  kind: Approval["kind"];
   state: Approval["state"];
   facts: unknown;
   reason: string | null;
@@ -51,7 +52,11 @@ export function createApprovals(dependencies: ApprovalsDependencies): Approvals 
   return {
     list,
     get: async (id) => toApproval(await need(db.sql, id)),
-    approve: (id, answer) => approve(dependencies, id, answer),
+    approve: async (id, answer) => {
+      const { kind } = await need(db.sql, id);
+      if (kind === "egress_rule") return approveRules(dependencies, id, answer);
+      return approve(dependencies, id, answer);
+    },
     reject: (id, answer) => reject(dependencies, id, answer),
   };
 
@@ -93,6 +98,33 @@ async function approve(
   return toApproval(await need(db.sql, id));
 }
 
+/** The rules stand in the policy and the approval is granted: both or neither, once. */
+async function approveRules(
+  { db, clock }: ApprovalsDependencies,
+  id: ApprovalId,
+  answer: Approve,
+): Promise<Approval> {
+  if (answer.amount_nanos !== undefined) {
+    throw new Problem(
+      "invalid_request",
+      "amount_nanos: rules of egress cost nothing; leave it out",
+    );
+  }
+  const { trial_id: trialId } = await need(db.sql, id);
+  await db.sql.transaction(async (transaction) => {
+    const row = await lock(transaction, trialId, id);
+    if (row.state === "granted" && fits(row, answer)) return;
+    refuseUnlessOpen(row, answer);
+    const facts = readFacts(row.facts);
+    if (facts === null) throw new Error(`an approval of rules without them: ${id}`);
+    const at = rfc3339(clock.now());
+    await grantRules(transaction, trialId, facts, at);
+    await transaction.execute(sql`
+      update approval set state = 'granted', resolved_at = ${at} where id = ${id}`);
+  });
+  return toApproval(await need(db.sql, id));
+}
+
 async function reject(
   { db, clock, ids }: ApprovalsDependencies,
   id: ApprovalId,
@@ -108,6 +140,8 @@ async function reject(
       update approval set state = 'rejected', reason = ${answer.reason},
         resolved_at = ${rfc3339(clock.now())}
       where id = ${id}`);
+    // The trial went on without what it was refused, and may.
+    if (row.kind === "egress_rule") return;
     const trial = await findTrial(transaction, trialId);
     if (trial?.state !== "paused") throw notPaused(trialId);
     const ending = { to: "cancelled", verdict: null, reward: null, flags: trial.flags } as const;
@@ -211,6 +245,7 @@ function toApproval(row: ApprovalRow): Approval {
     kind: row.kind,
     state: row.state,
     facts: Value.Check(ApprovalFacts, row.facts) ? row.facts : null,
+    egress: row.kind === "egress_rule" ? readFacts(row.facts) : null,
     content_sha256: contentHash(row),
     reason: row.reason,
     topped_up_nanos: row.topped_up_nanos,

@@ -14,13 +14,17 @@ export interface Approvals {
   /** @throws Problem `not_found`, as the functions below. */
   get(id: ApprovalId): Promise<Approval>;
   /**
-   * Tops up the budget that was short, by the amount suggested unless another is given, and queues
+   * Of kind `egress_rule`: its rules stand in the project's policy from then on. Of kind `budget`:
+   * tops up the budget that was short, by the amount suggested unless another is given, and queues
    * the trial again: both or neither, once. A repeat changes nothing.
    *
    * @throws Problem `conflict`: it was answered otherwise, or is not what the hash says.
    * @throws Problem `budget_exceeded`: the next call would be refused all the same.
    */
   approve(id: ApprovalId, answer: Approve): Promise<Approval>;
-  /** Cancels the trial with the reason. A repeat changes nothing. @throws Problem `conflict`. */
+  /**
+   * Cancels the trial with the reason, where it is a budget's; rules are only not added. A repeat
+   * changes nothing. @throws Problem `conflict`.
+   */
   reject(id: ApprovalId, answer: Reject): Promise<Approval>;
 }

@@ -50,11 +50,11 @@ export async function forkTrial(
       };
       await transaction.execute(sql`
         insert into trial (id, project_id, experiment_id, task_id, agent, pair, is_scripted,
-          attempt, seed, priority, limit_nanos, wall_ms, requirements, state, resume, forked_from,
-          created_at, updated_at)
+          attempt, seed, priority, limit_nanos, wall_ms, requirements, egress, state, resume,
+          forked_from, created_at, updated_at)
         select ${id}, project_id, null, task_id, ${cell.agent}, ${cell.pair}, ${cell.isScripted},
           attempt, seed, ${wanted.priority ?? parent.priority}, ${cell.limitNanos},
-          ${wanted.wall_ms ?? parent.wall_ms}, requirements, 'queued',
+          ${wanted.wall_ms ?? parent.wall_ms}, requirements, egress, 'queued',
           ${jsonText(resume)}::jsonb, ${checkpoint_id}, ${at}, ${at}
         from trial where id = ${parent.id}`);
       const data = { from: null, to: "queued", reason: `forked from ${checkpoint_id}` };

@@ -2,6 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
 import type { Call } from "../contract/calls.ts";
+import type { EgressLayer } from "../contract/egress.ts";
 import type { TrialEvent } from "../contract/events.ts";
 import type { Experiment, NewExperiment, NewFork, NewTrial, Trial } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
@@ -9,6 +10,7 @@ import { readTime, rows } from "../db/rows.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { NANOS_MAX, parseUnits } from "../money.ts";
 import { Problem } from "../problem.ts";
+import { parseEgressLayer } from "../projects/egress-rules.ts";
 import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects, ProjectRow } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
@@ -39,6 +41,7 @@ export interface TrialsDependencies {
   agents: readonly AgentFacts[];
   wakes: Wakes;
   layout: Layout;
+  traffic: Pick<Traffic, "scan">;
   clock: Clock;
   ids: Ids;
   random: Random;
@@ -48,7 +51,7 @@ const EXPERIMENT_TRIALS_MAX = 10_000;
 const EXPERIMENT_FIELDS = { agent: "agents", pair: "pairs" };
 
 export function createTrials(dependencies: TrialsDependencies): Trials {
-  const { db, projects, wakes, layout, random } = dependencies;
+  const { db, projects, wakes, layout, random, traffic } = dependencies;
   return {
     create,
     createExperiment: (wanted) => createExperiment(dependencies, wanted),
@@ -77,6 +80,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
     const pair = checkCell(dependencies, project, wanted, { agent: "agent", pair: "pair" });
     const limitNanos = limitOf("limit_nanos", wanted.limit_nanos, project);
     const task = await resolveTask(dependencies, project, wanted.task);
+    const egress = egressOf(wanted, project);
     const id = dependencies.ids.next("trial");
     await db.sql.transaction(async (transaction) => {
       await insertTrial(dependencies, transaction, {
@@ -92,6 +96,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
         limitNanos,
         wallMs: wanted.wall_ms ?? project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
         experimentId: null,
+        egress,
       });
     });
     return getTrial(db.sql, id);
@@ -125,7 +130,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
 
   async function trajectory(id: TrialId): Promise<unknown> {
     const trial = await getTrial(db.sql, id);
-    return buildTrajectory(trial, await readRecordedCalls(db.sql, id));
+    return buildTrajectory(trial, await readRecordedCalls(db.sql, traffic, id));
   }
 }
 
@@ -252,6 +257,7 @@ async function createExperiment(
         limitNanos,
         wallMs: project.config.limits?.wall_ms ?? Number(task.agent_wall_ms),
         experimentId: id,
+        egress: null,
       });
     }
   });
@@ -288,6 +294,7 @@ interface TrialDraft {
   limitNanos: string;
   wallMs: number;
   experimentId: ExperimentId | null;
+  egress: EgressLayer | null;
 }
 
 async function insertTrial(
@@ -299,13 +306,25 @@ async function insertTrial(
   const requirements = requirementsOf(draft.project.config.workers, draft.task.requirements);
   await db.execute(sql`
     insert into trial (id, project_id, experiment_id, task_id, agent, pair, is_scripted, attempt,
-      seed, priority, limit_nanos, wall_ms, requirements, state, created_at, updated_at)
+      seed, priority, limit_nanos, wall_ms, requirements, egress, state, created_at, updated_at)
     values (${draft.id}, ${draft.project.id}, ${draft.experimentId}, ${draft.task.id},
       ${draft.agent}, ${draft.pair}, ${draft.isScripted}, ${draft.attempt}, ${draft.seed},
       ${draft.priority}, ${draft.limitNanos}, ${draft.wallMs},
-      ${JSON.stringify(requirements)}::jsonb, 'queued', ${at}, ${at})`);
+      ${JSON.stringify(requirements)}::jsonb,
+      ${draft.egress === null ? null : JSON.stringify(draft.egress)}::jsonb, 'queued', ${at},
+      ${at})`);
   await appendEvent(db, draft.id, "trial.state", { from: null, to: "queued" }, at);
   await db.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${draft.id})`);
+}
+
+/** @throws Problem naming the file, its line and field; or that nobody would decide by it. */
+function egressOf({ egress }: NewTrial, { config, name }: ProjectRow): EgressLayer | null {
+  if (egress === undefined) return null;
+  if (config.egress === "open") {
+    const detail = `egress: the egress of "${name}" is open, so that no rule is asked; remove it`;
+    throw new Problem("invalid_request", detail);
+  }
+  return parseEgressLayer(egress.file_text, egress.file_name);
 }
 
 /**

@@ -56,6 +56,7 @@ export const APPROVAL: Approval = {
       has_session: true,
     },
   },
+  egress: null,
   content_sha256: "5f".repeat(32),
   reason: null,
   topped_up_nanos: null,

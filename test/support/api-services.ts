@@ -19,6 +19,7 @@ import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts
 import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
 import { watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
+import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
 import { fakeAccounting } from "./accounting.ts";
 import {
   APPROVAL,
@@ -130,6 +131,12 @@ export async function openApiServices(): Promise<ApiFixture> {
           return { ...APPROVAL, state: "rejected", reason };
         },
       },
+      egress: createEgressPolicies({
+        find: async (name) => {
+          known(name);
+          return { config: { egress: { presets: ["npm"] } } };
+        },
+      }),
       budgets: {
         list: async () => [budget("project/demo")],
         get: async (name, at) => budgetReport(name, known(name), at ?? STARTED_AT),

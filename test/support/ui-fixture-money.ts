@@ -280,6 +280,7 @@ export function openApproval(id: string, trialId: string): Approval {
         completed_phases: ["plan"],
       },
     },
+    egress: null,
     content_sha256: "5f".repeat(32),
     ...{ reason: null, topped_up_nanos: null, resolved_at: null },
     created_at: rfc3339(0),

@@ -23,8 +23,9 @@ import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
 import { type WatchedTraffic, watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
-import { createMemoryTraffic } from "./memory-traffic.ts";
+import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
 import { fakeAccounting } from "./accounting.ts";
+import { createMemoryTraffic } from "./memory-traffic.ts";
 import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -283,6 +284,7 @@ function services(state: State): Services {
     },
     agents: { list: async () => [], install: refuse },
     budgets: budgets(state),
+    egress: createEgressPolicies({ find: async () => ({ config: {} }) }),
     idempotency: { once: (_request, effect) => effect() },
     journal: {
       status: async () => LEDGER_STATUS,

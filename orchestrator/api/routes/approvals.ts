@@ -71,7 +71,7 @@ function answers(api: Api, services: Needed): void {
       config: { access: "admin" },
       schema: {
         tags,
-        summary: "Top up what was short and queue the trial again, once",
+        summary: "Top up what was short and queue the trial again, or add the rules; once",
         params: IdParams,
         headers: IdempotencyHeaders,
         body: Approve,
@@ -93,7 +93,7 @@ function answers(api: Api, services: Needed): void {
       config: { access: "operator" },
       schema: {
         tags,
-        summary: "Cancel the trial, with the reason",
+        summary: "Cancel the trial, or add no rules, with the reason",
         params: IdParams,
         headers: IdempotencyHeaders,
         body: Reject,

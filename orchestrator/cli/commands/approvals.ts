@@ -4,6 +4,7 @@ import type {
   ApprovalFacts,
   ApprovalList,
   Approve,
+  EgressRuleFacts,
   Reject,
 } from "../../contract/approvals.ts";
 import { formatNanos } from "../../money.ts";
@@ -55,7 +56,7 @@ export const approvalShow: Command = {
 
 export const approvalApprove: Command = {
   name: "approval approve",
-  summary: "Top up the budget that was short and go on with the trial",
+  summary: "Top up the budget that was short and go on, or let the rules of egress stand",
   positionals: [APPROVAL],
   options: {
     amount: { type: "string", value: "<amount>", help: "So much instead of what is suggested" },
@@ -72,7 +73,13 @@ export const approvalApprove: Command = {
     };
     const approval = await client.post<Approval>(`approvals/${asked.id}/approve`, body);
     if (options.flag("json")) print.json(approval);
-    else {
+    else if (approval.egress !== null) {
+      print.line(`${approval.id}  granted: the rules stand in the policy of ${approval.project}`);
+      print.line(approval.egress.yaml.trimEnd());
+      print.note(
+        "Add these lines to the project's file: applied without them, it drops the rules.",
+      );
+    } else {
       const unit = unitOf(approval);
       const amountShown = shownAmount(approval.topped_up_nanos ?? "0", unit);
       print.line(`${approval.id}  granted, ${amountShown} more; ${approval.trial_id} goes on`);
@@ -83,7 +90,7 @@ export const approvalApprove: Command = {
 
 export const approvalReject: Command = {
   name: "approval reject",
-  summary: "Cancel the trial instead, and say why",
+  summary: "Cancel the trial instead, or add no rules, and say why",
   positionals: [APPROVAL],
   options: {
     reason: { type: "string", value: "<text>", help: "Why; kept with the trial" },
@@ -98,6 +105,7 @@ export const approvalReject: Command = {
     const body: Reject = { content_sha256: options.text("hash") ?? asked.content_sha256, reason };
     const approval = await client.post<Approval>(`approvals/${asked.id}/reject`, body);
     if (options.flag("json")) print.json(approval);
+    else if (approval.egress !== null) print.line(`${approval.id}  rejected; no rule is added`);
     else print.line(`${approval.id}  rejected; ${approval.trial_id} is cancelled`);
     return EXIT.done;
   },
@@ -105,6 +113,7 @@ export const approvalReject: Command = {
 
 const COLUMNS: readonly Column<Approval>[] = [
   { title: "approval", value: ({ id }) => id },
+  { title: "asks for", value: ({ kind }) => (kind === "budget" ? "money" : "egress") },
   { title: "state", value: ({ state }) => state },
   {
     title: "spent",
@@ -149,11 +158,18 @@ export function showApproval(print: Printer, approval: Approval): void {
   print.line(`${approval.id}  ${approval.state}`);
   print.line(`trial       ${approval.trial_id}  ${approval.project}`);
   if (facts !== null) for (const line of factLines(facts)) print.line(line);
+  if (approval.egress !== null) {
+    for (const line of ruleLines(approval.egress)) print.line(line);
+  }
   if (approval.reason !== null) print.line(`reason      ${approval.reason}`);
   if (approval.topped_up_nanos !== null) {
     print.line(`topped up   ${shownAmount(approval.topped_up_nanos, unitOf(approval))}`);
   }
   print.line(`content     ${approval.content_sha256}`);
+}
+
+function ruleLines({ diff, note, yaml }: EgressRuleFacts): string[] {
+  return [...diff.trimEnd().split("\n"), note, ...yaml.trimEnd().split("\n")];
 }
 
 function factLines(facts: ApprovalFacts): string[] {

@@ -1,5 +1,6 @@
 /** `autocode trial run`: make a trial, follow it to its verdict. */
-import { resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { basename, resolve } from "node:path";
 import type { NewTrial, Trial } from "../../contract/trials.ts";
 import type { Client } from "../client.ts";
 import { type Command, type Invocation, JSON_OPTION } from "../command.ts";
@@ -22,6 +23,7 @@ export const trialRun: Command = {
     model: { type: "string", short: "m", value: "<pair>", help: "The model pair" },
     project: { type: "string", value: "<name>", help: "The project that pays" },
     budget: { type: "string", value: "<amount>", help: "The most it may cost: 0.50" },
+    egress: { type: "string", value: "<file>", help: "Rules of what it alone may reach: YAML" },
     "wall-ms": { type: "string", value: "<ms>", help: "The longest the agent may work" },
     seed: { type: "string", value: "<number>", help: "The seed of what is random in it" },
     detach: { type: "boolean", short: "d", help: "Do not wait for its end" },
@@ -34,12 +36,15 @@ export const trialRun: Command = {
   ],
 
   async run(invocation) {
-    const { options, print, connect } = invocation;
+    const { options, print, connect, config } = invocation;
     const task = taskOf(invocation);
     const limit = options.text("budget");
     const limitNanos = limit === undefined ? undefined : amountOption("--budget", limit);
     const wallMs = options.integer("wall-ms", { min: 1_000, max: 604_800_000 });
     const seed = options.integer("seed", { min: 0, max: SEED_MAX });
+
+    const egress = options.text("egress");
+    const layer = egress === undefined ? undefined : await egressFile(config.cwd, egress);
 
     const client = await connect();
     const project = await chooseProject(client, options.text("project"));
@@ -51,6 +56,7 @@ export const trialRun: Command = {
       ...(limitNanos !== undefined && { limit_nanos: limitNanos }),
       ...(wallMs !== undefined && { wall_ms: wallMs }),
       ...(seed !== undefined && { seed }),
+      ...(layer !== undefined && { egress: layer }),
     };
     if (options.flag("dry-run")) {
       print.json(spec);
@@ -81,6 +87,15 @@ export async function tellMade(
   const advice = adviceFor(ended);
   if (advice !== null) print.note(advice);
   return exitOfTrial(ended);
+}
+
+async function egressFile(cwd: string, path: string): Promise<NonNullable<NewTrial["egress"]>> {
+  const file = resolve(cwd, path);
+  try {
+    return { file_text: await readFile(file, "utf8"), file_name: basename(file) };
+  } catch {
+    throw usage(`--egress: ${file}: there is no such file that can be read`);
+  }
 }
 
 function taskOf({ options, config }: Invocation): NewTrial["task"] {

@@ -169,7 +169,7 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["budget", "adherence", "demo"], /^of 1 limited budgets, each held\nproof +checkpoint 12, /m],
     [
       ["approval", "ls"],
-      /^approval +state +spent +suggested\napproval_\S+ +open +0\.041 CAD +0\.03 /,
+      /^approval +asks for +state +spent +suggested\napproval_\S+ +money +open +0\.041 CAD +0\.03 /,
     ],
     [["approval", "show", APPROVAL.id], APPROVAL_SHOWN],
     [["approval", "show", APPROVAL.trial_id], APPROVAL_SHOWN],

@@ -97,6 +97,7 @@ test("what is asked: what it cost, what it lacks, what it will take, what was ke
         has_session: false,
       },
     },
+    egress: null,
     reason: null,
     topped_up_nanos: null,
     resolved_at: null,
