@@ -2,6 +2,7 @@
  * The command line that starts a program in a namespace: network, mounts and processes of its own,
  * then another user, without capabilities and without a way to new ones.
  */
+import { existsSync } from "node:fs";
 import type { Command } from "./isolate.ts";
 import { isWithin, type Seclusion } from "./seclusion.ts";
 
@@ -34,7 +35,8 @@ export function enter(
   const { runAs, env } = command;
   const leading = Object.entries(env).filter(([name]) => LEADS_PROGRAMS.test(name));
   const user = runAs === null ? [] : [`--reuid=${runAs.uid}`, `--regid=${runAs.gid}`];
-  const script = mountScript(programs, { seclusion, resolver, tmp, cwd: command.cwd });
+  const isRoot = runAs === null;
+  const script = mountScript(programs, { seclusion, resolver, tmp, isRoot, cwd: command.cwd });
   return {
     file: programs.setpriv,
     args: [
@@ -59,7 +61,14 @@ export function enter(
 /** Each hidden folder's new content is put together first, then moved over it. */
 function mountScript(
   programs: Entrance["programs"],
-  given: { seclusion: Seclusion; resolver: Entrance["resolver"]; tmp: string; cwd: string },
+  given: {
+    seclusion: Seclusion;
+    resolver: Entrance["resolver"];
+    tmp: string;
+    /** Its files' rights deny nothing to whom they all belong: it may write to its own alone. */
+    isRoot: boolean;
+    cwd: string;
+  },
 ): string {
   const { hidden, asTmp, kept } = given.seclusion;
   const mount = `${programs.mount} --no-mtab`;
@@ -68,9 +77,10 @@ function mountScript(
   for (const folder of hidden) {
     if (asTmp.includes(folder)) lines.push(`${mount} --bind ${quoted(given.tmp)} ${STAGE}`);
     else lines.push(`${mount} -t tmpfs -o mode=0755,size=1m,nosuid,nodev tmpfs ${STAGE}`);
-    for (const { path } of kept.filter(({ path }) => isWithin(folder, path))) {
+    for (const { path, isWritable } of kept.filter(({ path }) => isWithin(folder, path))) {
       const there = quoted(`${STAGE}${path.slice(folder.length)}`);
       lines.push(`${programs.mkdir} -p ${there}`, `${mount} --rbind ${quoted(path)} ${there}`);
+      if (given.isRoot && !isWritable) lines.push(`${mount} -o remount,ro,bind ${there}`);
     }
     if (at !== null && isWithin(folder, at)) {
       const there = `${STAGE}${at.slice(folder.length)}`;
@@ -87,10 +97,21 @@ function mountScript(
   lines.push(
     `${mount} -t tmpfs -o mode=1777,size=512m,nosuid,nodev tmpfs /dev/shm`,
     `${mount} -t proc -o nosuid,nodev,noexec proc /proc`,
+    ...(given.isRoot ? readOnly(mount, given.seclusion.own) : []),
     `cd ${quoted(given.cwd)}`,
     "set +e\n",
   );
   return lines.join("\n");
+}
+
+/** The host's own files and settings. */
+function readOnly(mount: string, own: readonly string[]): string[] {
+  const settings = ["/proc/sys", "/proc/sysrq-trigger"].filter((path) => existsSync(path));
+  return [
+    ...own.map((room) => `${mount} --bind ${quoted(room)} ${quoted(room)}`),
+    ...settings.map((at) => `${mount} --bind ${at} ${at}`),
+    ...["/", ...settings].map((at) => `${mount} -o remount,ro,bind ${at}`),
+  ];
 }
 
 function quoted(text: string): string {

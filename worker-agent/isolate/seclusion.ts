@@ -33,6 +33,8 @@ export interface Seclusion {
   readonly hidden: readonly string[];
   /** Those of `hidden` that are the allocation's own `tmp` instead of empty. */
   readonly asTmp: readonly string[];
+  /** The allocation's own folders. */
+  readonly own: readonly string[];
   /** Within one of `hidden`; none is within another. */
   readonly kept: readonly { readonly path: string; readonly isWritable: boolean }[];
 }
@@ -55,6 +57,7 @@ export function seclude(
   return {
     hidden: all,
     asTmp: asTmp.filter((one) => all.includes(one)),
+    own,
     kept: roots.map((one) => ({ path: one, isWritable: own.includes(one) })),
   };
 }

@@ -1,0 +1,148 @@
+/**
+ * Goal: a namespace closes a trial's network, counts what was dropped by its destination, and leaves
+ * nothing behind, whoever is killed.
+ *
+ * Method: the conformance suite with real namespaces and nftables, as root; then what is its own.
+ */
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import type { Isolation } from "../../../worker-agent/isolate/isolate.ts";
+import { openNamespace } from "../../../worker-agent/isolate/namespace.ts";
+import { eventually } from "../../support/eventually.ts";
+import { testIsolation } from "./conformance.ts";
+import { openIsolatedWorld } from "./world.ts";
+
+const skip = process.getuid?.() !== 0 && "only root may make a network namespace";
+const runAs = { uid: 3_000_042, gid: 3_000_042 };
+const options = { open: openNamespace, runAs };
+
+testIsolation("namespace", { ...options, skip });
+testIsolation("namespace, with no user of its own", { ...options, runAs: null, skip });
+
+const tables = () => execFileSync("nft", ["list", "tables"], { encoding: "utf8" });
+const hostOf = ({ proxyUrl }: Isolation) => new URL(proxyUrl).hostname;
+const linkOf = (isolation: Isolation) =>
+  Object.entries(networkInterfaces()).find(([, ends = []]) =>
+    ends.some(({ address }) => address === hostOf(isolation)),
+  )?.[0] ?? "";
+
+test("namespace: what is dropped is counted by its destination", { skip }, async () => {
+  const world = await openIsolatedWorld(options);
+  {
+    await using _ = world;
+    await world.sh(
+      [
+        "for i in 1 2 3; do echo x > /dev/udp/192.0.2.7/53; done",
+        "echo x > /dev/tcp/192.0.2.8/443",
+        "echo x > /dev/udp/2001:db8::7/443",
+        "echo x > /dev/tcp/$(echo $PROXY | cut -d/ -f3 | cut -d: -f1)/22",
+      ].join("\n"),
+    );
+    await eventually(
+      () => world.drops.length,
+      (count) => count >= 4,
+    );
+  }
+  const said = world.drops.map(({ destination, protocol, packets }) => [
+    protocol,
+    destination.replace(hostOf(world.isolation), "host"),
+    packets,
+  ]);
+  assert.deepEqual(said.toSorted(), [
+    ["tcp", "192.0.2.8:443", 1],
+    ["tcp", "host:22", 1],
+    ["udp", "192.0.2.7:53", 3],
+    ["udp", "[2001:db8::7]:443", 1],
+  ]);
+});
+
+test("namespace: several at once have networks of their own", { skip }, async () => {
+  await using one = await openIsolatedWorld(options);
+  await using two = await openIsolatedWorld({
+    ...options,
+    runAs: { uid: 3_000_043, gid: 3_000_043 },
+  });
+  assert.notEqual(hostOf(one.isolation), hostOf(two.isolation));
+  const script = `curl -s -m 5 ${two.isolation.proxyUrl}/x || echo "failed $?"; curl -s $PROXY/y`;
+  const { said } = await one.sh(script);
+  assert.deepEqual(said.trim().split("\n"), ["failed 7", "proxy /y"]);
+});
+
+test("namespace: nothing is left of it", { skip }, async () => {
+  let link: string;
+  {
+    await using world = await openIsolatedWorld(options);
+    link = linkOf(world.isolation);
+    const mac = networkInterfaces()[link]?.[0]?.mac.replaceAll(":", "") ?? "none";
+    assert.match(tables(), new RegExp(mac));
+    await world[Symbol.asyncDispose]();
+    assert.doesNotMatch(tables(), new RegExp(mac));
+  }
+  assert.equal(networkInterfaces()[link], undefined);
+});
+
+test("namespace: of a killed worker-agent the next one removes what stayed", { skip }, async () => {
+  const child = spawn(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `import { openNamespace } from ${JSON.stringify(join(import.meta.dirname, "../../../worker-agent/isolate/namespace.ts"))};
+       import { openIsolatedWorld } from ${JSON.stringify(join(import.meta.dirname, "world.ts"))};
+       const world = await openIsolatedWorld({ open: openNamespace, runAs: null });
+       console.log(world.isolation.proxyUrl);
+       void world.sh("echo started; sleep 600", { onOutput: () => console.log("runs") });`,
+    ],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  const lines: string[] = [];
+  createInterface(child.stdout).on("line", (line) => lines.push(line));
+  await eventually(
+    () => lines.length,
+    (count) => count >= 2,
+  );
+  const host = new URL(lines[0] ?? "").hostname;
+  const isThere = () =>
+    Object.values(networkInterfaces()).some((ends = []) =>
+      ends.some(({ address }) => address === host),
+    );
+  assert.ok(isThere());
+  const before = tables();
+  child.kill("SIGKILL");
+  // Its processes end with it, and the namespace with them, and the link with that.
+  await eventually(isThere, (isStill) => !isStill);
+  await using _ = await openIsolatedWorld(options);
+  const stale = before.split("\n").filter((line) => line.includes("autocode_link_"));
+  const mine = stale.filter((line) => !tables().includes(line));
+  assert.ok(mine.length >= 1, `${before} is still ${tables()}`);
+});
+
+test("namespace: no variable of the program leads what is ours", { skip }, async () => {
+  await using world = await openIsolatedWorld(options);
+  const env = { LD_PRELOAD: `${world.rooms.home}/none.so` };
+  const { isolation } = world;
+  const command = { file: "/bin/true", args: [], cwd: "/", env, runAs };
+  const wrapped = isolation.wrap(command);
+  assert.deepEqual(wrapped.env, {});
+  const { said } = await world.sh("echo $LD_PRELOAD", { env });
+  assert.match(said, /none\.so/);
+});
+
+test("namespace: it is made in a moment", { skip }, async (t) => {
+  const took: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const open: typeof openNamespace = async (request) => {
+      const startedMs = performance.now();
+      const isolation = await openNamespace(request);
+      took.push(Math.round(performance.now() - startedMs));
+      return isolation;
+    };
+    await using _ = await openIsolatedWorld({ ...options, open });
+  }
+  t.diagnostic(`ms: ${took.join(", ")}`);
+  assert.ok(Math.min(...took) < 2_000, `${took.join(", ")} ms`);
+});
