@@ -5,18 +5,25 @@
  * no allocation is told of one: it is not placed, since it could reach nothing.
  */
 import { lookup } from "node:dns/promises";
+import { sql } from "drizzle-orm";
 import { type Authority, openAuthority } from "../proxy/egress/ca.ts";
 import { openEmbeddedProxy } from "../proxy/egress/embedded.ts";
 import type { EgressProxy } from "../proxy/egress/guard.ts";
 import { openMitmproxy } from "../proxy/egress/mitmproxy.ts";
 import { createEgressGuard, type EgressGuardOptions } from "../proxy/egress/sessions-postgres.ts";
 import { gatewayAddress } from "./addresses.ts";
+import { buildReplays } from "./compose-replay.ts";
+import { openSecrets } from "./compose-secrets.ts";
+import { openTraffic } from "./compose-traffic.ts";
 import type { Config } from "./config.ts";
 import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";
+import { migrate } from "./db/migrate.ts";
+import { openPostgresDatabase } from "./db/postgres.ts";
+import { createKeys } from "./keys/postgres.ts";
 import { Problem } from "./problem.ts";
-import type { Layout } from "./projects/layout.ts";
-import type { PostgresProjects } from "./projects/postgres.ts";
+import { createLayout, type Layout } from "./projects/layout.ts";
+import { type PostgresProjects, readProject } from "./projects/postgres.ts";
 import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -153,4 +160,66 @@ function engineAddresses(config: Settings): string[] {
     vault,
     config.egress.url,
   ].filter((each): each is string => typeof each === "string");
+}
+
+export interface EgressProcess extends AsyncDisposable {
+  /** @throws Error when the port is taken, or the engine is not there. */
+  start(): Promise<void>;
+  door: EgressDoor;
+  /** Null when it serves. */
+  fault(): Promise<string | null>;
+}
+
+/**
+ * An egress proxy on the database that `DATABASE_URL` names, without an orchestrator: beside the
+ * workers of one network, say.
+ *
+ * @throws Problem `unavailable` when the database does not answer.
+ */
+export async function composeEgress(
+  config: Config & { databaseUrl: string },
+  log: Log,
+): Promise<EgressProcess> {
+  await using opening = new AsyncDisposableStack();
+  const layout = createLayout(config.home);
+  const db = opening.use(await openPostgresDatabase({ url: config.databaseUrl, log }));
+  await migrate(db, { clock });
+  const { secrets, watch } = opening.use(await openSecrets(config, log));
+  const ownKeys = () => config.providers.flatMap(({ apiKey }) => apiKey ?? []);
+  const record = opening.use(await openTraffic({ db, layout, secrets, ownKeys, log }, config));
+  const sink = await record.openSink("egress", config.egress.engine);
+  const { replays } = buildReplays({
+    ...{ db, traffic: record.traffic, log },
+    keys: createKeys(db, clock, ids, random),
+  });
+  // Of an orchestrator what it is told of them: they are elsewhere.
+  const ours = [config.apiUrl, config.gatewayUrl].filter((each) => each !== null);
+  const egress = opening.use(
+    buildEgress(
+      { db, projects: { findById: (id) => readProject(db.sql, id) }, secrets, layout, sink, log },
+      { ...config, egress: { ...config.egress, url: null } },
+      {
+        ownAddresses: () => ours,
+        gatewayUrl: () => config.gatewayUrl ?? "",
+        replay: replays.decide,
+      },
+    ),
+  );
+  const opened = opening.move();
+  return { start, door: egress.door, fault, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+
+  async function start(): Promise<void> {
+    await record.start();
+    await egress.start(undefined);
+    const background = startBackground([watch.task], log);
+    opened.defer(() => background.stop());
+  }
+
+  async function fault(): Promise<string | null> {
+    const isThere = await db.sql.execute(sql`select 1`).then(
+      () => true,
+      () => false,
+    );
+    return isThere ? egress.fault() : "the database does not answer";
+  }
 }

@@ -149,9 +149,7 @@ export function createProjects(dependencies: ProjectsDependencies) {
   }
 
   async function findById(id: ProjectId): Promise<ProjectRow> {
-    const [row] = await rows<ProjectRow>(db.sql, sql`select * from project where id = ${id}`);
-    if (row === undefined) throw new Error(`a project is gone: ${id}`);
-    return row;
+    return readProject(db.sql, id);
   }
 
   async function accounts(row: ProjectRow): Promise<ProjectAccounts> {
@@ -351,4 +349,11 @@ function units(text: string): Nanos {
   const nanos = parseUnits(text);
   if (nanos === null) throw new Problem("invalid_request", `${text} is too large an amount`);
   return nanos;
+}
+
+/** A project by its id; none is ever removed. */
+export async function readProject(db: Sql, id: ProjectId): Promise<ProjectRow> {
+  const [row] = await rows<ProjectRow>(db, sql`select * from project where id = ${id}`);
+  if (row === undefined) throw new Error(`a project is gone: ${id}`);
+  return row;
 }

@@ -102,6 +102,10 @@ const ROWS: readonly Row[] = [
       `${O}/config.ts`,
     ],
   },
+  {
+    room: "proxy/egress/main.ts",
+    may: [...FOUNDATION, `${O}/cli/`, `${O}/compose-egress.ts`, `${O}/config.ts`],
+  },
   { room: "proxy/gateway/calls-postgres.ts", may: ["proxy/gateway/", ...GATEWAY, `${O}/db/`] },
   { room: "proxy/gateway/", may: GATEWAY },
   // What a session is lies in the database; all else of the proxies knows nothing of one.
