@@ -1,0 +1,185 @@
+/**
+ * Goal: a paid call that no entry of the ledger is for raises an alarm within seconds, and once; an
+ * entry without a record is told too; both stay until they are answered, or their half comes.
+ *
+ * Method: real calls through the real gateway and ledger; records as its door would write them.
+ */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { sql } from "drizzle-orm";
+import type { FlowRecord } from "../../../orchestrator/contract/flows.ts";
+import { rows } from "../../../orchestrator/db/rows.ts";
+import { Problem } from "../../../orchestrator/problem.ts";
+import { systemClock } from "../../../orchestrator/runtime/clock.ts";
+import type { CallId } from "../../../orchestrator/runtime/ids.ts";
+import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { watchStored } from "../../../orchestrator/traffic/stored.ts";
+import { createMatcher } from "../../../orchestrator/traffic/unmatched.ts";
+import { createEgressEvents } from "../../../orchestrator/trials/egress-events.ts";
+import { eventually } from "../../support/eventually.ts";
+import { type FlowChange, flowRecord } from "../../support/flow-records.ts";
+import { openTestGateway } from "../../support/gateway.ts";
+import { createMemoryTraffic } from "../../support/memory-traffic.ts";
+
+const GRACE_MS = 60_000;
+
+type CallRow = { id: CallId; transfer_id: string; cost_nanos: string };
+
+async function open() {
+  const gateway = await openTestGateway();
+  const { database, ids, grant } = gateway;
+  const clock = { ms: systemClock.now(), now: () => clock.ms };
+  const { traffic, onStored } = watchStored(createMemoryTraffic());
+  const { tell } = createEgressEvents(database, clock);
+  const log = createLog("silent");
+  const matcher = createMatcher(
+    { db: database, traffic, providers: () => ["http://10.0.0.7:8000"], tell, clock, log },
+    { graceMs: GRACE_MS },
+  );
+  onStored(matcher.onStored);
+  const project = { project_id: grant.projectId, trial_id: grant.trialId };
+  return {
+    ...{ gateway, matcher, clock, store, call, recordOf, told },
+    [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
+  };
+
+  async function store(change: FlowChange): Promise<FlowRecord> {
+    const flow = flowRecord(ids, clock.ms, { ...project, ...change });
+    await traffic.append([flow]);
+    return flow;
+  }
+
+  async function call(): Promise<CallRow> {
+    assert.equal((await gateway.chat()).status, 200);
+    const look = () =>
+      rows<CallRow>(database.sql, sql`select id, transfer_id, cost_nanos from call`);
+    // Its row is written behind its answer.
+    const [made] = await eventually(look, ({ length }) => length === 1);
+    assert.ok(made);
+    return made;
+  }
+
+  function recordOf({ id, transfer_id, cost_nanos: amount_nanos }: CallRow): FlowChange {
+    return {
+      ...{ door: "gateway", engine: "gateway", call_id: id, transfer_id },
+      decision: { reason: "gateway" },
+      cost: { amount_nanos, currency: "CAD" },
+    };
+  }
+
+  async function told(): Promise<unknown[]> {
+    const events = await rows<{ data: unknown }>(
+      database.sql,
+      sql`select data from event where type = 'traffic.unmatched' order by seq`,
+    );
+    return events.map(({ data }) => data);
+  }
+}
+
+const OPENAI: FlowChange = {
+  request: { method: "POST", path: "/v1/responses", query: null },
+  server: {
+    ...{ host: "api.openai.com", port: 443, address: "203.0.113.7" },
+    ...{ server_name: "api.openai.com", tls_version: "TLSv1.3", http_version: "HTTP/2" },
+    certificate_sha256: null,
+  },
+};
+
+test("a call around the gateway: a row, an event, a metric and a finding, until it is answered", async () => {
+  await using t = await open();
+  const flow = await t.store(OPENAI);
+  await t.store({});
+  assert.deepEqual(await t.matcher.task.activate(), { looked_at: 2, unmatched: 1 });
+  const [alarm, ...others] = await t.matcher.list({ isAnsweredToo: false });
+  assert.deepEqual(others, []);
+  const detail =
+    "POST /v1/responses of api.openai.com, around the gateway: nothing was reserved for it";
+  assert.deepEqual(
+    [alarm?.id, alarm?.kind, alarm?.trial_id, alarm?.host, alarm?.detail],
+    [flow.id, "unpaid_flow", flow.trial_id, "api.openai.com", detail],
+  );
+  assert.deepEqual(await t.told(), [{ flow_id: flow.id, host: "api.openai.com", detail }]);
+  assert.match(await t.matcher.metrics(), /_open\{kind="unpaid_flow"\} 1\n/);
+  assert.equal((await t.matcher.describe()).status, "warn");
+
+  // The sweep finds the same, and tells it no second time.
+  t.clock.ms += GRACE_MS + 1;
+  assert.equal(((await t.matcher.sweep.activate()) as { unmatched: number }).unmatched, 0);
+  assert.equal((await t.told()).length, 1);
+
+  const answered = await t.matcher.answer(flow.id, "my own key, by hand");
+  assert.equal(answered.answer, "my own key, by hand");
+  assert.deepEqual(await t.matcher.list({ isAnsweredToo: false }), []);
+  assert.equal((await t.matcher.list({ isAnsweredToo: true })).length, 1);
+  assert.match(await t.matcher.metrics(), /_open\{kind="unpaid_flow"\} 0\n/);
+  assert.equal((await t.matcher.describe()).status, "ok");
+  await assert.rejects(t.matcher.answer(flow.id, "again"), isProblem("conflict"));
+  await assert.rejects(t.matcher.answer("flow_x", "what"), isProblem("not_found"));
+});
+
+test("calls at the gateway, straight or through the proxy, are matched to their transfers", async () => {
+  await using t = await open();
+  const call = await t.call();
+  await t.store(t.recordOf(call));
+  await t.store({
+    decision: { reason: "gateway" },
+    request: { method: "POST", path: "/v1/chat/completions" },
+    response: { headers: [["x-request-id", call.id]] },
+  });
+  assert.deepEqual(await t.matcher.task.activate(), { looked_at: 2, unmatched: 0 });
+  t.clock.ms += GRACE_MS + 1;
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 2, unmatched: 0, unrecorded: 0 });
+});
+
+test("what may still follow is waited for, and told when it did not come", async () => {
+  await using t = await open();
+  const flow = await t.store({
+    ...t.recordOf({
+      id: t.gateway.ids.next("call"),
+      transfer_id: "transfer_none",
+      cost_nanos: "5",
+    }),
+  });
+  assert.deepEqual(await t.matcher.task.activate(), { looked_at: 0, unmatched: 0 });
+  t.clock.ms += GRACE_MS;
+  assert.deepEqual(await t.matcher.task.activate(), { looked_at: 1, unmatched: 1 });
+  assert.deepEqual(
+    (await t.matcher.list({ isAnsweredToo: false })).map(({ id }) => id),
+    [flow.id],
+  );
+});
+
+test("a settled call without a record is told after the grace, and settled when it comes", async () => {
+  await using t = await open();
+  const call = await t.call();
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
+  t.clock.ms += GRACE_MS + 60_000;
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 1 });
+  const [alarm] = await t.matcher.list({ isAnsweredToo: false });
+  assert.deepEqual([alarm?.id, alarm?.kind], [call.id, "unrecorded_call"]);
+  await t.store(t.recordOf(call));
+  await t.matcher.sweep.activate();
+  const [settled] = await t.matcher.list({ isAnsweredToo: true });
+  assert.equal(settled?.answer, "its record came after all");
+});
+
+test("what no process heard of, the sweep finds", async () => {
+  await using t = await open();
+  const flow = await t.store(OPENAI);
+  const deaf = createMatcher({
+    ...{ db: t.gateway.database, providers: () => [], clock: t.clock, log: createLog("silent") },
+    traffic: { search: async () => ({ flows: [], next_cursor: null }), find: async () => null },
+    tell: async () => assert.fail("there is nothing to tell"),
+  });
+  assert.deepEqual(await deaf.task.activate(), { looked_at: 0, unmatched: 0 });
+  t.clock.ms += GRACE_MS + 1;
+  assert.equal(((await t.matcher.sweep.activate()) as { unmatched: number }).unmatched, 1);
+  assert.deepEqual(
+    (await t.matcher.list({ isAnsweredToo: false })).map(({ id }) => id),
+    [flow.id],
+  );
+});
+
+function isProblem(code: string) {
+  return (error: unknown) => error instanceof Problem && error.code === code;
+}
