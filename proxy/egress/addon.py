@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import h11
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mitmproxy import certs, connection, ctx, flow as mitmflow, http, tcp, tls
@@ -31,18 +32,21 @@ from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy.mode_specs import TransparentMode
 from mitmproxy.proxy import commands, events, layer, layers, server_hooks
 from mitmproxy.proxy.layers import modes
-from mitmproxy.proxy.layers.http import DropStream, HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import DropStream, HTTPMode, HttpStream, ReceiveHttp, SendHttp
 from mitmproxy.proxy.layers.http._events import (
     RequestData,
+    RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
-from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 from mitmproxy.proxy.layers.tls import parse_client_hello
 
 PROTOCOL_VERSION = 1
@@ -53,6 +57,11 @@ LEAVES_MAX = 1000
 LEAF_RENEWED_S = 7 * 86_400
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
 GONE = "the bridge is gone"
+NEVER_IN_TRAILERS = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te "
+    b"transfer-encoding upgrade http2-settings host content-length content-encoding content-type "
+    b"content-range trailer authorization cookie set-cookie expect range cache-control location".split()
+)
 # A body that was scrubbed has another length, and is no longer encoded.
 UNTRUE_OF_SCRUBBED = ("content-length", "content-encoding", "content-md5", "digest", "etag")
 # What is needed: everything else of mitmproxy's own is taken out, and costs nothing then.
@@ -205,6 +214,8 @@ class Exchange:
         self.is_ours = False
         self.is_told = False
         self.is_declared = True
+        # The worker asked for its connection to end with this; what is sent on does not say so.
+        self.is_last = False
         self.messages: list[dict[str, Any]] = []
         self.message_parts: list[bytes] = []
         self.message_room = 0
@@ -364,6 +375,7 @@ def patch_mitmproxy() -> None:
     drop_refused_bodies()
     note_empty_requests()
     frame_bodies()
+    carry_trailers()
     tell_failures()
 
 
@@ -406,6 +418,67 @@ def frame_bodies() -> None:
         yield from original(self, event)
 
     Http1Client.send = send  # type: ignore[method-assign]
+
+
+def carry_trailers() -> None:
+    """In HTTP/1 mitmproxy stops at a trailer, and never sends one."""
+    read_body = Http1Connection.read_body
+
+    class Reader:
+        """A body's reader that keeps the trailers apart."""
+
+        def __init__(self, reader: Any) -> None:
+            self._reader = reader
+            self.trailers: list[tuple[bytes, bytes]] = []
+
+        def __call__(self, buffer: Any) -> Any:
+            event = self._reader(buffer)
+            if isinstance(event, h11.EndOfMessage) and event.headers:
+                self.trailers = [
+                    (name, value) for name, value in event.headers if name not in NEVER_IN_TRAILERS
+                ]
+                return h11.EndOfMessage()
+            return event
+
+        def read_eof(self) -> Any:
+            return self._reader.read_eof()
+
+    def read(self: Http1Connection, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(self.body_reader, Reader):
+            self.body_reader = Reader(self.body_reader)
+        reader = self.body_reader
+        for command in read_body(self, event):
+            if reader.trailers and isinstance(command, ReceiveHttp):
+                ended = command.event
+                if isinstance(ended, (RequestEndOfMessage, ResponseEndOfMessage)):
+                    is_request = isinstance(ended, RequestEndOfMessage)
+                    kind = RequestTrailers if is_request else ResponseTrailers
+                    yield ReceiveHttp(kind(ended.stream_id, http.Headers(reader.trailers)))
+            yield command
+
+    def sending(
+        original: Callable[[Any, Any], layer.CommandGenerator[None]],
+    ) -> Callable[[Any, Any], layer.CommandGenerator[None]]:
+        def send(self: Any, event: Any) -> layer.CommandGenerator[None]:
+            if isinstance(event, (RequestTrailers, ResponseTrailers)):
+                self.held_trailers = event.trailers
+                return
+            held = getattr(self, "held_trailers", None)
+            if held is None or not isinstance(event, (RequestEndOfMessage, ResponseEndOfMessage)):
+                yield from original(self, event)
+                return
+            self.held_trailers = None
+            lines = b"".join(b"%s: %s\r\n" % field for field in held.fields)
+            for command in original(self, event):
+                if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n":
+                    command.data = b"0\r\n" + lines + b"\r\n"
+                yield command
+
+        return send
+
+    Http1Connection.read_body = read  # type: ignore[method-assign]
+    Http1Server.send = sending(Http1Server.send)  # type: ignore[method-assign]
+    Http1Client.send = sending(Http1Client.send)  # type: ignore[method-assign]
 
 
 def tell_failures() -> None:
@@ -464,6 +537,17 @@ def pairs(headers: http.Headers) -> HeaderPairs:
 
 def fields(headers: Sequence[Sequence[str]]) -> http.Headers:
     return http.Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+
+
+def scrubbed(
+    headers: http.Headers, scrubs: Sequence[tuple[bytes, bytes]]
+) -> tuple[tuple[bytes, bytes], ...]:
+    made = []
+    for name, content in headers.fields:
+        for value, placeholder in scrubs:
+            content = content.replace(value, placeholder)
+        made.append((name, content))
+    return tuple(made)
 
 
 def between(start: float | None, end: float | None) -> float | None:
@@ -786,6 +870,7 @@ class Addon:
                 flow.response = self._told(answer, body)
             return
         host = answer["host"]
+        exchange.is_last = "close" in request.headers.get("connection", "").lower() and not is_h2
         request.headers = fields(answer["headers"])
         request.data.host = host
         if not is_h2:
@@ -808,17 +893,26 @@ class Addon:
         response.headers = fields(answer["headers"])
         return response
 
+    def request(self, flow: http.HTTPFlow) -> None:
+        """After the body, before its trailers."""
+        exchange: Exchange | None = flow.metadata.get("exchange")
+        trailers = flow.request.trailers
+        if exchange is None or not trailers:
+            return
+        content = b"\n".join(name + b"\n" + value for name, value in trailers.fields)
+        if any(canary in content for canary in exchange.canaries):
+            self.cut(exchange, "canary")
+
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get("exchange")
         response = flow.response
         if exchange is None or exchange.is_ours or response is None:
             return
         decode = None
+        if exchange.is_last:
+            response.headers["connection"] = "close"
         if exchange.scrubs:
-            for value, placeholder in exchange.scrubs:
-                response.headers.fields = tuple(
-                    (name, content.replace(value, placeholder)) for name, content in response.headers.fields
-                )
+            response.headers.fields = scrubbed(response.headers, exchange.scrubs)
             has_body = flow.request.method != "HEAD" and response.status_code not in (101, 204, 304)
             if has_body:
                 try:
@@ -845,6 +939,8 @@ class Addon:
 
     def response(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get("exchange")
+        if exchange is not None and flow.response is not None and flow.response.trailers:
+            flow.response.trailers.fields = scrubbed(flow.response.trailers, exchange.scrubs)
         if flow.websocket is None and exchange is not None and not exchange.is_over():
             self.bridge.tell("flow", **self._seen(flow, exchange, None))
 

@@ -35,6 +35,11 @@ export interface Answer {
   readonly body?: Buffer;
 }
 
+interface Refusing {
+  readonly message: { readonly outcome: "refuse" } & Pick<Refusal, "status" | "headers">;
+  readonly body: Buffer;
+}
+
 export interface Clients {
   connect(said: Said): Promise<Answer>;
   hello(said: Said): Promise<Answer>;
@@ -44,8 +49,8 @@ export interface Clients {
   sessionOf(said: Said): Promise<EgressSession | null>;
   /** An allocation's end closes its connections. */
   watch(said: Said, session: EgressSession): void;
-  stranger(flow: Flow): Answer;
-  refused(session: EgressSession, flow: Flow, denial: ReturnType<typeof denied>): Answer;
+  stranger(flow: Flow): Refusing;
+  refused(session: EgressSession, flow: Flow, denial: ReturnType<typeof denied>): Refusing;
   /** How a tunnel ended that was passed through, or whose TLS or HTTP could not be opened. */
   endTunnel(said: Said): void;
   failTls(said: Said): void;
@@ -72,9 +77,9 @@ export function createClients(
     const target = { host: said.host ?? "", port: said.port ?? 0 };
     const flow = openClientFlow(deps, said, "tunnel", target);
     const session = await sessionOf(said);
-    if (session === null) return stranger(flow);
+    if (session === null) return ending(stranger(flow));
     const decided = await session.connect(target);
-    if (decided.outcome === "refuse") return refused(session, flow, decided);
+    if (decided.outcome === "refuse") return ending(refused(session, flow, decided));
     flow.decision = decided.decision;
     keep(said, { session, target, serverName: null, refusal: null, flow });
     return { message: { outcome: "open" } };
@@ -159,7 +164,7 @@ export function createClients(
     if (session.signal.aborted) onAbort();
   }
 
-  function stranger(flow: Flow): Answer {
+  function stranger(flow: Flow): Refusing {
     const { decision, refusal } = guard.stranger;
     flow.decision = decision;
     noteTold(flow, refusal);
@@ -171,7 +176,7 @@ export function createClients(
     session: EgressSession,
     flow: Flow,
     { decision, refusal }: ReturnType<typeof denied>,
-  ): Answer {
+  ): Refusing {
     flow.decision = decision;
     noteTold(flow, refusal);
     session.record(draftOf(flow, session));
@@ -231,8 +236,14 @@ function record(client: Client, error: string | null): void {
   session.record(draftOf(flow, session));
 }
 
-export function refusing({ status, headers, body }: Refusal): Answer {
+export function refusing({ status, headers, body }: Refusal): Refusing {
   return { message: { outcome: "refuse", status, headers }, body: Buffer.from(body) };
+}
+
+/** A CONNECT that is refused ends its connection. */
+function ending({ message, body }: Refusing): Refusing {
+  const headers = [...message.headers, ["Connection", "close"] as const];
+  return { message: { ...message, headers }, body };
 }
 
 /** What cannot be decided just now. */
