@@ -248,12 +248,13 @@ export async function openEmbeddedProxy(
 
   async function close(): Promise<void> {
     const closed = new Promise<void>((done) => server.close(() => done()));
+    // What is under way is recorded as it stands.
+    idle.close("the proxy was stopped");
     presence.closeAll();
     server.closeAllConnections();
     await closed;
     while (work.size > 0) await Promise.all(work);
     upstreams.close();
-    idle[Symbol.dispose]();
   }
 }
 

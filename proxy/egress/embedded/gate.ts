@@ -28,18 +28,21 @@ export function createGate(sink: Pick<FlowSink, "isBehind">): Gate {
 }
 
 /** Ends what nothing moves in: one timer for all, and nothing but a number for each chunk. */
-export interface Idle extends Disposable {
-  watch(onIdle: () => void): { touch(): void; stop(): void };
+export interface Idle {
+  /** `end` is told why. */
+  watch(end: (why: string) => void): { touch(): void; stop(): void };
+  /** Ends all that is watched. */
+  close(why: string): void;
 }
 
 export function createIdle(timeoutMs: number, nowMs: () => number): Idle {
-  const watched = new Set<{ lastMs: number; onIdle: () => void }>();
+  const watched = new Set<{ lastMs: number; end: (why: string) => void }>();
   const timer = setInterval(look, Math.min(timeoutMs, 1_000));
   timer.unref();
-  return { watch, [Symbol.dispose]: () => clearInterval(timer) };
+  return { watch, close };
 
-  function watch(onIdle: () => void) {
-    const one = { lastMs: nowMs(), onIdle };
+  function watch(end: (why: string) => void) {
+    const one = { lastMs: nowMs(), end };
     watched.add(one);
     return {
       touch: () => {
@@ -56,7 +59,13 @@ export function createIdle(timeoutMs: number, nowMs: () => number): Idle {
     for (const one of watched) {
       if (one.lastMs >= since) continue;
       watched.delete(one);
-      one.onIdle();
+      one.end(`nothing moved for ${timeoutMs} ms`);
     }
+  }
+
+  function close(why: string): void {
+    clearInterval(timer);
+    for (const { end } of [...watched]) end(why);
+    watched.clear();
   }
 }

@@ -48,7 +48,7 @@ export function carry(
   const { promise, resolve } = Promise.withResolvers<void>();
   let isOver = false;
   let opened: ClientRequest | null = null;
-  const idle = deps.idle.watch(() => passage.fail("nothing moved for too long"));
+  const idle = deps.idle.watch((why) => fail(why));
   const passage: Passage = {
     ...{ deps, session, client, flow, decided, sentAtMs: monotonicMs() },
     ...{ touch: idle.touch, isOver: () => isOver, deny, fail, done: () => end(null) },
@@ -220,18 +220,21 @@ function receive(passage: Passage, up: ClientRequest, answer: IncomingMessage): 
   const sent = isScrubbed ? scrubbedHeaders(headers, decided, hasBody) : headers;
   flow.response = { status, headers: sent };
   const out = client.begin(status, sent, hasBody);
-  out.once("finish", () => {
-    // An answer that comes before the request is whole leaves a connection that serves no other.
-    if (!up.writableFinished) up.destroy();
-    passage.done();
-  });
   const source = decoder === "none" ? answer : decoded(passage, answer, decoder);
   if (hasBody) {
+    out.once("finish", () => finished(passage, up));
     pipeBody(passage, answer, source, out);
   } else {
     answer.resume();
     client.finish([]);
+    finished(passage, up);
   }
+}
+
+function finished(passage: Passage, up: ClientRequest): void {
+  // An answer that comes before the request is whole leaves a connection that serves no other.
+  if (!up.writableFinished) up.destroy();
+  passage.done();
 }
 
 function decoded(passage: Passage, answer: IncomingMessage, decoder: Duplex): Readable {

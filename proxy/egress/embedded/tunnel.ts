@@ -137,6 +137,8 @@ async function open(
   });
   secure.once("secure", () => {
     clearTimeout(timer);
+    // As a server's own do at this point: HTTP/2 waits for it.
+    Object.assign(secure, { secureConnecting: false });
     failure = null;
     // Whoever read another name than we did is not who the guard was asked about.
     const seen = (secure as { servername?: string | false | null }).servername || null;
@@ -183,7 +185,7 @@ async function passThrough(
   const timer = setTimeout(() => {
     server.destroy(new Error(`it took no connection within ${connectTimeoutMs} ms`));
   }, connectTimeoutMs);
-  const idle = deps.idle.watch(() => end("Nothing moved for too long"));
+  const idle = deps.idle.watch((why) => end(why));
   server.once("connect", () => {
     clearTimeout(timer);
     flow.timings = { ...flow.timings, connect_ms: monotonicMs() - startedMs };

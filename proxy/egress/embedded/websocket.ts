@@ -168,7 +168,7 @@ function relay(
   { client, server, clientFirst, serverFirst, extensions }: Relayed,
 ): Promise<string | null> {
   const { promise, resolve } = Promise.withResolvers<string | null>();
-  const idle = deps.idle.watch(() => cut("nothing moved for too long"));
+  const idle = deps.idle.watch((why) => cut(why));
   let keptCount = 0;
   flow.messages = [];
   let sentCount = 0;
