@@ -77,9 +77,9 @@ function mountScript(
   for (const folder of hidden) {
     if (asTmp.includes(folder)) lines.push(`${mount} --bind ${quoted(given.tmp)} ${STAGE}`);
     else lines.push(`${mount} -t tmpfs -o mode=0755,size=1m,nosuid,nodev tmpfs ${STAGE}`);
-    for (const { path, isWritable } of kept.filter(({ path }) => isWithin(folder, path))) {
+    for (const { path, source, isWritable } of kept.filter(within(folder))) {
       const there = quoted(`${STAGE}${path.slice(folder.length)}`);
-      lines.push(`${programs.mkdir} -p ${there}`, `${mount} --rbind ${quoted(path)} ${there}`);
+      lines.push(`${programs.mkdir} -p ${there}`, `${mount} --rbind ${quoted(source)} ${there}`);
       if (given.isRoot && !isWritable) lines.push(`${mount} -o remount,ro,bind ${there}`);
     }
     if (at !== null && isWithin(folder, at)) {
@@ -102,6 +102,10 @@ function mountScript(
     "set +e\n",
   );
   return lines.join("\n");
+}
+
+function within(folder: string): (kept: { path: string }) => boolean {
+  return ({ path }) => isWithin(folder, path);
 }
 
 /** The host's own files and settings. */

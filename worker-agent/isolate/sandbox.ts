@@ -106,7 +106,9 @@ function mounts({ seclusion, tmp, dir, noNames }: Inside): string[] {
     ...hidden.flatMap((folder) =>
       asTmp.includes(folder) ? ["--bind", tmp, folder] : ["--tmpfs", folder],
     ),
-    ...kept.flatMap(({ path, isWritable }) => [isWritable ? "--bind" : "--ro-bind", path, path]),
+    ...kept.flatMap(({ path, source, isWritable }) => [
+      ...[isWritable ? "--bind" : "--ro-bind", source, path],
+    ]),
     ...["--ro-bind", dir, dir],
     ...(isSeen ? ["--ro-bind", noNames, names] : []),
   ];

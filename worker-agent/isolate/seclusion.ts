@@ -36,7 +36,12 @@ export interface Seclusion {
   /** The allocation's own folders. */
   readonly own: readonly string[];
   /** Within one of `hidden`; none is within another. */
-  readonly kept: readonly { readonly path: string; readonly isWritable: boolean }[];
+  readonly kept: readonly {
+    readonly path: string;
+    /** What is seen there; another path where `path` is a link. */
+    readonly source: string;
+    readonly isWritable: boolean;
+  }[];
 }
 
 /** Looks at the folders as they are now: rooms are made while an allocation works. */
@@ -58,8 +63,24 @@ export function seclude(
     hidden: all,
     asTmp: asTmp.filter((one) => all.includes(one)),
     own,
-    kept: roots.map((one) => ({ path: one, isWritable: own.includes(one) })),
+    kept: [
+      ...roots.map((one) => ({ path: one, source: one, isWritable: own.includes(one) })),
+      ...kept.flatMap(linked).filter(({ path: at }) => inHidden(at) && !roots.some(within(at))),
+    ],
   };
+}
+
+/** The place of a folder that is a link: programs are called by it. */
+function linked(path: string): Seclusion["kept"][number][] {
+  const [source] = real(path);
+  const [folder] = real(dirname(path));
+  if (source === undefined || folder === undefined) return [];
+  const at = join(folder, basename(path));
+  return at === source ? [] : [{ path: at, source, isWritable: false }];
+}
+
+function within(path: string): (folder: string) => boolean {
+  return (folder) => isWithin(folder, path);
 }
 
 /** A folder of programs with what lies beside it, unless that is more than theirs. */
