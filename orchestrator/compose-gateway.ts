@@ -15,6 +15,7 @@ import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
 import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { openApiKeys, refreshTask } from "./compose-secrets.ts";
+import { openTraffic } from "./compose-traffic.ts";
 import { type Config, HOSTED, type ProviderConfig } from "./config.ts";
 import type { ProjectFile } from "./contract/projects.ts";
 import type { Database } from "./db/database.ts";
@@ -35,6 +36,7 @@ import { createKept } from "./runtime/kept.ts";
 import type { Log } from "./runtime/log.ts";
 import { systemRandom as random } from "./runtime/random.ts";
 import { createTasks } from "./tasks/tasks.ts";
+import type { FlowSink } from "./traffic/sink.ts";
 import {
   type CatalogPairs,
   createCatalogPairs,
@@ -56,6 +58,8 @@ export interface GatewayParts {
   days: Days;
   projects: Pick<PostgresProjects, "findById">;
   pairs: CatalogPairs;
+  /** Where what passes is recorded. */
+  flows: FlowSink;
   log: Log;
 }
 
@@ -63,7 +67,7 @@ export function buildGateway(
   parts: GatewayParts,
   config: Pick<Config, "keyRequestsPerMinute" | "keyTokensPerMinute" | "keyCallsAtOnce">,
 ): Gateway {
-  const { db, ledger, days, projects, pairs, log } = parts;
+  const { db, ledger, days, projects, pairs, flows, log } = parts;
   const events = createGatewayEvents(db, clock);
   const projectOf = createKept(projects.findById, PROJECT_KEPT_MS, clock);
   const deps: GatewayDeps = {
@@ -83,6 +87,7 @@ export function buildGateway(
     clock,
     random,
     log,
+    flows,
     hooks: {
       onCalls: events.settled,
       onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),
@@ -143,18 +148,24 @@ export async function composeGateway(
   const ledger = createLedger(db, clock);
   const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
   const days = createDays({ db, ledgerIn, ids, clock });
-  const tasks = createTasks(db, createLayout(config.home), clock, ids);
+  const layout = createLayout(config.home);
+  const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
   const funds = { db, ledger, ledgerIn };
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const keys = createKeys(db, clock, ids, random);
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
+  const ownKeys = () => addresses().flatMap(({ apiKey }) => apiKey ?? []);
+  const recording = { db, layout, secrets: null, ownKeys, log };
+  const record = opening.use(await openTraffic(recording, config));
+  const flows = await record.openSink("gateway", "gateway");
+  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);
   opening.defer(() => gateway.close(config.gatewayGraceMs));
   const opened = opening.move();
   return { gateway, start, isReady, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 
   async function start(): Promise<{ url: string }> {
     await learnProviders(db, pairs);
+    await record.start();
     const listening = await gateway.listen(config.gatewayPort, config.host);
     const background: Background = startBackground(
       [

@@ -135,7 +135,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   opening.use(record.onStored(accounting.matcher.onStored));
   const replaying = buildReplays({ db, traffic, keys, log });
   opening.defer(() => replaying.server.close());
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, log }, config);
+  const flows = await record.openSink("gateway", "gateway");
+  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "", replay: "" };
@@ -187,7 +188,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       },
     },
     approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
-    trials: createTrials({ ...shared, ids }),
+    trials: createTrials({ ...shared, traffic, ids }),
     replays: replaying.trials,
     traffic,
     unmatched: accounting.matcher,

@@ -4,10 +4,12 @@ import { gunzip } from "node:zlib";
 import { sql } from "drizzle-orm";
 import type { Side, Wire } from "../contract/agents.ts";
 import type { Call } from "../contract/calls.ts";
+import type { FlowRecord } from "../contract/flows.ts";
 import type { Sql } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
+import type { Traffic } from "../traffic/traffic.ts";
 
 const inflate = promisify(gunzip);
 
@@ -50,13 +52,22 @@ export async function readCalls(db: Sql, trialId: TrialId): Promise<Call[]> {
   return found.map(toCall);
 }
 
-/** A call with what passed, where it was kept. */
+/** A call with what passed, where all of it was kept. */
 export interface RecordedCall extends Call {
   request: Buffer | null;
   response: Buffer | null;
 }
 
-export async function readRecordedCalls(db: Sql, trialId: TrialId): Promise<RecordedCall[]> {
+/** Bodies are those of the record of traffic; of calls from before there was one, the row's own. */
+export async function readRecordedCalls(
+  db: Sql,
+  traffic: Pick<Traffic, "scan">,
+  trialId: TrialId,
+): Promise<RecordedCall[]> {
+  const flows = new Map<string, FlowRecord>();
+  for await (const flow of traffic.scan({ trial_id: trialId, door: "gateway" })) {
+    if (flow.call_id !== null) flows.set(flow.call_id, flow);
+  }
   const found = await rows<CallRow & { request_gzip: Buffer | null; response_gzip: Buffer | null }>(
     db,
     sql`select * from call where trial_id = ${trialId} order by started_at, id`,
@@ -64,10 +75,19 @@ export async function readRecordedCalls(db: Sql, trialId: TrialId): Promise<Reco
   return Promise.all(
     found.map(async (row) => ({
       ...toCall(row),
-      request: row.request_gzip === null ? null : await inflate(row.request_gzip),
-      response: row.response_gzip === null ? null : await inflate(row.response_gzip),
+      request: wholeBody(flows.get(row.id)?.request) ?? (await opened(row.request_gzip)),
+      response: wholeBody(flows.get(row.id)?.response) ?? (await opened(row.response_gzip)),
     })),
   );
+}
+
+async function opened(gzip: Buffer | null): Promise<Buffer | null> {
+  return gzip === null ? null : inflate(gzip);
+}
+
+function wholeBody(side: FlowRecord["request"] | FlowRecord["response"] | undefined) {
+  const body = side?.body ?? null;
+  return body === null || body.is_truncated ? null : Buffer.from(body.content, body.encoding);
 }
 
 function toCall(row: CallRow): Call {

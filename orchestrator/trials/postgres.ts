@@ -18,6 +18,7 @@ import type { ExperimentId, Ids, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import { requirementsOf } from "../tasks/requirements.ts";
 import type { TaskRow, Tasks } from "../tasks/tasks.ts";
+import type { Traffic } from "../traffic/traffic.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
 import { readCalls, readRecordedCalls } from "./calls.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";

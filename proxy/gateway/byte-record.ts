@@ -18,14 +18,20 @@ export function createByteRecord(bytesMax: number): ByteRecord {
   return { add, bytes: () => kept.subarray(0, length), beyondBytes: () => beyond };
 
   function add(chunk: Buffer): void {
-    if (length + chunk.length > bytesMax) {
-      beyond += chunk.length;
+    const room = bytesMax - length;
+    if (chunk.length > room) {
+      beyond += chunk.length - room;
+      if (room > 0) keep(chunk.subarray(0, room));
       return;
     }
+    keep(chunk);
+  }
+
+  function keep(chunk: Buffer): void {
     if (length + chunk.length > kept.length) {
-      const room = Math.max(FIRST_BYTES, 2 * kept.length, length + chunk.length);
+      const wanted = Math.max(FIRST_BYTES, 2 * kept.length, length + chunk.length);
       // Not from the shared pool, which a small part of it would keep alive.
-      const grown = Buffer.allocUnsafeSlow(Math.min(room, bytesMax));
+      const grown = Buffer.allocUnsafeSlow(Math.min(wanted, bytesMax));
       kept.copy(grown, 0, 0, length);
       kept = grown;
     }

@@ -7,14 +7,19 @@
  * reservation of this process is flushed behind the settlement, and sees what was given back.
  */
 import type { Grant } from "../../orchestrator/keys/keys.ts";
+import type { FlowDraft } from "../../orchestrator/traffic/sink.ts";
 import type { FinishedCall, FinishResult } from "./calls.ts";
+import { type Answered, type Asked, captured, flowOfCall } from "./flow.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
+import type { Provider } from "./upstream.ts";
 
-/** What passed; `beyondBytes` more came than were kept. */
+/** What passed. */
 export interface Passed {
+  asked: Asked;
   request: Buffer;
-  recorded: Buffer;
-  beyondBytes: number;
+  provider: Provider;
+  /** Null: the client went away before anything came. */
+  answered: Answered | null;
 }
 
 export function endCall(
@@ -30,8 +35,19 @@ export function endCall(
   state.metrics.countCall(ended, grant.currency);
   note();
   void settlement.then((result) => {
-    if (result !== null) onSettled(result);
+    // A call whose settlement was given up passed all the same.
+    if (result === null) state.recorder.record(null, flow());
+    else onSettled(result);
   });
+
+  function flow(): FlowDraft | null {
+    if (deps.flows === undefined) return null;
+    const { asked, request, provider, answered } = passed;
+    const keptMax = Math.min(options.recordBytesMax, deps.flows.bodyBytesMax);
+    const body = captured(request, keptMax);
+    const id = deps.ids.next("flow");
+    return flowOfCall(id, ended, grant, provider, { ...asked, body }, answered);
+  }
 
   /** A call that went as it should is in the ledger and the metrics: its line is for debug. */
   function note(): void {
@@ -53,11 +69,7 @@ export function endCall(
   }
 
   function onSettled(result: FinishResult): void {
-    state.recorder.record({
-      call: ended,
-      request: passed.request.length <= options.recordBytesMax ? passed.request : null,
-      response: passed.beyondBytes === 0 ? passed.recorded : null,
-    });
+    state.recorder.record(ended, flow());
     if (result.outcome === "already_finished") return;
     if (result.outcome === "corrected") {
       log.warn({ call_id: ended.id }, "reservation had expired, and was corrected");

@@ -21,10 +21,11 @@ import {
   type ResponseHeaders,
   runExchange,
 } from "./exchange.ts";
+import { type Answered, captured, readAsked } from "./flow.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { clientHeaders, upstreamHeaders } from "./headers.ts";
 import { QUOTA_WAIT_MS } from "./provider-health.ts";
-import type { Refusal } from "./refusal.ts";
+import { type Refusal, refusalBody, refusalHeaders } from "./refusal.ts";
 import { hasUsageChunk, rewriteRequest } from "./request.ts";
 import { endReservations, type HeldReservation, heldAmount, type Unit } from "./reservations.ts";
 import { createSlices, type ReserveOutput } from "./slices.ts";
@@ -119,7 +120,12 @@ export async function forwardCall(
     attempts,
     ...bill,
   };
-  endCall(deps, options, state, finished, grant, { ...result, request: request.bytes });
+  endCall(deps, options, state, finished, grant, {
+    asked: readAsked(incoming),
+    request: request.bytes,
+    provider: candidate.provider,
+    answered: answeredOf(call, result, refusal, options.recordBytesMax),
+  });
   const remainingNanos = remainingAfter(call, bill);
   answer();
   state.metrics.addedAfter(performance.now() - endedAtMs);
@@ -179,6 +185,24 @@ export async function forwardCall(
     });
     response.end(result.body);
   }
+}
+
+/** What the client was answered: what the server said, or we in its place. */
+function answeredOf(
+  { id, wire }: PreparedCall,
+  { status, headers, recorded, beyondBytes }: ExchangeResult,
+  refusal: Refusal | null,
+  keptMax: number,
+): Answered | null {
+  if (refusal !== null) {
+    const envelope = wire === "anthropic.messages" ? "anthropic" : "openai";
+    const told = Buffer.from(refusalBody(refusal, envelope, id));
+    const body = captured(told, keptMax);
+    return { status: refusal.status, headers: refusalHeaders(refusal, id), body };
+  }
+  if (status === null) return null;
+  const body = captured(recorded, keptMax, beyondBytes);
+  return { status, headers: clientHeaders(headers, id), body };
 }
 
 /** What the client is told in place of an answer that is not fit to pass on; null to pass it on. */

@@ -11,7 +11,7 @@ import type {
   ResolveResult,
 } from "../../orchestrator/ledger/ledger.ts";
 import { rfc3339 } from "../../orchestrator/runtime/clock.ts";
-import type { CallBodies, Calls, FinishedCall, FinishResult } from "./calls.ts";
+import type { Calls, FinishedCall, FinishResult } from "./calls.ts";
 
 const ERROR_LENGTH_MAX = 2_000;
 
@@ -19,7 +19,7 @@ export function createPostgresCalls(
   db: Pick<Database, "sql">,
   ledger: Pick<Ledger, "resolveTogether">,
 ): Calls {
-  return { finish, attach };
+  return { finish };
 
   async function finish(call: FinishedCall): Promise<FinishResult> {
     const alongside = { statement: insertCalls, item: call };
@@ -31,36 +31,6 @@ export function createPostgresCalls(
       await db.sql.execute(sql`delete from call where id = ${call.id}`);
       throw error;
     }
-  }
-
-  /** The bodies travel as one value, cut up by the server: of a list, each would travel as text. */
-  async function attach(bodies: readonly CallBodies[]): Promise<void> {
-    const parts: Buffer[] = [];
-    let at = 1;
-    const cut = (body: Buffer | null) => {
-      if (body === null) return { at: null, length: null };
-      const span = { at, length: body.length };
-      parts.push(body);
-      at += body.length;
-      return span;
-    };
-    const requests = bodies.map(({ requestGzip }) => cut(requestGzip));
-    const responses = bodies.map(({ responseGzip }) => cut(responseGzip));
-    // Nobody waits for it and no money depends on it: the disk need not be waited for either.
-    await db.sql.execute(sql`/* prepared: gateway.bodies */
-      with relaxed as materialized (select set_config('synchronous_commit', 'off', true)),
-      given as (select ${Buffer.concat(parts)}::bytea as bytes from relaxed)
-      update call set
-        request_gzip = substring(given.bytes from part.request_at for part.request_length),
-        response_gzip = substring(given.bytes from part.response_at for part.response_length)
-      from given, unnest(
-        ${sql.param(bodies.map(({ callId }) => callId))}::text[],
-        ${sql.param(requests.map((span) => span.at))}::int[],
-        ${sql.param(requests.map((span) => span.length))}::int[],
-        ${sql.param(responses.map((span) => span.at))}::int[],
-        ${sql.param(responses.map((span) => span.length))}::int[]
-      ) as part (id, request_at, request_length, response_at, response_length)
-      where call.id = part.id`);
   }
 }
 

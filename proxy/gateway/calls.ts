@@ -44,13 +44,6 @@ export interface FinishedCall {
   endedAtMs: EpochMs;
 }
 
-/** What passed in a call, gzip; null when it was larger than what is kept. */
-export interface CallBodies {
-  callId: CallId;
-  requestGzip: Buffer | null;
-  responseGzip: Buffer | null;
-}
-
 /** `balance`: of the trial's budget, after it. */
 export type FinishResult =
   | { outcome: "finished"; balance: BudgetBalance }
@@ -66,6 +59,4 @@ export interface Calls {
    * called sees what it gives back.
    */
   finish(call: FinishedCall): Promise<FinishResult>;
-  /** For the record alone: what a crash of the database loses of it, it loses. */
-  attach(bodies: readonly CallBodies[]): Promise<void>;
 }

@@ -5,6 +5,7 @@ import type { Clock, EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId, Ids, KeyId } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { Random } from "../../orchestrator/runtime/random.ts";
+import type { FlowSink } from "../../orchestrator/traffic/sink.ts";
 import type { Calls, FinishedCall } from "./calls.ts";
 import type { Finisher } from "./finisher.ts";
 import type { Exhaustion, KeyStates } from "./key-state.ts";
@@ -52,6 +53,8 @@ export interface GatewayDeps {
   /** The jitter of repeated tries. */
   random: Pick<Random, "below">;
   log: Log;
+  /** Where what passes is recorded; absent: nowhere. */
+  flows?: Pick<FlowSink, "append" | "isBehind" | "bodyBytesMax">;
   hooks?: GatewayHooks;
 }
 

@@ -23,6 +23,7 @@ export interface MetricSources {
   callsInFlight(): number;
   settlementsPending(): number;
   bodiesDropped(): number;
+  recordsLost(): number;
 }
 
 const PREFIX = "autocode_gateway_";
@@ -67,7 +68,8 @@ export function createMetrics(sources: MetricSources): Metrics {
   const whole = histogram("call_seconds", "From a request read to its end", CALL_BUCKETS_S);
   gauge("calls_in_flight", "Calls running now", sources.callsInFlight);
   gauge("settlements_pending", "Calls ended and not settled yet", sources.settlementsPending);
-  gauge("bodies_dropped", "Bodies not kept, for want of room", sources.bodiesDropped);
+  gauge("bodies_dropped", "Bodies cut short in records, for want of room", sources.bodiesDropped);
+  gauge("records_lost", "Exchanges whose record was not written", sources.recordsLost);
 
   return {
     countCall,

@@ -1,28 +1,24 @@
 /**
- * What is written of a call once its money is: the bodies that passed and whoever is told of it, in
- * batches, behind the calls, so that no answer waits for it.
+ * What is told and recorded of a call once its money is: whoever listens, in batches, and the
+ * record of traffic, behind the calls, so that no answer waits for it.
  *
- * Invariant: at most `bytesMax` of bodies wait, and at most `bytesPerSecondMax` are taken: they are
- * compressed, which costs ten times what forwarding them does, so that a flood of long prompts
- * must not make calls wait for their records. Past that, a call's bodies are given up (its row says
- * so by having none), never the call.
+ * Invariant: every exchange is given to the sink. At most `bytesMax` of bodies wait here, and while
+ * the sink is behind no more than the first `headBytes` of a body are given to it: a flood of long
+ * prompts cuts its bodies short in the record (they say so), never a call.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../orchestrator/runtime/log.ts";
-import type { Calls, FinishedCall } from "./calls.ts";
-import { toGzip } from "./gzip.ts";
-
-export interface RecordedCall {
-  call: FinishedCall;
-  /** What the client sent and what it was sent; null when it is not to be kept. */
-  request: Buffer | null;
-  response: Buffer | null;
-}
+import type { FlowDraft, FlowSink } from "../../orchestrator/traffic/sink.ts";
+import type { FinishedCall } from "./calls.ts";
+import { withHeads } from "./flow.ts";
 
 export interface Recorder {
-  record(recorded: RecordedCall): void;
-  /** Bodies that were given up since the start. */
-  dropped(): number;
+  /** A call that ended is told of; `null` was none. What passed is recorded, where there is a sink. */
+  record(call: FinishedCall | null, flow: FlowDraft | null): void;
+  /** Exchanges whose bodies were cut short for want of room, since the start. */
+  cutShort(): number;
+  /** Exchanges that the sink did not take. */
+  lost(): number;
   /** Waits until everything is written, or has failed to be. */
   drain(): Promise<void>;
 }
@@ -31,54 +27,47 @@ export interface RecorderOptions {
   /** How long a batch gathers: its events come this much later. */
   gatherMs: number;
   bytesMax: number;
-  /** Of a second's worth, as much as ten may be taken at once. */
-  bytesPerSecondMax: number;
+  headBytes: number;
   callsMax: number;
 }
 
 export const RECORDER_DEFAULTS: RecorderOptions = {
   gatherMs: 50,
   bytesMax: 32 * 1024 * 1024,
-  bytesPerSecondMax: 4 * 1024 * 1024,
+  headBytes: 4 * 1024,
   callsMax: 500,
 };
 
+interface Recorded {
+  call: FinishedCall | null;
+  flow: FlowDraft | null;
+}
+
 export function createRecorder(
-  { calls, log }: { calls: Pick<Calls, "attach">; log: Log },
+  { flows, log }: { flows: Pick<FlowSink, "append" | "isBehind"> | null; log: Log },
   /** Told of the calls of a batch. */
   onCalls: (ended: readonly FinishedCall[]) => Promise<void> | void,
-  { gatherMs, bytesMax, bytesPerSecondMax, callsMax }: RecorderOptions = RECORDER_DEFAULTS,
+  { gatherMs, bytesMax, headBytes, callsMax }: RecorderOptions = RECORDER_DEFAULTS,
 ): Recorder {
-  const allowanceMax = 10 * bytesPerSecondMax;
-  let allowance = allowanceMax;
-  let allowedAtMs = performance.now();
-  let waiting: RecordedCall[] = [];
+  let waiting: Recorded[] = [];
   let waitingBytes = 0;
-  let droppedCount = 0;
+  let cutCount = 0;
+  let lostCount = 0;
   let running: Promise<void> | null = null;
   let gathering = new AbortController();
-  return { record, dropped: () => droppedCount, drain };
+  const appending = new Set<Promise<void>>();
+  return { record, cutShort: () => cutCount, lost: () => lostCount, drain };
 
-  function record(recorded: RecordedCall): void {
-    const bytes = bytesOf(recorded);
-    if (waitingBytes + bytes > bytesMax || !takeAllowance(bytes)) {
-      droppedCount++;
-      waiting.push({ ...recorded, request: null, response: null });
-    } else {
-      waitingBytes += bytes;
-      waiting.push(recorded);
+  function record(call: FinishedCall | null, given: FlowDraft | null): void {
+    let flow = flows === null ? null : given;
+    if (flow !== null && (flows?.isBehind() || waitingBytes + bytesOf(flow) > bytesMax)) {
+      const head = withHeads(flow, headBytes);
+      if (bytesOf(head) < bytesOf(flow)) cutCount++;
+      flow = head;
     }
+    if (flow !== null) waitingBytes += bytesOf(flow);
+    waiting.push({ call, flow });
     running ??= run();
-  }
-
-  function takeAllowance(bytes: number): boolean {
-    const now = performance.now();
-    const earned = ((now - allowedAtMs) / 1_000) * bytesPerSecondMax;
-    allowance = Math.min(allowanceMax, allowance + earned);
-    allowedAtMs = now;
-    if (bytes > allowance) return false;
-    allowance -= bytes;
-    return true;
   }
 
   async function run(): Promise<void> {
@@ -91,34 +80,36 @@ export function createRecorder(
     running = null;
   }
 
-  async function write(batch: readonly RecordedCall[]): Promise<void> {
+  async function write(batch: readonly Recorded[]): Promise<void> {
+    for (const { flow } of batch) if (flow !== null) append(flow);
+    const calls = batch.flatMap(({ call }) => (call === null ? [] : [call]));
+    if (calls.length === 0) return;
     try {
-      await onCalls(batch.map(({ call }) => call));
+      await onCalls(calls);
     } catch (error) {
-      log.error({ err: error, calls: batch.length }, "calls not told of");
+      log.error({ err: error, calls: calls.length }, "calls not told of");
     }
-    try {
-      const bodies = [];
-      for (const { call, request, response } of batch) {
-        if (request === null && response === null) continue;
-        const requestGzip = request === null ? null : await toGzip(request);
-        const responseGzip = response === null ? null : await toGzip(response);
-        bodies.push({ callId: call.id, requestGzip, responseGzip });
-      }
-      if (bodies.length > 0) await calls.attach(bodies);
-    } catch (error) {
-      log.error({ err: error, calls: batch.length }, "bodies not kept");
-    }
-    for (const recorded of batch) waitingBytes -= bytesOf(recorded);
+  }
+
+  /** The sink bounds what it holds itself. */
+  function append(flow: FlowDraft): void {
+    waitingBytes -= bytesOf(flow);
+    const appended = (flows?.append(flow) ?? Promise.resolve()).catch((error: unknown) => {
+      if (lostCount++ === 0) log.error({ err: error, flow_id: flow.id }, "traffic not recorded");
+      else log.debug({ err: error, flow_id: flow.id }, "traffic not recorded");
+    });
+    appending.add(appended);
+    void appended.finally(() => appending.delete(appended));
   }
 
   async function drain(): Promise<void> {
     gathering.abort();
     while (running !== null) await running;
+    while (appending.size > 0) await Promise.all(appending);
     gathering = new AbortController();
   }
 }
 
-function bytesOf({ request, response }: RecordedCall): number {
-  return (request?.length ?? 0) + (response?.length ?? 0);
+function bytesOf({ request, response }: FlowDraft): number {
+  return (request?.body?.kept.length ?? 0) + (response?.body?.kept.length ?? 0);
 }

@@ -6,11 +6,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { Wire } from "../../orchestrator/contract/agents.ts";
 import type { Grant } from "../../orchestrator/keys/keys.ts";
+import type { EpochMs } from "../../orchestrator/runtime/clock.ts";
 import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import { readBody } from "./body.ts";
 import { forwardCall } from "./call.ts";
 import { credential } from "./credential.ts";
-import { createFinisher } from "./finisher.ts";
+import { createFinisher, type Finisher } from "./finisher.ts";
 import {
   GATEWAY_DEFAULTS,
   type GatewayDeps,
@@ -20,6 +21,7 @@ import {
 import { createKeyStates } from "./key-state.ts";
 import { createRateLimits } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
+import { recordOwnAnswer } from "./own-answer.ts";
 import { prepareCall } from "./prepare.ts";
 import { createProviderHealth } from "./provider-health.ts";
 import { createRecorder } from "./recorder.ts";
@@ -63,6 +65,9 @@ interface Exchange {
   path: string;
   id: CallId;
   envelope: Envelope;
+  startedAtMs: EpochMs;
+  /** What was read of its body. */
+  body: Buffer | null;
 }
 
 export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> = {}): Gateway {
@@ -71,11 +76,14 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   const work = new Set<Promise<unknown>>();
   const keyStates = createKeyStates(options.callsPerKeyMax, deps.clock);
   const finisher = createFinisher({ calls, ledger, ids, log });
-  const recorder = createRecorder({ calls, log }, (ended) => deps.hooks?.onCalls?.(ended));
+  const recorder = createRecorder({ flows: deps.flows ?? null, log }, (ended) =>
+    deps.hooks?.onCalls?.(ended),
+  );
   const metrics = createMetrics({
     callsInFlight: keyStates.inFlight,
     settlementsPending: finisher.pending,
-    bodiesDropped: recorder.dropped,
+    bodiesDropped: recorder.cutShort,
+    recordsLost: recorder.lost,
   });
   const state: GatewayState = {
     keys: keyStates,
@@ -98,7 +106,9 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     const [path = "/"] = (incoming.url ?? "/").split("?");
     const isAnthropic = path.startsWith("/v1/messages") || "anthropic-version" in incoming.headers;
     const envelope: Envelope = isAnthropic ? "anthropic" : "openai";
-    const exchange = { incoming, response, path, id: ids.next("call"), envelope };
+    const startedAtMs = deps.clock.now();
+    const shared = { incoming, response, path, envelope, startedAtMs };
+    const exchange: Exchange = { ...shared, id: ids.next("call"), body: null };
     response.on("error", () => undefined);
     try {
       await route(exchange);
@@ -123,7 +133,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     }
     const caller = await authenticate(exchange);
     if (caller === null) return;
-    if (isModels) return sendModels(exchange, caller.grant);
+    if (isModels) return sendModels(exchange, caller);
 
     const limits = { ...options.keyLimits, ...caller.grant.limits };
     const waitMs = state.limits.enter(caller.keyId, limits, deps.clock.now());
@@ -173,12 +183,13 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     const body = await readBody(incoming, options.bodyBytesMax);
     if (body.outcome === "gone") return;
     if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
+    exchange.body = body.bytes;
     const readAtMs = performance.now();
     const prepared = await prepareCall(deps, options, state, { id, wire, ...caller }, body.bytes);
     if (prepared.outcome === "refused") return refuse(exchange, prepared.refusal, caller);
     if (response.destroyed || incoming.socket.destroyed) {
       // Its client left between the reservation and here: nothing is forwarded.
-      return release(prepared.call.reservations);
+      return release(deps, finisher, prepared.call.reservations);
     }
     state.metrics.addedBefore(performance.now() - readAtMs);
     await forwardCall(deps, options, state, prepared.call, incoming, response, (refusal) =>
@@ -186,47 +197,49 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     );
   }
 
-  async function release(reservations: readonly HeldReservation[]): Promise<void> {
-    const releases = reservations.map(({ pendingId }) => {
-      const id = ids.next("transfer");
-      return { op: "release" as const, id, pendingId };
-    });
-    await ledger.resolveTogether(releases).catch((error: unknown) => {
-      log.warn({ err: error }, "reservation not released yet");
-      for (const { pendingId } of reservations) state.finisher.forget(pendingId);
-    });
-  }
-
   async function count(exchange: Exchange, caller: { keyId: KeyId; grant: Grant }): Promise<void> {
     const body = await readBody(exchange.incoming, options.bodyBytesMax);
     if (body.outcome === "gone") return;
     if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
+    exchange.body = body.bytes;
     const counted = await countTokens(deps, caller.grant, exchange, body.bytes);
     if ("refusal" in counted) return refuse(exchange, counted.refusal, caller);
     const marks = counted.isEstimated ? { "x-autocode-estimated": "true" } : {};
-    send(exchange, { input_tokens: counted.inputTokens }, marks);
+    send(exchange, { input_tokens: counted.inputTokens }, caller.grant, marks);
   }
 
-  function sendModels(exchange: Exchange, grant: Grant): void {
+  function sendModels(exchange: Exchange, caller: { keyId: KeyId; grant: Grant }): void {
+    const { grant } = caller;
     const isAnthropic = exchange.envelope === "anthropic";
     const list = listModels(grant, isAnthropic) as { data: { id: string }[] };
     const wanted = exchange.path.slice("/v1/models/".length);
     const one = list.data.find((model) => encodeURIComponent(model.id) === wanted);
-    if (wanted === "") send(exchange, list);
-    else if (one !== undefined) send(exchange, one);
-    else refuse(exchange, { status: 404, code: "model_not_found", message: "No such model" });
+    if (wanted === "") send(exchange, list, grant);
+    else if (one !== undefined) send(exchange, one, grant);
+    else {
+      const refusal: Refusal = { status: 404, code: "model_not_found", message: "No such model" };
+      refuse(exchange, refusal, caller);
+    }
   }
 
-  function send(exchange: Exchange, value: unknown, more: Record<string, string> = {}): void {
+  function send(
+    exchange: Exchange,
+    value: unknown,
+    grant: Grant | null = null,
+    more: Record<string, string> = {},
+  ): void {
     const body = JSON.stringify(value);
+    const { id } = exchange;
+    const headers = { "content-type": "application/json", "x-request-id": id, "request-id": id };
     exchange.response.writeHead(200, {
-      "content-type": "application/json",
+      ...headers,
       "content-length": Buffer.byteLength(body),
-      "x-request-id": exchange.id,
-      "request-id": exchange.id,
       ...more,
     });
     exchange.response.end(exchange.incoming.method === "HEAD" ? undefined : body);
+    if (grant === null) return;
+    const own = { status: 200, headers: { ...headers, ...more }, body, refusal: null };
+    recordOwnAnswer(deps, options, recorder, exchange, grant, own);
   }
 
   function refuse(
@@ -245,10 +258,12 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
       return;
     }
     const body = refusalBody(refusal, envelope, id);
-    response.writeHead(refusal.status, {
-      ...refusalHeaders(refusal, id),
-      "content-length": Buffer.byteLength(body),
-    });
+    const headers = refusalHeaders(refusal, id);
+    response.writeHead(refusal.status, { ...headers, "content-length": Buffer.byteLength(body) });
+    if (caller !== undefined) {
+      const own = { status: refusal.status, headers, body, refusal: refusal.message };
+      recordOwnAnswer(deps, options, recorder, exchange, caller.grant, own);
+    }
     const shown = incoming.method === "HEAD" ? "" : body;
     if (incoming.complete) {
       response.end(shown);
@@ -305,4 +320,20 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     while (work.size > 0) await Promise.all(work);
     await deps.upstream.close();
   }
+}
+
+/** Of a client that left before anything was forwarded. */
+async function release(
+  { ids, ledger, log }: Pick<GatewayDeps, "ids" | "ledger" | "log">,
+  finisher: Pick<Finisher, "forget">,
+  reservations: readonly HeldReservation[],
+): Promise<void> {
+  const releases = reservations.map(({ pendingId }) => {
+    const id = ids.next("transfer");
+    return { op: "release" as const, id, pendingId };
+  });
+  await ledger.resolveTogether(releases).catch((error: unknown) => {
+    log.warn({ err: error }, "reservation not released yet");
+    for (const { pendingId } of reservations) finisher.forget(pendingId);
+  });
 }

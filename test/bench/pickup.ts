@@ -5,6 +5,7 @@
  *
  *     node test/bench/pickup.ts [--json] [--trials=100]
  */
+
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -29,6 +30,7 @@ import { createSteps } from "../../orchestrator/trials/steps.ts";
 import { openWakes } from "../../orchestrator/trials/wakes.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestEmbedded, openTestFolder } from "../support/embedded.ts";
+import { createMemoryTraffic } from "../support/memory-traffic.ts";
 import { testSecrets } from "../support/secrets.ts";
 
 const { values } = parseArgs({
@@ -70,7 +72,10 @@ const agents = AGENTS.map(({ facts }) => facts);
 const funds = { db, ledger, ledgerIn };
 const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
 const shared = { db, ledger, projects, clock, ids, random };
-const trials = createTrials({ ...shared, tasks, pairs, agents, wakes, layout });
+const trials = createTrials({
+  ...{ ...shared, tasks, pairs, agents, wakes, layout },
+  traffic: createMemoryTraffic(),
+});
 const scheduler: Scheduler = {
   name: "bench",
   place: async () => {},

@@ -2,6 +2,7 @@
  * The world around an orchestrator that is killed again and again: one real database, a scheduler
  * and workers that outlive it, and everything else made anew for each life of the process.
  */
+
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,6 +32,7 @@ import { createSteps } from "../../orchestrator/trials/steps.ts";
 import type { Wakes } from "../../orchestrator/trials/wakes.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestDatabase, type TestDatabase } from "../support/database.ts";
+import { createMemoryTraffic } from "../support/memory-traffic.ts";
 import { testSecrets } from "../support/secrets.ts";
 import { type CrashingDatabase, createCrashingDatabase } from "./crashing-database.ts";
 
@@ -186,7 +188,7 @@ function openLife(parts: {
       ledgerIn: (transaction) => createLedger(transaction, clock),
       ...{ db, projects, clock, ids },
     }),
-    trials: createTrials({ ...shared, ids }),
+    trials: createTrials({ ...shared, traffic: createMemoryTraffic(), ids }),
     sessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments },
       gatewayUrl: () => "http://127.0.0.1:1",

@@ -16,6 +16,7 @@ import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
 import type { AccountId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../orchestrator/runtime/random.ts";
+import type { FlowDraft } from "../../orchestrator/traffic/sink.ts";
 import type { Calls } from "../../proxy/gateway/calls.ts";
 import { createPostgresCalls } from "../../proxy/gateway/calls-postgres.ts";
 import type { GatewayDeps, GatewayHooks, GatewayOptions } from "../../proxy/gateway/gateway.ts";
@@ -127,6 +128,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
   };
   const log = createLog("silent");
   const calls = createPostgresCalls(database, ledger);
+  const flows: FlowDraft[] = [];
   const gateway = createGateway(
     {
       keys,
@@ -143,6 +145,11 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       clock,
       random: systemRandom,
       log,
+      flows: {
+        bodyBytesMax: 2 ** 20,
+        isBehind: () => false,
+        append: async (draft) => void flows.push(draft),
+      },
       ...(given.hooks === undefined ? {} : { hooks: given.hooks }),
       ...given.deps,
     },
@@ -156,6 +163,8 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     keys,
     gateway,
     models,
+    /** What was given to the record of traffic. */
+    flows,
     url,
     ...first,
     openTrial,
@@ -233,8 +242,6 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
     is_estimated: boolean;
     status: number;
     error: string | null;
-    request_gzip: Buffer | null;
-    response_gzip: Buffer | null;
   }
 
   /** Lets every reservation expire, as if its time were over. */

@@ -2,6 +2,7 @@
  * Goal: trials are found by what is asked, an experiment can be made again from its seed, and what
  * cannot run is refused by the name of its field, with nothing made.
  */
+
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -14,6 +15,7 @@ import { createCatalogPairs } from "../../../orchestrator/trials/catalog-pairs.t
 import { createTrials } from "../../../orchestrator/trials/postgres.ts";
 import { openWakes } from "../../../orchestrator/trials/wakes.ts";
 import { AGENTS } from "../../../worker-agent/agents/registry.ts";
+import { createMemoryTraffic } from "../../support/memory-traffic.ts";
 import { openTrialLife } from "../../support/trial-life.ts";
 
 const CELL = { project: "p", agent: "aider", pair: "any", task: "task" };
@@ -132,6 +134,7 @@ test("what cannot run is refused by the name of its field, and nothing is made",
   const trials = createTrials({
     ...{ db: life.db, ledger: life.ledger, projects: life.projects, tasks: life.tasks },
     ...{ layout: life.layout, ids: life.ids, wakes, clock, random },
+    traffic: createMemoryTraffic(),
     pairs: createCatalogPairs(
       catalog,
       () => [scripted],

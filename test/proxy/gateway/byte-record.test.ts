@@ -13,8 +13,8 @@ test("chunks of any size, as they came", () => {
   assert.equal(record.beyondBytes(), 0);
 });
 
-test("past the bound a chunk is counted, not kept", () => {
+test("past the bound, what fits of a chunk is kept, the rest of it and all after it counted", () => {
   const record = createByteRecord(10);
-  for (const text of ["12345", "67890", "x", "yz"]) record.add(Buffer.from(text));
-  assert.deepEqual([record.bytes().toString(), record.beyondBytes()], ["1234567890", 3]);
+  for (const text of ["12345", "6789012", "x", "yz"]) record.add(Buffer.from(text));
+  assert.deepEqual([record.bytes().toString(), record.beyondBytes()], ["1234567890", 5]);
 });

@@ -15,7 +15,6 @@ async function open(failures: number) {
   const { ledger, ids, ...fixture } = await openTestLedger();
   let tries = 0;
   const calls: Calls = {
-    attach: async () => undefined,
     finish: async () => {
       tries++;
       if (tries <= failures) throw new Error("down");

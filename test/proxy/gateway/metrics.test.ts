@@ -20,11 +20,12 @@ const CALL: Partial<FinishedCall> = {
 };
 
 function open() {
-  const sources = { callsInFlight: 3, settlementsPending: 2, bodiesDropped: 1 };
+  const sources = { callsInFlight: 3, settlementsPending: 2, bodiesDropped: 1, recordsLost: 4 };
   return createMetrics({
     callsInFlight: () => sources.callsInFlight,
     settlementsPending: () => sources.settlementsPending,
     bodiesDropped: () => sources.bodiesDropped,
+    recordsLost: () => sources.recordsLost,
   });
 }
 
@@ -50,6 +51,7 @@ test("a call, an estimate, a refusal, and what is read when asked", async () => 
     "autocode_gateway_calls_in_flight 3",
     "autocode_gateway_settlements_pending 2",
     "autocode_gateway_bodies_dropped 1",
+    "autocode_gateway_records_lost 4",
   ]);
 });
 

@@ -1,96 +1,93 @@
-/** Goal: calls are recorded in batches and none is lost of the tale; bodies within their bounds. */
+/** Goal: calls are told of in batches and recorded; bodies within bounds; no record is lost of it. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { gunzipSync } from "node:zlib";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
-import type { CallBodies, FinishedCall } from "../../../proxy/gateway/calls.ts";
+import type { FlowDraft } from "../../../orchestrator/traffic/sink.ts";
+import type { FinishedCall } from "../../../proxy/gateway/calls.ts";
 import { createRecorder, type RecorderOptions } from "../../../proxy/gateway/recorder.ts";
 
-const OPTIONS: RecorderOptions = {
-  gatherMs: 5,
-  bytesMax: 100,
-  bytesPerSecondMax: 1_000_000,
-  callsMax: 3,
-};
+const OPTIONS: RecorderOptions = { gatherMs: 5, bytesMax: 100, headBytes: 10, callsMax: 3 };
 
-function open(fail: { attach?: boolean; told?: boolean } = {}, options = OPTIONS) {
+function open(state: { isBehind?: boolean; refuses?: boolean; fails?: boolean } = {}) {
   const told: string[][] = [];
-  const kept: CallBodies[][] = [];
+  const kept: FlowDraft[] = [];
   const recorder = createRecorder(
     {
-      calls: {
-        attach: async (bodies) => {
-          if (fail.attach === true) throw new Error("down");
-          kept.push([...bodies]);
+      flows: {
+        isBehind: () => state.isBehind === true,
+        append: async (draft) => {
+          if (state.refuses === true) throw new Error("the spool is full");
+          kept.push(draft);
         },
       },
       log: createLog("silent"),
     },
     (ended) => {
-      if (fail.told === true) throw new Error("down");
+      if (state.fails === true) throw new Error("down");
       told.push(ended.map(({ id }) => id));
     },
-    options,
+    OPTIONS,
   );
-  const record = (id: string, request: string | null = "ask", response: string | null = "say") =>
-    recorder.record({
-      call: { id } as Partial<FinishedCall> as FinishedCall,
-      request: request === null ? null : Buffer.from(request),
-      response: response === null ? null : Buffer.from(response),
-    });
-  return { recorder, record, told, kept };
+  const record = (id: string, request = "ask", isCall = true) => {
+    const call = isCall ? ({ id } as { id: string } as FinishedCall) : null;
+    recorder.record(call, draft(id, request));
+  };
+  const bodies = () => kept.map(({ request }) => request?.body?.kept.toString());
+  return { state, recorder, record, told, kept, bodies };
 }
 
-const text = (gzip: Buffer | null | undefined) => gzip && gunzipSync(gzip).toString();
+function draft(id: string, request: string): FlowDraft {
+  const body = { kept: Buffer.from(request), byteCount: request.length };
+  return { id, request: { body }, response: null } as Partial<FlowDraft> as FlowDraft;
+}
 
-test("in batches, in their order, told of and kept", async () => {
-  const { recorder, record, told, kept } = open();
-  for (const id of ["a", "b", "c", "d"]) record(id);
-  record("e", null, null);
+test("in batches, in their order: calls are told of, and all is recorded", async () => {
+  const { recorder, record, told, bodies } = open();
+  for (const id of ["a", "b", "c", "d"]) record(id, id);
+  record("refused", "e", false);
   await recorder.drain();
-  assert.deepEqual(told, [
-    ["a", "b", "c"],
-    ["d", "e"],
-  ]);
-  assert.deepEqual(
-    kept.map((bodies) => bodies.map(({ callId }) => callId)),
-    [["a", "b", "c"], ["d"]],
-  );
-  assert.deepEqual(
-    [text(kept[0]?.[0]?.requestGzip), text(kept[0]?.[0]?.responseGzip)],
-    ["ask", "say"],
-  );
-  record("f", null, "only");
-  await recorder.drain();
-  assert.deepEqual([kept[2]?.[0]?.requestGzip, text(kept[2]?.[0]?.responseGzip)], [null, "only"]);
+  assert.deepEqual(told, [["a", "b", "c"], ["d"]]);
+  assert.deepEqual(bodies(), ["a", "b", "c", "d", "e"]);
 });
 
-test("bodies past the bound are given up, their calls are told of; then there is room again", async () => {
-  const { recorder, record, told, kept } = open();
-  record("a", "x".repeat(90), null);
-  record("b", "y".repeat(20), null);
+test("past the bound a body is cut short and says how long it was; then there is room", async () => {
+  const { recorder, record, kept, bodies } = open();
+  record("a", "x".repeat(90));
+  record("b", "y".repeat(20));
   await recorder.drain();
-  assert.deepEqual([told.flat(), kept.flat().length, recorder.dropped()], [["a", "b"], 1, 1]);
-  record("c", "z".repeat(90), null);
+  assert.deepEqual(bodies(), ["x".repeat(90), "y".repeat(10)]);
+  assert.equal(kept[1]?.request?.body?.byteCount, 20);
+  assert.equal(recorder.cutShort(), 1);
+  record("c", "z".repeat(90));
   await recorder.drain();
-  assert.deepEqual([kept.flat().length, recorder.dropped()], [2, 1]);
+  assert.deepEqual([bodies().at(-1), recorder.cutShort()], ["z".repeat(90), 1]);
 });
 
-test("no more is taken than can be compressed beside the calls", async () => {
-  const { recorder, record, kept } = open({}, { ...OPTIONS, bytesPerSecondMax: 5 });
-  record("a", "x".repeat(40), null);
-  record("b", "y".repeat(40), null);
+test("while the sink is behind, it is given heads of bodies alone", async () => {
+  const { recorder, record, bodies } = open({ isBehind: true });
+  record("a", "x".repeat(40));
+  record("b", "short");
   await recorder.drain();
-  assert.deepEqual([kept.flat().length, recorder.dropped()], [1, 1]);
+  assert.deepEqual([bodies(), recorder.cutShort()], [["x".repeat(10), "short"], 1]);
 });
 
-test("what fails is not tried again, and holds nothing up", async () => {
-  for (const fail of [{ attach: true }, { told: true }]) {
-    const { recorder, record } = open(fail);
-    record("a");
-    await recorder.drain();
-    record("b", "x".repeat(99), null);
-    await recorder.drain();
-    assert.equal(recorder.dropped(), 0, "what failed is not counted as waiting");
-  }
+test("what the sink refuses is counted, what a listener fails at is not: both hold nothing up", async () => {
+  const { state, recorder, record, bodies } = open({ refuses: true });
+  record("a");
+  await recorder.drain();
+  assert.deepEqual([bodies(), recorder.lost()], [[], 1]);
+  Object.assign(state, { refuses: false, fails: true });
+  record("b", "x".repeat(99));
+  await recorder.drain();
+  assert.deepEqual([bodies(), recorder.lost(), recorder.cutShort()], [["x".repeat(99)], 1, 0]);
+});
+
+test("where there is no sink, calls are told of all the same", async () => {
+  const told: string[] = [];
+  const recorder = createRecorder({ flows: null, log: createLog("silent") }, (ended) => {
+    told.push(...ended.map(({ id }) => id));
+  });
+  recorder.record({ id: "call_a" } as Partial<FinishedCall> as FinishedCall, null);
+  await recorder.drain();
+  assert.deepEqual(told, ["call_a"]);
 });

@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { gunzipSync } from "node:zlib";
 import { answerChat, chatEvents, openTestGateway, sendJson } from "../../support/gateway.ts";
 
 const USAGE = { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110 };
@@ -45,9 +44,25 @@ test("a call in one piece is held, forwarded, settled and recorded", async () =>
       error: null,
     },
   );
-  const sent = gunzipSync(call?.request_gzip ?? Buffer.alloc(0)).toString();
-  assert.equal(JSON.parse(sent).model, "normal");
-  assert.match(gunzipSync(call?.response_gzip ?? Buffer.alloc(0)).toString(), /"hello"/);
+  const [flow, ...more] = world.flows;
+  assert.deepEqual(more, []);
+  assert.equal(JSON.parse(flow?.request?.body?.kept.toString() ?? "").model, "normal");
+  assert.match(flow?.response?.body?.kept.toString() ?? "", /"hello"/);
+  const { decision, callId, transferId, cost, trialId, kind, engine, server } = flow ?? {};
+  const provider = new URL(world.models.url);
+  assert.deepEqual(
+    { decision: decision?.action, callId, cost, trialId, kind, engine, port: server?.port },
+    {
+      decision: "allow",
+      callId: call?.id,
+      cost: { amount_nanos: "120", currency: "CAD" },
+      trialId: world.grant.trialId,
+      kind: "http",
+      engine: "gateway",
+      port: Number(provider.port),
+    },
+  );
+  assert.equal(transferId, call?.["transfer_id"]);
 });
 
 /** The comment behind a stream. */
@@ -176,4 +191,43 @@ test("metrics name what passed, without ids", async () => {
   assert.match(text, /autocode_gateway_cost_nanos_total\{currency="CAD"\} 120/);
   assert.match(text, /autocode_gateway_calls_in_flight 0/);
   assert.doesNotMatch(text, /trial_|call_0|key_0/);
+});
+
+test("what a good key asked and the gateway answered itself is recorded too", async () => {
+  await using world = await openTestGateway();
+  await world.chat({ model: "nobody's" });
+  await fetch(`${world.url}/v1/models?limit=2`, {
+    headers: { authorization: `Bearer ${world.secret}` },
+  });
+  await fetch(`${world.url}/v1/models`, { headers: { authorization: "Bearer ak-of-a-stranger" } });
+  await world.gateway.close(1_000);
+  const told = world.flows.map(({ decision, request, response, callId, trialId }) => ({
+    action: decision.action,
+    detail: decision.detail.slice(0, 22),
+    asked: `${request?.method} ${request?.path} ${request?.query}`,
+    hasBody: request?.body !== null,
+    status: response?.status,
+    callId,
+    isOurs: trialId === world.grant.trialId,
+  }));
+  assert.deepEqual(told, [
+    {
+      action: "deny",
+      detail: 'The model "nobody\'s" i',
+      asked: "POST /v1/chat/completions null",
+      hasBody: true,
+      status: 404,
+      callId: null,
+      isOurs: true,
+    },
+    {
+      action: "allow",
+      detail: "Answered by the gatewa",
+      asked: "GET /v1/models limit=2",
+      hasBody: false,
+      status: 200,
+      callId: null,
+      isOurs: true,
+    },
+  ]);
 });
