@@ -12,12 +12,17 @@ const NAVIGATION = [
   {
     href: "/",
     title: "Trials",
-    isHere: (/** @type {string} */ path) => !/^\/(budgets|workers|doctor)/.test(path),
+    isHere: (/** @type {string} */ path) => !/^\/(budgets|traffic|workers|doctor)/.test(path),
   },
   {
     href: "/budgets",
     title: "Budgets",
     isHere: (/** @type {string} */ path) => path.startsWith("/budgets"),
+  },
+  {
+    href: "/traffic",
+    title: "Traffic",
+    isHere: (/** @type {string} */ path) => path.startsWith("/traffic"),
   },
   {
     href: "/workers",
@@ -92,6 +97,10 @@ function Page({ path, search }) {
     return html`<${Lazy} load=${budgetPage} name=${name} tab=${tab || "overview"} />`;
   }
   if (section === "budgets") return html`<${Lazy} load=${budgetsPage} />`;
+  if (section === "traffic" && name !== "") {
+    return html`<${Lazy} load=${flowPage} id=${name} tab=${tab} />`;
+  }
+  if (section === "traffic") return html`<${Lazy} load=${trafficPage} search=${search} />`;
   if (section === "workers") return html`<${Lazy} load=${workersPage} />`;
   if (section === "doctor") return html`<${Lazy} load=${doctorPage} />`;
   return html`<main class="page">
@@ -100,7 +109,9 @@ function Page({ path, search }) {
 }
 
 const trialPage = async () => {
-  const styles = ["trial", "records", "budgets"].map((name) => loadStyle(`/style/${name}.css`));
+  const styles = ["trial", "records", "budgets", "traffic"].map((name) =>
+    loadStyle(`/style/${name}.css`),
+  );
   const [{ TrialPage }] = await Promise.all([import("./trial-page.js"), ...styles]);
   return TrialPage;
 };
@@ -112,6 +123,16 @@ const budgetsPage = async () => {
 const budgetPage = async () => {
   const [{ BudgetPage }] = await Promise.all([import("./budget-page.js"), budgetStyle()]);
   return BudgetPage;
+};
+const trafficPage = async () => {
+  const style = loadStyle("/style/traffic.css");
+  const [{ TrafficPage }] = await Promise.all([import("./traffic-page.js"), style]);
+  return TrafficPage;
+};
+const flowPage = async () => {
+  const style = loadStyle("/style/traffic.css");
+  const [{ FlowPage }] = await Promise.all([import("./flow-page.js"), style]);
+  return FlowPage;
 };
 const workersPage = async () => {
   const style = loadStyle("/style/workers.css");

@@ -28,6 +28,7 @@ import { TimelineView } from "./timeline-view.js";
 import { TrialActions } from "./trial-actions.js";
 import { useTrialEvents } from "./trial-events.js";
 import { durationOf, isActive, toneOf } from "./trial-facts.js";
+import { TrialTraffic } from "./trial-traffic.js";
 
 /** @typedef {import("./trial-facts.js").Trial} Trial */
 
@@ -36,6 +37,7 @@ const TABS = [
   { name: "terminal", title: "Terminal" },
   { name: "diff", title: "Diff" },
   { name: "calls", title: "Calls" },
+  { name: "traffic", title: "Traffic" },
   { name: "artefacts", title: "Artefacts" },
   { name: "checkpoints", title: "Checkpoints" },
 ];
@@ -102,6 +104,8 @@ function TabBody({ tab, trial, events }) {
       return html`<${DiffView} trial=${trial} />`;
     case "calls":
       return html`<${CallsView} trial=${trial} />`;
+    case "traffic":
+      return html`<${TrialTraffic} trial=${trial} />`;
     case "checkpoints":
       return html`<${CheckpointsView} trial=${trial} />`;
     case "artefacts":
