@@ -6,7 +6,7 @@
  */
 import type { AgentSpec, EgressSpec, VerifySpec } from "../orchestrator/contract/worker.ts";
 import { WorkspaceFault } from "./faults.ts";
-import { type Isolation, openIsolation } from "./isolate/isolate.ts";
+import { type Isolation, type OpenIsolation, openIsolation } from "./isolate/isolate.ts";
 import type { Job } from "./job.ts";
 import { handOver } from "./rooms.ts";
 import { prepareTrust } from "./trust.ts";
@@ -26,6 +26,7 @@ export interface Egress extends AsyncDisposable {
 export async function openEgress(
   job: Job<AgentSpec | VerifySpec>,
   gatewayUrl: string,
+  open: OpenIsolation = openIsolation,
 ): Promise<Egress> {
   const { egress } = job.spec;
   if (egress.kind !== "proxied") {
@@ -37,7 +38,7 @@ export async function openEgress(
     };
   }
   const hasGateway = gatewayUrl !== "" && !egress.is_llm_proxied;
-  const isolation = await isolate(job, egress, hasGateway ? gatewayUrl : null);
+  const isolation = await isolate(job, egress, hasGateway ? gatewayUrl : null, open);
   try {
     const trust = await prepareTrust({
       dir: job.rooms.side,
@@ -74,8 +75,9 @@ async function isolate(
   { spec, rooms, runAs, outbox, seclusion }: Job<AgentSpec | VerifySpec>,
   egress: Proxied,
   gatewayUrl: string | null,
+  open: OpenIsolation,
 ): Promise<Isolation> {
-  const isolation = await openIsolation({
+  const isolation = await open({
     ...seclusion,
     allocationId: spec.allocation_id,
     rooms,

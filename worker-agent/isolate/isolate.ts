@@ -59,14 +59,19 @@ export interface Isolation extends AsyncDisposable {
   wrap(command: Command): Command;
 }
 
+export type OpenIsolation = (request: IsolationRequest) => Promise<Isolation>;
+
 /**
- * Opens the closest isolation that this host gives, and has tried it. Never throws for want of
- * rights or programs: `none` says why.
+ * Opens the first of `ways` that this host gives, and has tried it. Never throws for want of rights
+ * or programs: `none` says why.
  */
-export async function openIsolation(request: IsolationRequest): Promise<Isolation> {
+export async function openIsolation(
+  request: IsolationRequest,
+  ways: readonly OpenIsolation[] = [openNamespace, openSandbox],
+): Promise<Isolation> {
   if (process.platform !== "linux") return openNone(request, `this is ${process.platform}`);
   const reasons: string[] = [];
-  for (const open of [openNamespace, openSandbox]) {
+  for (const open of ways) {
     try {
       return await open(request);
     } catch (error) {
