@@ -191,6 +191,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     trials: createTrials({ ...shared, traffic, ids }),
     replays: replaying.trials,
     traffic,
+    trafficSources: record.sources,
     unmatched: accounting.matcher,
     reconciliations: accounting.reconciler,
     flows: { ...createEgressProposals({ db, clock, ids }), onStored: record.onStored },

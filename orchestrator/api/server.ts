@@ -37,6 +37,7 @@ import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { secretRoutes } from "./routes/secrets.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
+import { trafficSourceRoutes } from "./routes/traffic-sources.ts";
 import { checkpointRoutes } from "./routes/trial-checkpoints.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
 import { replayRoutes } from "./routes/trial-replays.ts";
@@ -104,6 +105,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       approvalRoutes(services),
       egressRoutes(services),
       flowRoutes(services, { ...streams, version: options.version }),
+      trafficSourceRoutes(services),
       ledgerRoutes(services),
       workersRoutes(services),
       doctorRoutes(services),

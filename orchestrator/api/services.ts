@@ -15,6 +15,7 @@ import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Secrets, SecretsStatus } from "../secrets/secrets.ts";
+import type { TrafficSources } from "../traffic/sources.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
@@ -98,6 +99,7 @@ export interface Services {
   egress: EgressPolicies;
   flows: Flows;
   traffic: Traffic;
+  trafficSources: Pick<TrafficSources, "list">;
   checkpoints: Checkpoints;
   idempotency: Idempotency;
   journal: Journals;

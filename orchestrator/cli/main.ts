@@ -41,6 +41,7 @@ import {
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
 import { trafficReconcile, trafficUnmatched } from "./commands/traffic-accounting.ts";
+import { trafficDoctor } from "./commands/traffic-doctor.ts";
 import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
 import { trafficExport, trafficShow } from "./commands/traffic-show.ts";
 import { trialCheckpoints, trialFork } from "./commands/trial-checkpoints.ts";
@@ -150,6 +151,7 @@ const USUAL: readonly Command[] = [
   trafficExport,
   trafficUnmatched,
   trafficReconcile,
+  trafficDoctor,
   backup,
   restore,
   secretStatus,

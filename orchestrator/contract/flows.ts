@@ -286,3 +286,13 @@ export const TrafficSource = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export type TrafficSourceList = Static<typeof TrafficSourceList>;
+export const TrafficSourceList = Type.Object(
+  {
+    sources: Type.Array(TrafficSource, {
+      description: "Those that are incomplete first, then the newest",
+    }),
+  },
+  { additionalProperties: false },
+);

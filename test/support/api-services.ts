@@ -17,6 +17,7 @@ import { createIds, type Ids, type TrialId } from "../../orchestrator/runtime/id
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts";
 import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
+import { createTrafficSources } from "../../orchestrator/traffic/sources-postgres.ts";
 import { watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
@@ -178,6 +179,7 @@ export async function openApiServices(): Promise<ApiFixture> {
           format === "csv" ? "BilledCost\n0.00042\n" : "[]",
       },
       traffic: watched.traffic,
+      trafficSources: createTrafficSources(database, clock),
       flows: {
         onStored: watched.onStored,
         propose: async (flow, { isDryRun }) => {

@@ -39,7 +39,7 @@ import {
   story,
   trial,
 } from "./ui-fixture-data.ts";
-import { fixtureFlows, proposalOf } from "./ui-fixture-flows.ts";
+import { FIXTURE_SOURCES, fixtureFlows, proposalOf } from "./ui-fixture-flows.ts";
 import {
   adherenceReport,
   budgetEvents,
@@ -320,6 +320,8 @@ function services(state: State): Services {
     },
     trials: trials(state),
     traffic: state.traffic.traffic,
+    trafficSources: { list: async () => [] },
+    trafficSources: { list: async () => FIXTURE_SOURCES },
     flows: {
       onStored: state.traffic.onStored,
       propose: async (flow, { isDryRun }) => {
