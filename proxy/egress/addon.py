@@ -54,6 +54,7 @@ PROTOCOL_VERSION = 1
 REFUSED_BODY_MAX = 16 * 2**20
 HELLO_MAX = 64 * 2**10
 LEAVES_MAX = 1000
+MESSAGES_MAX = 10_000
 LEAF_RENEWED_S = 7 * 86_400
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
 GONE = "the bridge is gone"
@@ -216,6 +217,8 @@ class Exchange:
         self.is_declared = True
         # The worker asked for its connection to end with this; what is sent on does not say so.
         self.is_last = False
+        # Bytes were told as they left: before the end leaves it is asked whether they might.
+        self.is_asked = False
         self.messages: list[dict[str, Any]] = []
         self.message_parts: list[bytes] = []
         self.message_room = 0
@@ -257,6 +260,7 @@ class Outgoing:
                 return self._cut("request_too_large")
             if not exchange.is_declared:
                 self._addon.bridge.tell("sent", client=exchange.client.key, byte_count=len(data))
+                exchange.is_asked = True
         if not exchange.canaries:
             return data or []
         whole = self._held + data
@@ -503,6 +507,9 @@ def tell_failures() -> None:
         if told is None:
             yield SendHttp(event, self.context.client)
         else:
+            if not self.flow.request.is_http2:
+                # What is left of the request is read to nobody.
+                told.headers["connection"] = "close"
             yield SendHttp(ResponseHeaders(self.stream_id, told, end_stream=False), self.context.client)
             if self.flow.request.method != "HEAD":
                 yield SendHttp(ResponseData(self.stream_id, told.raw_content or b""), self.context.client)
@@ -575,6 +582,7 @@ class Addon:
         self._ids: dict[int, str] = {}
         self._last_key = 0
         self._last_flow = 0
+        self._exchanges: dict[int, Exchange] = {}
         self._body_max = 0
         self._message_max = 0
         self._fingerprints: dict[str, str] = {}
@@ -625,6 +633,10 @@ class Addon:
             connection_id = self._ids.get(message["client"])
             if connection_id is not None:
                 self._close(connection_id)
+        elif message.get("kind") == "cut":
+            exchange = self._exchanges.get(message["flow"])
+            if exchange is not None and exchange.fault is None:
+                self.cut(exchange, "sent_too_much")
 
     def _close(self, connection_id: str) -> None:
         handler = ctx.master.addons.get("proxyserver").connections.get(connection_id)
@@ -886,6 +898,7 @@ class Addon:
         exchange.request_max = answer["request_bytes_max"]
         exchange.response_max = answer["response_bytes_max"]
         exchange.message_room = self._message_max
+        self._exchanges[exchange.id] = exchange
         request.stream = Outgoing(self, exchange)
 
     def _told(self, answer: dict[str, Any], body: bytes) -> http.Response:
@@ -893,11 +906,20 @@ class Addon:
         response.headers = fields(answer["headers"])
         return response
 
-    def request(self, flow: http.HTTPFlow) -> None:
-        """After the body, before its trailers."""
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """After the body, before its trailers and its end."""
         exchange: Exchange | None = flow.metadata.get("exchange")
+        if exchange is None or exchange.is_ours:
+            return
+        if exchange.is_asked:
+            try:
+                answer, _ = await self.bridge.ask("sent_all", flow=exchange.id)
+            except BridgeGone:
+                answer = {"outcome": "refuse"}
+            if answer["outcome"] != "open":
+                self.cut(exchange, "sent_too_much")
         trailers = flow.request.trailers
-        if exchange is None or not trailers:
+        if not trailers:
             return
         content = b"\n".join(name + b"\n" + value for name, value in trailers.fields)
         if any(canary in content for canary in exchange.canaries):
@@ -983,9 +1005,9 @@ class Addon:
             for value, placeholder in exchange.scrubs:
                 content = content.replace(value, placeholder)
             message.content = content
-        kept = content[: max(0, exchange.message_room)]
-        exchange.message_room -= len(kept)
-        if kept or not content:
+        if len(exchange.messages) < MESSAGES_MAX:
+            kept = content[: exchange.message_room]
+            exchange.message_room -= len(kept)
             exchange.messages.append(
                 {
                     "at_ms": (message.timestamp - flow.request.timestamp_start) * 1000,
@@ -1007,6 +1029,7 @@ class Addon:
 
     def _seen(self, flow: http.HTTPFlow, exchange: Exchange, error: str | None) -> dict[str, Any]:
         """How an exchange went: what `flow` and `failed` say."""
+        self._exchanges.pop(exchange.id, None)
         server = flow.server_conn
         response = flow.response
         is_new = server.id not in self._timed and server.timestamp_tcp_setup is not None

@@ -12,6 +12,8 @@ type Denial = ReturnType<typeof denied>;
 
 /** An exchange that was let through, until it ends. */
 export interface Deal {
+  /** The addon's number of it. */
+  readonly id: number;
   readonly flow: Flow;
   readonly session: EgressSession;
   readonly client: number;

@@ -8,9 +8,9 @@
  * by a frame with the same id; all others are notices, and nothing comes back.
  *
  * The addon asks `open` first, and is told the version, limits and the authority; then it tells
- * `ready`. It asks `connect`, `hello` and `request` as the guard's questions are, and `failed` of an
- * exchange that broke off; it tells `sent`, `flow`, `tunnel`, `no_http`, `tls_failed` and `gone`. We
- * tell `close` of a client.
+ * `ready`. It asks `connect`, `hello` and `request` as the guard's questions are, `sent_all` before a
+ * body's end leaves that was told in pieces, and `failed` of an exchange that broke off; it tells `sent`, `flow`, `tunnel`, `no_http`, `tls_failed` and `gone`. We
+ * tell `close` of a client and `cut` of an exchange.
  */
 
 export const BRIDGE_VERSION = 1;

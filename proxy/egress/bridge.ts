@@ -99,6 +99,8 @@ export function serveBridge(
         return clients.hello(said);
       case "request":
         return request(said);
+      case "sent_all":
+        return sentAll(said);
       case "failed":
         return failed(said, parts);
       default:
@@ -148,7 +150,13 @@ export function serveBridge(
     flow.secrets = [...decided.scrubs.map(({ value }) => value), ...decided.canaries];
     flow.server = { ...flow.server, host: decided.host };
     clients.watch(said, session);
-    deals.set(said.flow ?? 0, { flow, session, client: said.client ?? 0, denial: null });
+    deals.set(said.flow ?? 0, {
+      id: said.flow ?? 0,
+      flow,
+      session,
+      client: said.client ?? 0,
+      denial: null,
+    });
     const isOfHttp2 = said.http_version === "HTTP/2.0";
     return {
       message: {
@@ -217,8 +225,22 @@ export function serveBridge(
     const open = [...deals.values()].filter((deal) => deal.client === said.client);
     const session = clients.tunnelOf(said)?.session ?? open[0]?.session;
     if (session === undefined || session.sent(said.byte_count ?? 0)) return;
+    // A body is cut before its end, and its worker told; a tunnel can be told nothing.
     for (const deal of open) deal.denial = TOO_MUCH;
-    tellClose(said.client ?? 0);
+    if (open.length === 0) tellClose(said.client ?? 0);
+    else cut(open);
+  }
+
+  function cut(open: readonly Deal[]): void {
+    for (const { id } of open) {
+      if (!socket.destroyed) socket.write(encodeFrame({ kind: "cut", flow: id }));
+    }
+  }
+
+  /** All of a body was told: whether its end may leave, too. */
+  function sentAll(said: Said): Answer {
+    const isOpen = deals.get(said.flow ?? 0)?.denial === null;
+    return { message: { outcome: isOpen ? "open" : "refuse" } };
   }
 
   function tellClose(client: number): void {

@@ -21,6 +21,8 @@ const BACKOFF_MS = 250;
 const BACKOFF_MAX_MS = 15_000;
 /** A child that lived this long had started well: the next pause is the first one again. */
 const SETTLED_MS = 30_000;
+/** A thinking model may say nothing for minutes. */
+const IDLE_TIMEOUT_MS = 600_000;
 const WORDS_MAX = 2_000;
 /** Of a unix socket's path, on every system that has them. */
 const SOCKET_PATH_MAX = 100;
@@ -43,6 +45,8 @@ export interface MitmproxyOptions {
   sessionByAddress?: (address: string) => Promise<EgressSession | null>;
   /** PEM of authorities that servers may be signed by, beside the system's. */
   extraCa?: string | null;
+  /** Without a byte either way; whole seconds to mitmproxy. */
+  idleTimeoutMs?: number;
 }
 
 export interface Mitmproxy extends EgressProxy {
@@ -194,6 +198,7 @@ export async function openMitmproxy(
       `confdir=${files.configuration}`,
       `autocode_bridge=${socketPath}`,
       `ssl_verify_upstream_trusted_ca=${files.trusted}`,
+      `tcp_timeout=${Math.ceil((options.idleTimeoutMs ?? IDLE_TIMEOUT_MS) / 1_000)}`,
       "connection_strategy=lazy",
       // Neither asks a server before the guard did.
       "upstream_cert=false",
