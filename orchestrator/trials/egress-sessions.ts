@@ -6,9 +6,9 @@
  */
 import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
+import type { ProjectFile } from "../contract/projects.ts";
 import type { EgressSpec } from "../contract/worker.ts";
 import type { Database } from "../db/database.ts";
-import type { ProjectRow } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
@@ -34,7 +34,7 @@ const KEY_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
  */
 export async function issueEgressSession(
   { db, clock, random, egress }: EgressIssuer,
-  project: Pick<ProjectRow, "config">,
+  project: { config: Pick<ProjectFile, "egress"> },
   trial: Pick<TrialRow, "id" | "project_id" | "replay_of">,
   allocationId: AllocationId,
 ): Promise<EgressSpec> {

@@ -1,7 +1,7 @@
 /**
  * Addresses that are not on the Internet: ours, our host's, or of a network that a worker is in.
  * The ranges are those of IANA's special-purpose registries; of IPv6 only what is given out as
- * global unicast (2000::/3) may be reached, less what stands for an IPv4 address inside of it. Pure.
+ * global unicast (2000::/3) may be reached, less what stands for an IPv4 address in it. Pure.
  */
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 

@@ -49,7 +49,7 @@ export interface Deciding {
   onCanary(): void;
   /** Values that were put in, which no record may have. */
   onValues(values: readonly string[]): void;
-  /** What is answered instead of forwarding, to a trial that replays a record; null: it does not. */
+  /** Answers a trial that replays a record, instead of forwarding; null: it replays none. */
   readonly replay: ((head: RequestHead) => Promise<RequestDecision>) | null;
 }
 

@@ -21,7 +21,7 @@ const METHOD = /^[A-Z]{1,20}$/;
 const DEFAULT_PORTS = { http: 80, ws: 80, https: 443, wss: 443 } as const;
 /** By which frameworks take a request for another than its line says. */
 const METHOD_OVERRIDES = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
-/** Never forwarded: they are the proxy's, or name another upstream or path than what was decided. */
+/** Never forwarded: they are the proxy's, or name an upstream or path that was not decided. */
 const NOT_FORWARDED =
   /^(proxy-.*|forwarded|x-forwarded-(host|server|port|proto)|x-original-(host|url)|x-(rewrite-url|host))$/;
 

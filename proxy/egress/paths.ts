@@ -31,7 +31,7 @@ export function readPath(target: string): Paths {
   return { outcome: "read", readings: [...new Set([asSent, decoded])] };
 }
 
-/** With every percent sign undone, backslashes as slashes, and slashes that follow each other one. */
+/** With every percent sign undone, backslashes as slashes, and several slashes as one. */
 function decodeFully(path: string): string {
   let text = path;
   for (let round = 0; round < DECODED_TIMES_MAX; round++) {

@@ -1,9 +1,9 @@
 /**
  * The policy as it decides: layers become one list of rules, read from the first to the last. Pure.
  *
- * Invariants: the first rule that matches decides, and what none matches is refused; where a request
- * can be understood in several ways, a `deny` that holds of one of them matches, and an `allow` only
- * when it holds of all.
+ * Invariants: the first rule that matches decides, and what none matches is refused; where a
+ * request can be understood in several ways, a `deny` that holds of one of them matches, and an
+ * `allow` only when it holds of all.
  */
 import type {
   EgressAction,

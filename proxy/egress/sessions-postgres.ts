@@ -58,7 +58,7 @@ export interface EgressGuardOptions {
   replay?: (of: TrialId, trialId: TrialId, head: RequestHead) => Promise<RequestDecision>;
 }
 
-/** `watch` runs in every process that has a guard: it ends the sessions of allocations that ended. */
+/** `watch` runs in every process that has a guard: it ends sessions whose allocations ended. */
 export type PostgresEgressGuard = EgressGuard & { watch: BackgroundTask };
 
 const KEPT_MS = 500;

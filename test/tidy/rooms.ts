@@ -138,6 +138,8 @@ const ROWS: readonly Row[] = [
 const FURTHER_PORTS: readonly string[] = [
   `${O}/api/services.ts`,
   `${O}/agents/installed.ts`,
+  `${O}/projects/egress-proposal.ts`,
+  `${O}/projects/egress-rules.ts`,
   `${O}/projects/layout.ts`,
   `${O}/scheduler/placement.ts`,
   `${O}/tasks/requirements.ts`,

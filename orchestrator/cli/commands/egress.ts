@@ -84,5 +84,6 @@ const COLUMNS: readonly Column<Rule>[] = [
 ];
 
 function portsOf({ ports, is_private: isPrivate }: Rule["rule"]): string {
-  return `${ports === undefined ? "" : `:${ports.join(",")}`}${isPrivate === true ? " private" : ""}`;
+  const numbers = ports === undefined ? "" : `:${ports.join(",")}`;
+  return `${numbers}${isPrivate === true ? " private" : ""}`;
 }
