@@ -188,7 +188,7 @@ function testFinding(name: string, open: Open, options: Options): void {
     await memory.append(world.flows);
     assert.deepEqual(await traffic.append(shuffled(world.flows)), new Map());
     await fixture.settle();
-    for (const query of world.queries) {
+    for (const [asked, query] of world.queries.entries()) {
       const what = JSON.stringify(query);
       const expected = await memory.search(query, { limit: 1_000 });
       const found = await traffic.search(query, { limit: 1_000 });
@@ -196,7 +196,8 @@ function testFinding(name: string, open: Open, options: Options): void {
       assert.equal(found.next_cursor, null, what);
       const whole = await Array.fromAsync(traffic.scan(query));
       assert.deepEqual(whole, await Array.fromAsync(memory.scan(query)), what);
-      for (const by of FLOW_GROUPS) {
+      // Each group by every third query.
+      for (const by of FLOW_GROUPS.filter((_, at) => (at + asked) % 3 === 0)) {
         const { groups } = await traffic.totals(query, by);
         const counts = groups.map(({ key, flow_count }) => (by === "hour" ? key : -flow_count));
         const isOrdered = counts.every(
@@ -526,7 +527,7 @@ const SAYS = [
   "<script>ctx._source.remove(1)</script>",
   "../_all",
 ];
-const PAYLOADS = [...WAYS.flatMap((way) => SAYS.map((say) => `zz${way}${say}`)), "x".repeat(5_000)];
+const PAYLOADS = [...WAYS.flatMap((way) => SAYS.map((say) => `zz${way}${say}`)), "x".repeat(200)];
 
 function byKey(groups: FlowTotals["groups"]): FlowTotals["groups"] {
   return groups.toSorted((a, b) => (String(a.key) < String(b.key) ? -1 : 1));
