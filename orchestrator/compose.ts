@@ -265,7 +265,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       [
         ...[expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
         ...[kept.collection, ...hosts.tasks, ...accounting.duties],
-        createTrafficRetention({ projects, traffic, clock, log }, { periodMs: RETENTION_MS }),
+        createTrafficRetention({ db, traffic, clock, log }, { periodMs: RETENTION_MS }),
       ],
       log,
       duties,
