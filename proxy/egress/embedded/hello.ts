@@ -18,8 +18,7 @@ export async function readFirstBytes(socket: Socket, timeoutMs: number): Promise
   const bytes = await gather(socket, timeoutMs);
   if (bytes === null) return { outcome: "gone" };
   if (bytes.length > 0) socket.unshift(bytes);
-  if (missingOf(bytes) !== 0 || bytes[0] !== HANDSHAKE) return { outcome: "read", hello: null };
-  return { outcome: "read", hello: await parse(bytes) };
+  return { outcome: "read", hello: isWholeRecord(bytes) ? await parse(bytes) : null };
 }
 
 /** What came until it is known what it is; empty after `timeoutMs` of silence; null: it left. */
@@ -38,6 +37,11 @@ async function gather(socket: Socket, timeoutMs: number): Promise<Buffer | null>
   clearTimeout(timer);
   socket.off("readable", onReadable).off("end", onGone).off("close", onGone);
   return outcome === "gone" && chunks.length === 0 ? null : Buffer.concat(chunks);
+}
+
+function isWholeRecord(bytes: Buffer): boolean {
+  if (bytes.length < RECORD_HEAD_BYTES || bytes[0] !== HANDSHAKE || bytes[1] !== 3) return false;
+  return bytes.length >= RECORD_HEAD_BYTES + bytes.readUInt16BE(3);
 }
 
 /** How many bytes of the first record are still to come; 0 for what is no TLS. */

@@ -39,7 +39,8 @@ export function createMessageReader(
   const maxPayload = bytesMax;
   const accepted: Record<string, Deflate> = {};
   const { extensionName } = PerMessageDeflate;
-  for (const [name, offers] of Object.entries(extension.parse(extensions ?? ""))) {
+  const answered = extensions === undefined ? {} : extension.parse(extensions);
+  for (const [name, offers] of Object.entries(answered)) {
     if (name !== extensionName) throw new Error(`it uses the extension ${name}, not known here`);
     const deflate = new PerMessageDeflate({ isServer: isFromClient, maxPayload });
     deflate.accept(offers);
@@ -52,8 +53,10 @@ export function createMessageReader(
   return { read };
 
   function read(frames: Buffer): Promise<void> {
+    // The reader takes masks off in place, and these bytes still go on as they are.
+    const copy = Buffer.from(frames);
     return new Promise((resolve, reject) => {
-      receiver.write(frames, (error) => (error == null ? resolve() : reject(error)));
+      receiver.write(copy, (error) => (error == null ? resolve() : reject(error)));
     });
   }
 }

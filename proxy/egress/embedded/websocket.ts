@@ -15,7 +15,7 @@ import {
   refuse,
   sendRefusal,
 } from "./answering.ts";
-import type { ClientExchange, Tunnel } from "./client.ts";
+import { type ClientExchange, LINGER_MS, type Tunnel } from "./client.ts";
 import { decide } from "./exchange.ts";
 import type { Flow, HeaderList } from "./flow.ts";
 import { createFrames } from "./frames.ts";
@@ -170,6 +170,7 @@ function relay(
   const { promise, resolve } = Promise.withResolvers<string | null>();
   const idle = deps.idle.watch((why) => cut(why));
   let keptCount = 0;
+  let leaving: NodeJS.Timeout | null = null;
   flow.messages = [];
   let sentCount = 0;
   let receivedCount = 0;
@@ -192,16 +193,21 @@ function relay(
     [client, server, up, clientFirst],
     [server, client, down, serverFirst],
   ] as const) {
-    from.on("data", direction);
+    from.on("data", direction.push);
     from.on("error", () => undefined);
-    from.once("end", () => to.end());
-    from.once("close", () => cut(null));
-    if (first.length > 0) direction(first);
+    from.once("end", () => direction.end());
+    from.once("close", () => {
+      direction.end();
+      if (to.destroyed) cut(null);
+      else leaving ??= setTimeout(() => cut(null), LINGER_MS);
+    });
+    if (first.length > 0) direction.push(first);
   }
   return promise;
 
   function cut(why: string | null): void {
     idle.stop();
+    if (leaving !== null) clearTimeout(leaving);
     flow.sentCount = sentCount;
     flow.receivedCount = receivedCount;
     client.destroy();
@@ -219,7 +225,7 @@ function relay(
     to: Duplex,
     forbidden: readonly Buffer[],
     count: (chunk: Buffer) => void,
-  ): (chunk: Buffer) => void {
+  ): { push(chunk: Buffer): void; end(): void } {
     const source = from === "client" ? client : server;
     const frames = createFrames(MESSAGE_BYTES_MAX);
     const isHeld = forbidden.length > 0;
@@ -227,20 +233,26 @@ function relay(
     const reader = openReader();
     let isCut = false;
     let working: Promise<void> = Promise.resolve();
-    return (chunk) => {
+    return {
+      push,
+      /** After what is still being looked at. */
+      end: () => void working.then(() => to.end()),
+    };
+
+    function push(chunk: Buffer): void {
       if (isCut) return;
       idle.touch();
       count(chunk);
       if (source.destroyed) return;
       if (!isHeld) pass(chunk);
       source.pause();
-      working = working
-        .then(() => look(chunk))
-        .then(
-          () =>
-            void (to.writableNeedDrain ? to.once("drain", () => source.resume()) : source.resume()),
-        );
-    };
+      working = working.then(() => look(chunk)).then(goOn);
+    }
+
+    function goOn(): void {
+      if (to.writableNeedDrain) to.once("drain", () => source.resume());
+      else source.resume();
+    }
 
     function openReader() {
       try {

@@ -1,3 +1,294 @@
-import type { OpenEngine } from "../world.ts";
+/**
+ * What a worker may try: names that disagree, bytes that are no HTTP, requests that two servers
+ * would read in two ways. None of it arrives anywhere, and all of it is recorded as refused.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
+import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { eventually } from "../../../support/eventually.ts";
+import { openTls, openTunnel, readAll, sendRaw } from "../clients.ts";
+import { type OpenEngine, openWorld, startUpstream, type World } from "../world.ts";
 
-export function testHostile(_name: string, _open: OpenEngine): void {}
+interface Scene extends AsyncDisposable {
+  world: World;
+  port: number;
+  arrived: string[];
+}
+
+async function openScene(open: OpenEngine): Promise<Scene> {
+  const stack = new AsyncDisposableStack();
+  const arrived: string[] = [];
+  const server = stack.use(
+    await startUpstream((request, response) => {
+      arrived.push(`${request.method} ${request.headers.host}${request.url}`);
+      request.resume();
+      response.end("arrived");
+    }),
+  );
+  server.server.on("upgrade", (request, socket) => {
+    arrived.push(`upgrade ${request.url}`);
+    socket.destroy();
+  });
+  const hosts = ["api.test", "127.0.0.1"];
+  const rules = [{ action: "allow" as const, hosts, ports: [server.port], is_private: true }];
+  const world = stack.use(await openWorld(open, { policy: { rules } }));
+  return {
+    ...{ world, port: server.port, arrived },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Nothing arrived, and every record is a refusal for one of these reasons. */
+async function assertRefused({ world, arrived }: Scene, ...reasons: string[]): Promise<void> {
+  const { drafts } = world.guard;
+  await eventually(
+    () => drafts.length,
+    (count) => count > 0,
+  );
+  for (const { decision } of drafts) {
+    assert.equal(decision.action, "deny", JSON.stringify(decision));
+    assert.ok(reasons.includes(decision.reason), decision.reason);
+  }
+  assert.deepEqual(arrived, []);
+}
+
+export function testHostile(name: string, open: OpenEngine): void {
+  test(`${name}: S3: TLS for another server than the tunnel's is refused, readably`, async () => {
+    await using scene = await openScene(open);
+    const { world, port } = scene;
+    const secure = await openTls(world, `api.test:${port}`, { servername: "evil.test" });
+    const answer = readAll(secure);
+    secure.write("GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n");
+    assert.match(await answer, /^HTTP\/1\.1 403 [\s\S]*"code":"name_mismatch"/);
+    await assertRefused(scene, "name_mismatch");
+  });
+
+  test(`${name}: S3: TLS that names no server, or an address, is refused`, async () => {
+    for (const servername of ["", "127.0.0.1"]) {
+      await using scene = await openScene(open);
+      const { world, port } = scene;
+      const { socket } = await openTunnel(world, `api.test:${port}`);
+      const secure = connectTls({ socket, rejectUnauthorized: false, servername: "" });
+      secure.on("error", () => undefined);
+      const answer = readAll(secure);
+      secure.once("secureConnect", () => {
+        secure.write(`GET / HTTP/1.1\r\nHost: api.test:${port}\r\nConnection: close\r\n\r\n`);
+      });
+      const told = await answer;
+      if (told !== "") assert.match(told, /"code":"no_server_name"/, servername);
+      await assertRefused(scene, "no_server_name");
+    }
+  });
+
+  test(`${name}: S3: a hidden server's name (ECH) is refused`, async () => {
+    await using scene = await openScene(open);
+    const { socket } = await openTunnel(scene.world, `api.test:${scene.port}`);
+    const closed = once(socket, "close");
+    socket.resume();
+    socket.write(clientHello("api.test", [[0xfe0d, Buffer.alloc(64, 7)]]));
+    await Promise.race([closed, eventually(() => scene.world.guard.drafts.length, Boolean)]);
+    await assertRefused(scene, "no_server_name");
+    socket.destroy();
+  });
+
+  test(`${name}: S3: a Host that is not the tunnel's is refused`, async () => {
+    await using scene = await openScene(open);
+    const { world, port } = scene;
+    const raw = await sendRaw(
+      world,
+      `api.test:${port}`,
+      "GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n",
+    );
+    assert.match(raw, /^HTTP\/1\.1 403 [\s\S]*"code":"name_mismatch"/);
+    await assertRefused(scene, "name_mismatch");
+  });
+
+  test(`${name}: S3: an :authority that is not the tunnel's is refused`, async () => {
+    await using scene = await openScene(open);
+    const { world, port } = scene;
+    for (const [authority, host] of [
+      ["evil.test", undefined],
+      [`api.test:${port}`, "evil.test"],
+    ] as const) {
+      const secure = await openTls(world, `api.test:${port}`, { ALPNProtocols: ["h2"] });
+      const session = connectHttp2(`https://api.test:${port}`, { createConnection: () => secure });
+      session.on("error", () => undefined);
+      const stream = session.request({
+        ...{ ":path": "/", ":authority": authority },
+        ...(host === undefined ? {} : { host }),
+      });
+      stream.on("error", () => undefined);
+      const [headers] = await Promise.race([once(stream, "response"), once(stream, "close")]);
+      if (typeof headers === "object") assert.ok([400, 403].includes(headers[":status"]));
+      session.destroy();
+    }
+    await assertRefused(scene, "name_mismatch", "bad_request");
+  });
+
+  test(`${name}: S3: bytes that are neither TLS nor HTTP are refused`, async () => {
+    for (const bytes of [
+      "SSH-2.0-OpenSSH_9.2\r\n",
+      "\x16\x03\x01\xff\xff\x01",
+      "\0\0\0\0\0\0\0\0",
+    ]) {
+      await using scene = await openScene(open);
+      const { socket } = await openTunnel(scene.world, `api.test:${scene.port}`);
+      const answer = readAll(socket);
+      socket.write(bytes, "latin1");
+      socket.end();
+      const told = await answer;
+      assert.ok(told === "" || /^HTTP\/1\.1 4/.test(told) || told.startsWith("\x15"), told);
+      const { drafts } = scene.world.guard;
+      await eventually(
+        () => drafts.length,
+        (count) => count > 0,
+      );
+      assert.deepEqual(scene.arrived, []);
+      assert.ok(drafts.every(({ request }) => request === null));
+    }
+  });
+
+  test(`${name}: S3: a WebSocket to a refused host does not get there`, async () => {
+    await using scene = await openScene(open);
+    const { socket, head } = await openTunnel(scene.world, "evil.test:443");
+    assert.match(head, /^HTTP\/1\.1 403 /);
+    socket.destroy();
+    const { world, port } = scene;
+    const raw = await sendRaw(
+      world,
+      `api.test:${port}`,
+      "GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert.match(raw, /^HTTP\/1\.1 403 /);
+    await assertRefused(scene, "no_rule", "name_mismatch");
+  });
+
+  for (const [what, request] of SMUGGLED) {
+    test(`${name}: S9: a request is refused that has ${what}`, async () => {
+      await using scene = await openScene(open);
+      const { world, port } = scene;
+      const raw = await sendRaw(
+        world,
+        `api.test:${port}`,
+        request.replaceAll("HOST", `api.test:${port}`),
+      );
+      assert.ok(raw === "" || /^HTTP\/1\.1 4\d\d /.test(raw), raw);
+      await assertRefused(scene, "bad_request", "bad_target", "name_mismatch", "too_large");
+    });
+  }
+
+  test(`${name}: a tunnel inside of a tunnel is refused`, async () => {
+    await using scene = await openScene(open);
+    const raw = await sendRaw(
+      scene.world,
+      `api.test:${scene.port}`,
+      "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n",
+    );
+    assert.ok(raw === "" || /^HTTP\/1\.1 4\d\d /.test(raw), raw);
+    await assertRefused(scene, "bad_request", "bad_target", "name_mismatch");
+  });
+
+  test(`${name}: a client that does not trust us is recorded by its server's name`, async () => {
+    await using scene = await openScene(open);
+    const { socket } = await openTunnel(scene.world, `api.test:${scene.port}`);
+    const secure = connectTls({ socket, servername: "api.test", ca: [] });
+    secure.on("error", () => undefined);
+    await new Promise((resolve) => secure.once("close", resolve));
+    const [draft] = await eventually(
+      () => scene.world.guard.drafts,
+      (all) => all.length > 0,
+    );
+    assert.deepEqual([draft?.kind, draft?.server.server_name], ["tunnel", "api.test"]);
+    assert.notEqual(draft?.error, null);
+    assert.deepEqual(scene.arrived, []);
+  });
+
+  test(`${name}: what is passed through is not opened, and its bytes are counted`, async () => {
+    await using server = await startUpstream((_, response) => response.end("untouched"));
+    const rules = [
+      {
+        action: "passthrough" as const,
+        hosts: ["api.test"],
+        ports: [server.port],
+        is_private: true,
+      },
+    ];
+    await using world = await openWorld(open, { policy: { rules } });
+    const { certificatePem } = world.upstream;
+    const secure = await openTls(world, `api.test:${server.port}`, { ca: certificatePem });
+    const answer = readAll(secure);
+    secure.write("GET / HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n");
+    assert.match(await answer, /untouched$/);
+    const [draft] = await eventually(
+      () => world.guard.drafts,
+      (all) => all.length > 0,
+    );
+    assert.equal(draft?.kind, "tunnel");
+    assert.equal(draft?.decision.action, "passthrough");
+    assert.equal(draft?.request, null);
+    assert.ok((draft?.sentCount ?? 0) > 200 && (draft?.receivedCount ?? 0) > 500);
+    assert.equal(draft?.error, null);
+  });
+}
+
+const POST = "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n";
+const NEXT = "GET /smuggled HTTP/1.1\r\nHost: HOST\r\n\r\n";
+
+const SMUGGLED: readonly (readonly [string, string])[] = [
+  [
+    "a length and a coding",
+    `${POST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  ],
+  ["two lengths", `${POST}Content-Length: 0\r\nContent-Length: 4\r\n\r\nabcd`],
+  ["the same length twice", `${POST}Content-Length: 4\r\nContent-Length: 4\r\n\r\nabcd`],
+  ["a list of lengths", `${POST}Content-Length: 4, 4\r\n\r\nabcd`],
+  ["a length with a sign", `${POST}Content-Length: +4\r\n\r\nabcd`],
+  ["a length in hexadecimal", `${POST}Content-Length: 0x4\r\n\r\nabcd`],
+  ["another coding", `${POST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`],
+  ["a coding in disguise", `${POST}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`],
+  [
+    "a coding twice",
+    `${POST}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  ],
+  ["a space before a colon", `${POST}Content-Length : 0\r\n\r\n${NEXT}`],
+  ["a folded header", `${POST}X-A: b\r\n Content-Length: 4\r\n\r\nabcd`],
+  ["a bare line feed", `GET / HTTP/1.1\nHost: HOST\nConnection: close\n\n`],
+  ["a bare carriage return", `GET / HTTP/1.1\r\nHost: HOST\r\nX: a\rContent-Length: 4\r\n\r\n`],
+  ["a null in a header", `GET / HTTP/1.1\r\nHost: HOST\r\nX: a\0b\r\n\r\n`],
+  ["two hosts", `GET / HTTP/1.1\r\nHost: HOST\r\nHost: evil.test\r\n\r\n`],
+  ["no host", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"],
+  ["another URL inside of a tunnel", "GET http://evil.test/ HTTP/1.1\r\nHost: HOST\r\n\r\n"],
+  ["a method that is none", "G(T / HTTP/1.1\r\nHost: HOST\r\n\r\n"],
+  ["a version that is none", "GET / HTTP/1.2\r\nHost: HOST\r\n\r\n"],
+  ["a head that is too large", `GET / HTTP/1.1\r\nHost: HOST\r\nX: ${"a".repeat(80_000)}\r\n\r\n`],
+];
+
+/** A ClientHello (RFC 8446, 4.1.2) that no client of ours would send. */
+function clientHello(serverName: string, further: readonly (readonly [number, Buffer])[]): Buffer {
+  const name = Buffer.from(serverName);
+  const sni = Buffer.concat([u16(name.length + 3), Buffer.from([0]), u16(name.length), name]);
+  const extensions = [
+    [0, sni],
+    [10, Buffer.concat([u16(2), u16(0x001d)])],
+    [13, Buffer.concat([u16(2), u16(0x0403)])],
+    [43, Buffer.from([2, 3, 4])],
+    ...further,
+  ] as const;
+  const packed = Buffer.concat(
+    extensions.map(([id, data]) => Buffer.concat([u16(id), u16(data.length), data])),
+  );
+  const body = Buffer.concat([
+    ...[u16(0x0303), Buffer.alloc(32, 1), Buffer.from([0])],
+    ...[u16(2), u16(0x1301), Buffer.from([1, 0]), u16(packed.length), packed],
+  ]);
+  const length = Buffer.from([0, body.length >> 8, body.length & 0xff]);
+  const handshake = Buffer.concat([Buffer.from([1]), length, body]);
+  return Buffer.concat([Buffer.from([0x16, 3, 1]), u16(handshake.length), handshake]);
+}
+
+function u16(value: number): Buffer {
+  return Buffer.from([value >> 8, value & 0xff]);
+}
