@@ -1,0 +1,46 @@
+/** Goal: replays of several trials do not mix, and of very many the oldest are begun again. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import type { KeyId, TrialId } from "../../../orchestrator/runtime/ids.ts";
+import { createReplays } from "../../../proxy/replay/replays.ts";
+import { cassetteOf } from "../../support/cassettes.ts";
+
+const KEY = "key_1" as KeyId;
+const ASKED = { method: "POST", path: "/v1/chat/completions", body: '{"m":1}' };
+
+function open() {
+  let reads = 0;
+  const replays = createReplays({
+    sourceOf: async (id) => (id.startsWith("trial") ? ("source" as TrialId) : null),
+    cassetteOf: async () => {
+      reads += 1;
+      return cassetteOf([{ body: { m: 1 } }]);
+    },
+    onDiverged: async () => {},
+  });
+  return { replays, reads: () => reads };
+}
+
+test("each trial has its own run, and its record is read once", async () => {
+  const { replays, reads } = open();
+  const [one, two] = ["trial_1", "trial_2"] as TrialId[];
+  for (const id of [one, two]) {
+    assert.ok(id !== undefined);
+    assert.equal((await replays.ask(id, KEY, ASKED)).outcome, "played");
+    assert.equal((await replays.ask(id, KEY, ASKED)).outcome, "diverged");
+  }
+  assert.equal(reads(), 2);
+});
+
+test("a bounded number is remembered", async () => {
+  const { replays } = open();
+  const ids = Array.from({ length: 65 }, (_, index) => `trial_${index}` as TrialId);
+  for (const id of ids) await replays.ask(id, KEY, ASKED);
+  assert.equal((await replays.ask(ids.at(-1) as TrialId, KEY, ASKED)).outcome, "diverged");
+  assert.equal((await replays.ask(ids[0] as TrialId, KEY, ASKED)).outcome, "played");
+});
+
+test("a trial that is none has no record", async () => {
+  const { replays } = open();
+  await assert.rejects(replays.ask("other" as TrialId, KEY, ASKED), /other is no replay/);
+});
