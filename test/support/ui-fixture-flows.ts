@@ -1,8 +1,11 @@
 /** The fixture's flows: one of each way a flow can look, hostile ones among them. */
+import type { Services } from "../../orchestrator/api/services.ts";
 import type { RuleProposal } from "../../orchestrator/contract/flow-views.ts";
-import type { FlowRecord } from "../../orchestrator/contract/flows.ts";
+import type { FlowRecord, TrafficSource } from "../../orchestrator/contract/flows.ts";
 import type { Ids, TrialId } from "../../orchestrator/runtime/ids.ts";
+import { watchStored } from "../../orchestrator/traffic/stored.ts";
 import { flowRecord, refusedFlow, textBody } from "./flow-records.ts";
+import { createMemoryTraffic } from "./memory-traffic.ts";
 import { MARKUP } from "./ui-fixture-data.ts";
 
 interface Of {
@@ -17,8 +20,42 @@ const PNG = Buffer.from(
   "base64",
 );
 
+export interface FixtureFlows {
+  records: readonly FlowRecord[];
+  /** The flows that were asked to be allowed. */
+  proposed: string[];
+  services: Pick<Services, "traffic" | "flows" | "trafficSources">;
+}
+
+/** The flows in a store in memory, and the API's services over it. */
+export async function openFixtureFlows(
+  ids: Ids,
+  of: Of,
+  { approvalId, ...at }: Parameters<typeof fixtureFlows>[2] & { approvalId: string },
+): Promise<FixtureFlows> {
+  const { traffic, onStored } = watchStored(createMemoryTraffic());
+  const records = fixtureFlows(ids, of, at);
+  await traffic.append(records);
+  const proposed: string[] = [];
+  return {
+    records,
+    proposed,
+    services: {
+      traffic,
+      trafficSources: { list: async () => FIXTURE_SOURCES },
+      flows: {
+        onStored,
+        propose: async (flow, { isDryRun }) => {
+          if (!isDryRun) proposed.push(flow.id);
+          return proposalOf(flow, isDryRun ? null : approvalId);
+        },
+      },
+    },
+  };
+}
+
 /** `calls`: of the passed trial, whose flows at the gateway they are. */
-export function fixtureFlows(
+function fixtureFlows(
   ids: Ids,
   of: Of,
   { nowMs, calls }: { nowMs: number; calls: readonly { id: string; cost_nanos: string }[] },
@@ -41,11 +78,23 @@ export function fixtureFlows(
   ];
 }
 
+/** Two doors: all of one arrived, and of the other three records did not. */
+const FIXTURE_SOURCES: Omit<TrafficSource, "kept_count">[] = [
+  {
+    ...{ id: "process_01kah27zs8e4rsk0ncyqjpys5f", door: "egress", engine: "embedded" },
+    ...{ host: "build-1", started_at: "2026-11-21T12:00:00.000Z", closed_at: null },
+    ...{ last_sequence: 120, stored_count: 120, rejected_count: 0, missing: [], spooled_bytes: 0 },
+  },
+  {
+    ...{ id: "process_01kah27zs8e4rsk0ncyqjpys5g", door: "gateway", engine: "gateway" },
+    ...{ host: "build-1", started_at: "2026-11-21T12:00:00.000Z", closed_at: null },
+    ...{ last_sequence: 40, stored_count: 37, rejected_count: 0, missing: [[7, 9]] },
+    spooled_bytes: 0,
+  },
+];
+
 /** The rule that "allow this" would add for it. */
-export function proposalOf(
-  { server, request }: FlowRecord,
-  approvalId: string | null,
-): RuleProposal {
+function proposalOf({ server, request }: FlowRecord, approvalId: string | null): RuleProposal {
   const { host } = server;
   const { method = "GET", path = "/" } = request ?? {};
   return {

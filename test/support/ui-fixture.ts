@@ -12,7 +12,6 @@ import { createApi } from "../../orchestrator/api/server.ts";
 import type { Services } from "../../orchestrator/api/services.ts";
 import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
-import type { FlowRecord } from "../../orchestrator/contract/flows.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
 import type { Experiment, NewFork, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
@@ -21,11 +20,9 @@ import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../orchestrator/runtime/random.ts";
 import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
-import { type WatchedTraffic, watchStored } from "../../orchestrator/traffic/stored.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
 import { fakeAccounting } from "./accounting.ts";
-import { createMemoryTraffic } from "./memory-traffic.ts";
 import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -39,7 +36,7 @@ import {
   story,
   trial,
 } from "./ui-fixture-data.ts";
-import { FIXTURE_SOURCES, fixtureFlows, proposalOf } from "./ui-fixture-flows.ts";
+import { type FixtureFlows, openFixtureFlows } from "./ui-fixture-flows.ts";
 import {
   adherenceReport,
   budgetEvents,
@@ -75,10 +72,7 @@ export interface UiFixture extends AsyncDisposable {
   journal: { isIntact: boolean };
   secrets: SecretsStatus;
   /** Its flows; what is appended is told to live views. */
-  traffic: WatchedTraffic;
-  flows: FlowRecord[];
-  /** The flows that were asked to be allowed. */
-  proposed: string[];
+  flows: FixtureFlows;
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
   record(line: string): Promise<void>;
@@ -209,15 +203,12 @@ async function fixtureState(dir: string) {
   await writeFile(livePath, `${RECORDING.slice(0, 3).join("\n")}\n`);
 
   const listeners = new Set<(id: TrialId) => void>();
-  const traffic = watchStored(createMemoryTraffic());
   const ofPassed = calls(createIds(systemClock, seededRandom(4)), ids.passed, nowMs - 590_000);
-  const flows = fixtureFlows(idsOf, ids, { nowMs, calls: ofPassed });
-  await traffic.traffic.append(flows);
+  const at = { nowMs, calls: ofPassed, approvalId };
+  const flows = await openFixtureFlows(idsOf, ids, at);
   return {
-    traffic,
     flows,
     ofPassed,
-    proposed: [] as string[],
     dir,
     idsOf,
     trials,
@@ -319,16 +310,7 @@ function services(state: State): Services {
       tree: async (id) => fixtureTree(found(state.trials.find((each) => each.id === id))),
     },
     trials: trials(state),
-    traffic: state.traffic.traffic,
-    trafficSources: { list: async () => [] },
-    trafficSources: { list: async () => FIXTURE_SOURCES },
-    flows: {
-      onStored: state.traffic.onStored,
-      propose: async (flow, { isDryRun }) => {
-        if (!isDryRun) state.proposed.push(flow.id);
-        return proposalOf(flow, isDryRun ? null : state.approvalId);
-      },
-    },
+    ...state.flows.services,
     approvals: approvals(state),
     workerSessions: {
       ...{ enrol: refuse, authenticate: refuse, sourcePath: refuse, testsPath: refuse },

@@ -71,6 +71,13 @@ export function isViolation({ decision }) {
   return decision.action === "deny" || decision.reason === "warned";
 }
 
+const RULES_ANSWER = ["no_rule", "warned", "private_address", "foreign_credential"];
+
+/** Whether a rule would let it through, so that one can be asked for. @param {FlowSummary} flow */
+export function isAskable({ decision, trial_id: trialId, project_id: projectId }) {
+  return RULES_ANSWER.includes(decision.reason) && trialId !== null && projectId !== null;
+}
+
 /**
  * How many flows began in each of `count` equal spans between the first and the last, by tone.
  *

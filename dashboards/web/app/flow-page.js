@@ -3,7 +3,7 @@ import { html, useEffect } from "/vendor/htm-preact.js";
 import { AllowThis } from "./allow-this.js";
 import { getJson } from "./api.js";
 import { BodyView } from "./flow-body.js";
-import { isViolation, pathOf, phasesOf, placeOf, summaryOf } from "./flow-facts.js";
+import { isAskable, isViolation, pathOf, phasesOf, placeOf, summaryOf } from "./flow-facts.js";
 import { Outcome } from "./flow-table.js";
 import {
   asWords,
@@ -81,7 +81,7 @@ function FlowHead({ flow }) {
     <p class="crumbs"><a href="/traffic">Traffic</a>${
       flow.trial_id !== null &&
       html` <span aria-hidden="true">/</span> <a
-        href=${`/trials/${encodeURIComponent(flow.trial_id)}/traffic`}>its trial’s</a>`
+        href=${`/trials/${encodeURIComponent(flow.trial_id)}/traffic`}>of its trial</a>`
     }</p>
     <div class="flow-title">
       <h1><span class="mono">${visible(request?.method ?? flow.kind)}</span> ${placeOf(summary)}<span
@@ -94,8 +94,7 @@ function FlowHead({ flow }) {
       }</p>
       <p>${visible(decision.detail)}</p>
       ${
-        isViolation(summary) &&
-        flow.project_id !== null &&
+        isAskable(summary) &&
         html`<p><${AllowThis} flowId=${flow.id}
         place=${`${request?.method ?? flow.kind} ${placeOf(summary)}${pathOf(summary)}`} /></p>`
       }
@@ -209,8 +208,7 @@ function Messages({ flow }) {
   const startMs = Date.parse(flow.started_at);
   return html`<ol class="messages">${(flow.messages ?? []).map(
     ({ at_ms: atMs, from, body }, index) => html`<li class=${`card message ${from}`} key=${index}>
-      <p class="small muted"><strong>${from === "client" ? "→ sent" : "← received"}</strong> after
-        ${formatOffset(atMs - startMs)}</p>
+      <p class="small muted"><strong>${from === "client" ? "→ sent" : "← received"}</strong>${` after ${formatOffset(atMs - startMs)}`}</p>
       <${BodyView} body=${body} isWithheld=${false} byteCount=${body.byte_count} />
     </li>`,
   )}</ol>`;

@@ -29,9 +29,9 @@ export function TrafficPage({ search }) {
         <a class="button small" download title="What fits the filter, as an HTTP archive"
           href=${`/api/v1/flows/export${query({ ...filter, format: "har" })}`}><${Icon}
           name="download" />HAR</a>
-        <${Completeness} />
+        <span class="completeness"><${Completeness} /></span>
         <span class=${`live ${isLive ? "live" : "connecting"}`} role="status"><span
-          class="dot"></span>${isLive ? "As it is recorded" : "Connecting"}</span>
+          class="dot"></span><span class="live-text">${isLive ? "As it is recorded" : "Connecting"}</span></span>
       </div>
     </div>
     <${Filters} filter=${filter} />

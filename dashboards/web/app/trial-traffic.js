@@ -2,7 +2,7 @@
 import { html } from "/vendor/htm-preact.js";
 import { AllowThis } from "./allow-this.js";
 import { getJson, query } from "./api.js";
-import { isViolation, outcomeOf, pathOf, placeOf } from "./flow-facts.js";
+import { isAskable, isViolation, outcomeOf, pathOf, placeOf } from "./flow-facts.js";
 import { useFlows } from "./flow-list.js";
 import { FlowStrip, FlowTable, Outcome } from "./flow-table.js";
 import { formatBytes, formatCount, visible } from "./format.js";
@@ -85,7 +85,7 @@ function Violations({ flows }) {
             }</p>
             <p class="muted small">${visible(flow.decision.detail)}</p>
           </div>
-          <${AllowThis} flowId=${flow.id} place=${what} />
+          ${isAskable(flow) && html`<${AllowThis} flowId=${flow.id} place=${what} />`}
         </li>`;
       })}
     </ul>

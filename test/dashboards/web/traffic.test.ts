@@ -47,7 +47,7 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
   });
 
   test("the fixture's flows are the contract's", () => {
-    for (const flow of fixture.flows) assert.deepEqual(Value.Errors(FlowRecord, flow), []);
+    for (const flow of fixture.flows.records) assert.deepEqual(Value.Errors(FlowRecord, flow), []);
   });
 
   test("the list shows flows, and those that come, without moving what is there", async () => {
@@ -60,13 +60,14 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
     assert.match(await text(row("gateway").first()), /200.*POST.*\/v1\/messages.*CAD/);
     assert.match(await text(row("198.51.100.9")), /refused.*packet.*198\.51\.100\.9:53/);
     await page.getByText("As it is recorded").waitFor();
+    await page.getByText("3 missing").waitFor();
     await page.evaluate("globalThis.isSamePage = true");
     const ids = createIds(systemClock, seededRandom(77));
     const { server } = refusedFlow(ids, systemClock.now());
     const fresh = refusedFlow(ids, systemClock.now(), {
       server: { ...server, host: "new.example" },
     });
-    await fixture.traffic.traffic.append([fresh]);
+    await fixture.flows.services.traffic.append([fresh]);
     await row("new.example").waitFor();
     assert.equal(await page.evaluate("globalThis.isSamePage"), true);
     const bars = page.locator(".strip-bars");
@@ -147,17 +148,19 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
     await violation.getByRole("button", { name: /Allow this/ }).click();
     const dialog = violation.locator("dialog");
     await dialog.getByText("hosts: [telemetry.example]").waitFor();
-    assert.deepEqual(fixture.proposed, []);
+    assert.deepEqual(fixture.flows.proposed, []);
     await dialog.getByRole("button", { name: "Ask for it" }).click();
     await dialog.getByText(/autocode approval approve approval_/).waitFor();
-    assert.equal(fixture.proposed.length, 1);
+    assert.equal(fixture.flows.proposed.length, 1);
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "hidden" });
     assert.deepEqual(noisy(), []);
   });
 
   test("whatever a flow holds is text (S13)", async () => {
-    for (const flow of fixture.flows.filter(({ trial_id: id }) => id === fixture.ids.hostile)) {
+    for (const flow of fixture.flows.records.filter(
+      ({ trial_id: id }) => id === fixture.ids.hostile,
+    )) {
       for (const tab of ["request", "response", "messages"]) {
         await page.goto(`${fixture.url}/traffic/${flow.id}/${tab}`);
         await page.locator(".tab-body .card").first().waitFor();
@@ -199,7 +202,7 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
   }
 
   function found(is: (flow: FlowRecord) => boolean): FlowRecord {
-    const flow = fixture.flows.find(is);
+    const flow = fixture.flows.records.find(is);
     assert.ok(flow !== undefined);
     return flow;
   }
