@@ -10,6 +10,7 @@ import { createScriptedModel } from "../models/scripted/server.ts";
 import { createEgressPolicies } from "../proxy/egress/dry-run.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
+import { probeIsolation } from "../worker-agent/isolate/probe.ts";
 import { closedFolder } from "../worker-agent/rooms.ts";
 import { gatewayAddress } from "./addresses.ts";
 import { type AgentInstaller, createAgents } from "./agents/installed.ts";
@@ -166,6 +167,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const doctor = createDoctor({
     ...{ db, config, describeScheduler: describe, installer, pairs, gateway, journal, secrets },
     closedToAgents: () => closedToAgents(config, layout),
+    probeIsolation: async () => (config.scheduler === "local" ? probeIsolation(null) : null),
   });
   const budgetMetrics = createBudgetMetrics(db, clock);
   const services: Services = {

@@ -20,6 +20,8 @@ export interface DoctorDependencies {
   secrets: { name: string };
   /** As root: the folder that the slots' users cannot pass through, null when they can. */
   closedToAgents(): Promise<string | null>;
+  /** What this machine gives a trial that runs here, tried; null where no trial does. */
+  probeIsolation(): Promise<{ kind: "namespace" | "sandbox" | "none"; detail: string } | null>;
 }
 
 const READY_TIMEOUT_MS = 3_000;
@@ -28,7 +30,7 @@ export function createDoctor(
   dependencies: DoctorDependencies,
 ): Pick<Services, "doctor" | "readiness" | "metrics"> {
   const { db, config, describeScheduler, installer, pairs, gateway } = dependencies;
-  const { closedToAgents, journal, secrets } = dependencies;
+  const { closedToAgents, journal, probeIsolation, secrets } = dependencies;
   return { doctor, readiness, metrics };
 
   async function doctor(): Promise<Finding[]> {
@@ -90,18 +92,23 @@ export function createDoctor(
   }
 
   async function isolation(): Promise<Finding> {
-    const advisory = "egress is advisory: CLIs are told to use a refusing proxy, not forced to";
-    if (!config.isRoot) {
+    const given = await probeIsolation();
+    const network = given?.detail ?? "trials run on workers, which each say how they are isolated";
+    if (given?.kind === "none" && !config.isRoot) {
       return warn(
         "isolation",
         "NONE between agents and autocode: agents run as this user, and can read the hidden " +
-          `tests, other trials and the admin token in ${config.home}; ${advisory}`,
-        "run tasks that you trust, or start as root to give each slot a user of its own",
+          `tests, other trials and the admin token in ${config.home}; ${network}`,
+        "install bubblewrap, or start as root to give each slot a user of its own",
       );
     }
     const closed = await closedToAgents();
-    if (closed === null)
-      return warn("isolation", `a user of its own for each slot; ${advisory}`, null);
+    if (closed === null) {
+      const user = config.isRoot ? "a user of its own for each slot; " : "";
+      const detail = `${user}${network}`;
+      if (given?.kind !== "none") return ok("isolation", detail);
+      return warn("isolation", detail, "install iproute2 and nftables, or bubblewrap");
+    }
     return warn(
       "isolation",
       `NONE: agents and tests run as ROOT, since the slots' users cannot pass through ${closed}`,

@@ -43,6 +43,7 @@ function dependencies(
     } as unknown as DoctorDependencies["pairs"],
     gateway: { metrics: async () => "autocode_gateway_calls 0\n" },
     closedToAgents: async () => null,
+    probeIsolation: async () => null,
     journal: {
       status: async () => ({
         key: { key_id: "ed25519:k", fingerprint: "SHA256:f", public_key: "PEM" },

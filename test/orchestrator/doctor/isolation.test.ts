@@ -3,7 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDoctor, type DoctorDependencies } from "../../../orchestrator/doctor/doctor.ts";
 
-async function isolation(isRoot: boolean, closed: string | null) {
+type Given = Awaited<ReturnType<DoctorDependencies["probeIsolation"]>>;
+const NONE: Given = { kind: "none", detail: "egress is advisory: bwrap is not installed" };
+
+async function isolation(isRoot: boolean, closed: string | null, given = NONE) {
   const dependencies = {
     db: { name: "embedded", version: "17" },
     config: { home: "/home/me/.autocode", isRoot, databaseUrl: null },
@@ -12,6 +15,7 @@ async function isolation(isRoot: boolean, closed: string | null) {
     pairs: { list: () => [] },
     gateway: { metrics: async () => "" },
     closedToAgents: async () => closed,
+    probeIsolation: async () => given,
     journal: {
       status: async () => ({
         key: { key_id: "ed25519:k", fingerprint: "SHA256:f", public_key: "PEM" },
@@ -28,6 +32,7 @@ test("as a normal user: agents can read hidden tests and the token", async () =>
   const found = await isolation(false, null);
   assert.equal(found?.status, "warn");
   assert.match(found?.detail ?? "", /NONE .*hidden tests.*admin token in \/home\/me\/\.autocode/);
+  assert.match(found?.next_step ?? "", /^install bubblewrap/);
 });
 
 test("as root with Node in a closed folder: agents run as root", async () => {
@@ -38,4 +43,18 @@ test("as root with Node in a closed folder: agents run as root", async () => {
 
 test("as root: a user for each slot", async () => {
   assert.match((await isolation(true, null))?.detail ?? "", /a user of its own for each slot/);
+});
+
+test("what this machine gives a trial is said as it is", async () => {
+  const namespace: Given = { kind: "namespace", detail: "a network namespace: all else dropped" };
+  const asRoot = await isolation(true, null, namespace);
+  assert.deepEqual(
+    [asRoot?.status, asRoot?.detail],
+    ["ok", "a user of its own for each slot; a network namespace: all else dropped"],
+  );
+  const sandbox: Given = { kind: "sandbox", detail: "a sandbox of bubblewrap" };
+  const asUser = await isolation(false, null, sandbox);
+  assert.deepEqual([asUser?.status, asUser?.detail], ["ok", "a sandbox of bubblewrap"]);
+  assert.equal((await isolation(true, null))?.status, "warn");
+  assert.match((await isolation(true, null, null))?.detail ?? "", /workers, which each say/);
 });
