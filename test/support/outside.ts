@@ -12,6 +12,8 @@ import { runToEnd } from "./installation.ts";
 export interface Outside extends AsyncDisposable {
   /** Where the collector listens; routed to nobody else, and no private address. */
   readonly address: string;
+  /** This machine's own, in that network. */
+  readonly gate: string;
   readonly ports: { http: number; udp: number };
   /** What arrived so far, a line each: protocol, port, and the first bytes. */
   arrived(): readonly string[];
@@ -48,12 +50,13 @@ export async function whyNoOutside(): Promise<string | null> {
 export async function openOutside(number: number): Promise<Outside> {
   const name = `autocode-out-${number}`;
   const address = `11.77.${number}.2`;
+  const gate = `11.77.${number}.1`;
   await ip("netns", "add", name);
   await using opening = new AsyncDisposableStack();
   opening.defer(async () => void (await runToEnd("ip", ["netns", "del", name])));
   const link = `aco${number}`;
   await ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name);
-  await ip("address", "add", `11.77.${number}.1/24`, "dev", link);
+  await ip("address", "add", `${gate}/24`, "dev", link);
   await ip("link", "set", link, "up");
   await ip("-n", name, "address", "add", `${address}/24`, "dev", "eth0");
   await ip("-n", name, "link", "set", "eth0", "up");
@@ -77,6 +80,7 @@ export async function openOutside(number: number): Promise<Outside> {
   const opened = opening.move();
   return {
     address,
+    gate,
     url: `http://${address}:8099`,
     ports: { http: 8099, udp: 8053 },
     arrived: () => lines.filter((line) => line !== "listening"),
