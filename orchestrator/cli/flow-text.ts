@@ -1,4 +1,4 @@
-/** One flow in words, line by line: head, decision, headers and bodies as people read them. Pure. */
+/** One flow in lines: head, decision, headers, and bodies as people read them. Pure. */
 import type { Body, FlowRecord, Headers } from "../contract/flows.ts";
 import { formatNanos } from "../money.ts";
 import { byteText } from "./flow-rows.ts";

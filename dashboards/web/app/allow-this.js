@@ -40,7 +40,12 @@ export function AllowThis({ flowId, place }) {
       <h2>${asked === null ? "Allow such flows?" : "It is asked for"}</h2>
       <p class="muted small">${place}</p>
       ${error && html`<${Failure} error=${error} />`}
-      ${proposal === null && error === null && html`<${Skeleton} lines=${4} label="Asking for the rule" />`}
+      ${
+        proposal === null &&
+        error === null &&
+        html`<${Skeleton} lines=${4}
+        label="Asking for the rule" />`
+      }
       ${
         proposal !== null &&
         html`<p>${
@@ -48,7 +53,11 @@ export function AllowThis({ flowId, place }) {
             ? `The policy of ${visible(proposal.project)} would change so, once an admin agrees:`
             : "Nothing changes before an admin agrees, with:"
         }</p>
-        ${asked === null ? html`<${RuleDiff} diff=${proposal.diff} />` : html`<pre class="command">autocode approval approve ${asked}</pre>`}`
+        ${
+          asked === null
+            ? html`<${RuleDiff} diff=${proposal.diff} />`
+            : html`<pre class="command">autocode approval approve ${asked}</pre>`
+        }`
       }
       <div class="dialog-actions">
         <button type="button" class="button" onClick=${() => dialog.current?.close()}>

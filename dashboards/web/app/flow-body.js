@@ -64,7 +64,8 @@ function parsed(text) {
 /** @param {{ text: string }} props */
 function Plain({ text }) {
   const rest = text.length - CHARACTERS_DRAWN;
-  return html`<pre class="code body-text" tabindex="0">${visible(text.slice(0, CHARACTERS_DRAWN))}</pre>
+  const drawn = visible(text.slice(0, CHARACTERS_DRAWN));
+  return html`<pre class="code body-text" tabindex="0">${drawn}</pre>
     ${
       rest > 0 &&
       html`<p class="muted small">${formatCount(rest)} more characters: export the flow to read
@@ -121,7 +122,8 @@ function Fold({ entries, open, close, level, isNamed }) {
       ${
         rest > 0 &&
         html`<li><button type="button" class="button quiet small"
-        onClick=${() => setDrawn(drawn + ENTRIES_DRAWN * 10)}>${formatCount(rest)} more</button></li>`
+        onClick=${() => setDrawn(drawn + ENTRIES_DRAWN * 10)}>
+          ${`${formatCount(rest)} more`}</button></li>`
       }
     </ul><span>${close}</span>`
     }
@@ -133,7 +135,9 @@ function Events({ text }) {
   const [drawn, setDrawn] = useState(ENTRIES_DRAWN);
   const events = text.split(/\r\n\r\n|\n\n|\r\r/).filter((event) => event.trim() !== "");
   return html`<ol class="sse">
-    ${events.slice(0, drawn).map((event, index) => html`<${SseEvent} key=${index} text=${event} />`)}
+    ${events
+      .slice(0, drawn)
+      .map((event, index) => html`<${SseEvent} key=${index} text=${event} />`)}
   </ol>
   ${
     events.length > drawn &&
@@ -153,7 +157,11 @@ function SseEvent({ text }) {
   const json = parsed(data);
   return html`<li>
     <span class="tag">${visible(of("event")[0] ?? "message")}</span>
-    ${json === undefined ? html`<pre class="code body-text">${visible(data === "" ? text : data)}</pre>` : html`<${Json} value=${json.value} />`}
+    ${
+      json === undefined
+        ? html`<pre class="code body-text">${visible(data === "" ? text : data)}</pre>`
+        : html`<${Json} value=${json.value} />`
+    }
   </li>`;
 }
 

@@ -33,7 +33,7 @@ export function flowTone(flow) {
   return flow.status >= 400 ? "warn" : "good";
 }
 
-/** "api.example.org:8443", without the port that its scheme has anyway. @param {FlowSummary} flow */
+/** "api.example.org:8443", but for its scheme's own port. @param {FlowSummary} flow */
 export function placeOf({ host, port, scheme }) {
   const usual = scheme === "http" || scheme === "ws" ? 80 : 443;
   return visible(`${host}${port === usual || port === 0 ? "" : `:${port}`}`);

@@ -84,7 +84,8 @@ function FlowHead({ flow }) {
         href=${`/trials/${encodeURIComponent(flow.trial_id)}/traffic`}>of its trial</a>`
     }</p>
     <div class="flow-title">
-      <h1><span class="mono">${visible(request?.method ?? flow.kind)}</span> ${placeOf(summary)}<span
+      <h1><span
+        class="mono">${visible(request?.method ?? flow.kind)}</span> ${placeOf(summary)}<span
         class="muted">${pathOf(summary)}</span></h1>
       <${Outcome} flow=${summary} />
     </div>
@@ -189,7 +190,9 @@ function Contents({ detail: { flow, is_withheld: isWithheld }, tab }) {
     </div>`;
 }
 
-/** @param {{ headers: readonly (readonly [string, string])[] | null, isWithheld: boolean }} props */
+/**
+ * @param {{ headers: readonly (readonly [string, string])[] | null, isWithheld: boolean }} props
+ */
 function HeaderList({ headers, isWithheld }) {
   if (headers === null) {
     return html`<p class="muted small">${
@@ -208,7 +211,8 @@ function Messages({ flow }) {
   const startMs = Date.parse(flow.started_at);
   return html`<ol class="messages">${(flow.messages ?? []).map(
     ({ at_ms: atMs, from, body }, index) => html`<li class=${`card message ${from}`} key=${index}>
-      <p class="small muted"><strong>${from === "client" ? "→ sent" : "← received"}</strong>${` after ${formatOffset(atMs - startMs)}`}</p>
+      <p class="small muted"><strong>${from === "client" ? "→ sent" : "← received"}</strong>
+        ${` after ${formatOffset(atMs - startMs)}`}</p>
       <${BodyView} body=${body} isWithheld=${false} byteCount=${body.byte_count} />
     </li>`,
   )}</ol>`;

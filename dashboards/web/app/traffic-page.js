@@ -99,7 +99,9 @@ function Filters({ filter }) {
       <select name="project" value=${filter["project"] ?? ""}
         onChange=${({ target }) => choose("project", target.value)}>
         <option value="">All</option>
-        ${(projects.data?.projects ?? []).map(({ name }) => html`<option value=${name}>${name}</option>`)}
+        ${(projects.data?.projects ?? []).map(
+          ({ name }) => html`<option value=${name}>${name}</option>`,
+        )}
       </select></label>
     <label><span>Decision</span>
       <select name="action" value=${filter["action"] ?? ""}

@@ -49,9 +49,10 @@ function Totals({ trial, flows, isWhole }) {
   const currency = costs[0]?.currency;
   return html`<dl class="card figures traffic-figures">
     <div><dt>Flows</dt><dd>${formatCount(total?.flow_count ?? flows.length)}</dd></div>
-    <div><dt>Refused</dt><dd class=${(total?.refused_count ?? 0) > 0 ? "bad-text" : ""}>${formatCount(
-      total?.refused_count ?? 0,
-    )}</dd></div>
+    <div><dt>Refused</dt><dd
+      class=${(total?.refused_count ?? 0) > 0 ? "bad-text" : ""}>${formatCount(
+        total?.refused_count ?? 0,
+      )}</dd></div>
     <div><dt>Errors</dt><dd>${formatCount(total?.error_count ?? 0)}</dd></div>
     <div><dt>Sent / received</dt><dd>${formatBytes(total?.sent_bytes ?? 0)}<span
       class="of"> / ${formatBytes(total?.received_bytes ?? 0)}</span></dd></div>
@@ -64,7 +65,11 @@ function Totals({ trial, flows, isWhole }) {
   </dl>`;
 }
 
-/** Each kind of refusal once, however often it was tried. @param {{ flows: readonly FlowSummary[] }} props */
+/**
+ * Each kind of refusal once, however often it was tried.
+ *
+ * @param {{ flows: readonly FlowSummary[] }} props
+ */
 function Violations({ flows }) {
   const groups = Map.groupBy(flows.filter(isViolation), (flow) =>
     [outcomeOf(flow), flow.method, placeOf(flow), flow.decision.reason].join(" "),

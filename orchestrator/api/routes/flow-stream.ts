@@ -22,7 +22,7 @@ const PAGES_MAX = 5;
 const LOOK_BACK_MS = 600_000;
 /** How long after a flow's end its record may arrive in the store. */
 const LATE_MS = 60_000;
-/** How many polls of other streams one of ours takes the time of: the store is asked, not a table. */
+/** A look at the store takes the place of so many polls of other streams: it is dearer. */
 const POLLS = 4;
 /** Some of the shipper's batches: even who reads fast gets a batch at once. */
 const WAITING_MAX = 5_000;
