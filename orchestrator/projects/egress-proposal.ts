@@ -2,6 +2,7 @@
  * "Allow this": the narrowest rule that would have let a refused flow through, and the policy with
  * it. Pure.
  */
+import { isDeepStrictEqual } from "node:util";
 import { stringify } from "yaml";
 import type { DecisionReason, EgressPolicy, EgressRule } from "../contract/egress.ts";
 import type { FlowSummary } from "../contract/flows.ts";
@@ -89,8 +90,9 @@ export function addRules(
   | { readonly outcome: "none"; readonly why: string } {
   if (egress === "open") return { outcome: "none", why: "the project's egress is open" };
   const policy: EgressPolicy = egress === undefined || egress === "deny" ? {} : egress;
-  const known = new Set((policy.rules ?? []).map((rule) => JSON.stringify(rule)));
-  const added = rules.filter((rule) => !known.has(JSON.stringify(rule)));
+  const added = rules.filter(
+    (rule) => !policy.rules?.some((known) => isDeepStrictEqual(known, rule)),
+  );
   let all: readonly EgressRule[] = policy.rules ?? [];
   for (const rule of added) all = all.toSpliced(positionOf(rule, all), 0, rule);
   if (all.length > RULES_MAX) {
@@ -119,16 +121,7 @@ export function yamlOf(rules: readonly EgressRule[]): string {
 export function diffOf(before: Egress, after: Egress): string {
   const a = linesOf(before);
   const b = linesOf(after);
-  let head = 0;
-  while (head < a.length && head < b.length && a[head] === b[head]) head++;
-  let tail = 0;
-  while (
-    tail < a.length - head &&
-    tail < b.length - head &&
-    a[a.length - 1 - tail] === b[b.length - 1 - tail]
-  ) {
-    tail++;
-  }
+  const { head, tail } = commonEnds(a, b);
   const from = Math.max(0, head - CONTEXT_LINES);
   const untilA = Math.min(a.length, a.length - tail + CONTEXT_LINES);
   const untilB = Math.min(b.length, b.length - tail + CONTEXT_LINES);
@@ -143,6 +136,22 @@ export function diffOf(before: Egress, after: Egress): string {
     ...a.slice(a.length - tail, untilA).map((line) => ` ${line}`),
     "",
   ].join("\n");
+}
+
+/**
+ * How many lines are the same at both ends. Rules end and begin alike, so that a new one can be
+ * taken for the end of one and the beginning of the next: whole items of a list are told.
+ */
+function commonEnds(a: readonly string[], b: readonly string[]): { head: number; tail: number } {
+  const most = Math.min(a.length, b.length);
+  let head = 0;
+  while (head < most && a[head] === b[head]) head++;
+  let tail = 0;
+  while (tail < most && a.at(-1 - tail) === b.at(-1 - tail)) tail++;
+  const isItem = (line: string | undefined) => line?.trimStart().startsWith("- action:") === true;
+  const fromTail = Math.min(head, most - tail);
+  if (isItem(b[fromTail]) && !isItem(b[head])) return { head: fromTail, tail };
+  return { head, tail: Math.min(tail, most - head) };
 }
 
 function linesOf(egress: Egress): string[] {

@@ -6,6 +6,7 @@
  * nobody approves what was added after they looked; what is granted is in the policy, in the same
  * transaction.
  */
+import { isDeepStrictEqual } from "node:util";
 import { sql } from "drizzle-orm";
 import { Value } from "typebox/value";
 import { EgressRuleFacts } from "../contract/approvals.ts";
@@ -85,7 +86,7 @@ export function createEgressProposals({ db, clock, ids }: ProposalDependencies) 
         where trial_id = ${trialId} and kind = 'egress_rule' and state = 'open'`,
     );
     const known = readFacts(open?.facts);
-    const isAsked = known?.rules.some((other) => JSON.stringify(other) === JSON.stringify(rule));
+    const isAsked = known?.rules.some((other) => isDeepStrictEqual(other, rule));
     if (open !== undefined && isAsked === true) return open.id;
     const rules = [...(known?.rules ?? []), rule];
     if (rules.length > RULES_MAX) {

@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { EgressLayer } from "../../orchestrator/contract/egress.ts";
 import { EXPORT_FORMAT, ExportRecord } from "../../orchestrator/contract/ledger.ts";
 import { ProjectFile, UnitsText } from "../../orchestrator/contract/projects.ts";
 import { listFiles } from "../tidy/sources.ts";
@@ -27,6 +28,17 @@ test("the published schema of autocode.yaml is the one that is checked", (t) => 
     ...JSON.parse(JSON.stringify(ProjectFile), asInYaml),
   };
   t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/autocode.schema.json"), {
+    serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
+  });
+});
+
+test("the published schema of a file of egress rules is the one that is checked", (t) => {
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "egress.yaml",
+    ...JSON.parse(JSON.stringify(EgressLayer)),
+  };
+  t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/egress.schema.json"), {
     serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
   });
 });
