@@ -79,8 +79,9 @@ export async function toRecord(
     call_id: draft.callId,
     transfer_id: draft.transferId,
     cost: draft.cost,
-    redaction_count: redaction.count(),
     error: draft.error === null ? null : short(text(draft.error), ERROR_LENGTH_MAX),
+    // After all else.
+    redaction_count: redaction.count(),
   };
 
   async function toRequest(

@@ -34,7 +34,7 @@ export interface Redaction {
 
 const SCANNERS_MAX = 64;
 /** Of text in base64: what a token is worth looking for in. */
-const ENCODED_LENGTH_MIN = 32;
+const ENCODED_LENGTH_MIN = 20;
 /** Lines that are as long as this go on in the next one. */
 const WRAPPED_LENGTH_MIN = 60;
 const HASHED_LENGTH_MIN = 20;

@@ -23,6 +23,8 @@ export interface Look {
 
 const NAME_LENGTH_MAX = 60;
 const VALUE_LENGTH_MAX = 16_384;
+/** What is read of a value that no quote ends, before it is judged: it may be read for nothing. */
+const JUDGED_LENGTH_MAX = 128;
 const USERINFO_LENGTH_MAX = 1_024;
 const PEM_LENGTH_MAX = 32_768;
 const BACKSLASH = 0x5c;
@@ -145,10 +147,11 @@ function elementText(
 ): Look {
   const opened = text[nameStart - 1];
   if (opened !== "<" && opened !== ":") return { found: null, work: before };
-  const endMax = Math.min(text.length, start + VALUE_LENGTH_MAX);
+  const endMax = Math.min(text.length, start + JUDGED_LENGTH_MAX);
   let end = start;
   while (end < endMax && text[end] !== "<") end++;
   const isIt = isSecretText(text.slice(start, end), named, true) && end > start;
+  while (isIt && end < text.length && text[end] !== "<") end++;
   return { found: isIt ? { start, end, kind: named } : null, work: before + end - start };
 }
 
@@ -169,9 +172,8 @@ function bare(
   before: number,
   isCut: boolean,
 ): Look {
-  const endMax = Math.min(text.length, start + VALUE_LENGTH_MAX);
-  let end = start;
-  while (end < endMax && (END_OF_BARE[text.charCodeAt(end)] ?? 0) === 0) end++;
+  const endMax = Math.min(text.length, start + JUDGED_LENGTH_MAX);
+  let end = endOfBare(text, start, endMax);
   const work = before + end - start;
   const value = text.slice(start, end);
   const next = text[end];
@@ -179,8 +181,15 @@ function bare(
   const lengthMin = named === "password" && isAssigned ? 6 : 8;
   const isMixed = /\d/.test(value) && /[A-Za-z]/.test(value);
   const isHead = isCut && end === text.length && value.length > 0;
-  const isIt = isHead || (value.length >= lengthMin && isMixed);
-  return { found: isIt ? { start, end, kind: named } : null, work };
+  if (!isHead && (value.length < lengthMin || !isMixed)) return { found: null, work };
+  end = endOfBare(text, end, text.length);
+  return { found: { start, end, kind: named }, work: before + end - start };
+}
+
+function endOfBare(text: string, from: number, endMax: number): number {
+  let end = from;
+  while (end < endMax && (END_OF_BARE[text.charCodeAt(end)] ?? 0) === 0) end++;
+  return end;
 }
 
 /** A header as it is sent, at the beginning of a line or of a quotation. */
@@ -190,14 +199,20 @@ function wholeLine(text: string, nameStart: number, start: number, before: numbe
   const isLine =
     nameStart === 0 || isEscaped || (previous !== undefined && /[\s"'`>]/.test(previous));
   if (!isLine) return { found: null, work: before };
-  const endMax = Math.min(text.length, start + VALUE_LENGTH_MAX);
-  let end = start;
-  while (end < endMax && !"\r\n\"'`\\".includes(text[end] as string)) end++;
+  let end = endOfLine(text, start, Math.min(text.length, start + JUDGED_LENGTH_MAX));
   const value = text.slice(start, end);
   const work = before + value.length;
   const isCode = NO_VALUE.test(value.replace(/^\w+ /, "")) || /^[\w.]+[([]/.test(value);
   const isIt = value.length >= 8 && !isCode && (/\d/.test(value) || value.includes("="));
-  return { found: isIt ? { start, end, kind: "credentials" } : null, work };
+  if (!isIt) return { found: null, work };
+  end = endOfLine(text, end, text.length);
+  return { found: { start, end, kind: "credentials" }, work: before + end - start };
+}
+
+function endOfLine(text: string, from: number, endMax: number): number {
+  let end = from;
+  while (end < endMax && !"\r\n\"'`\\".includes(text[end] as string)) end++;
+  return end;
 }
 
 /** At the end of "Bearer". */

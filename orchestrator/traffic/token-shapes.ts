@@ -144,7 +144,7 @@ export const SHAPES: readonly Shape[] = [
   strong("slack_webhook", "hooks.slack.com/services/", [BASE64, 20]),
   strong("discord_webhook", "/api/webhooks/", [DIGIT, 15], "/", [WORD, 40]),
   { ...strong("telegram_token", ":AA", [WORD, 32]), lead: [DIGIT, 8] },
-  loose("twilio_key", "SK", [HEX, 32]),
+  ...[..."0123456789abcdef"].map((digit) => loose("twilio_key", `SK${digit}`, [HEX, 31])),
   loose("sendgrid_key", "SG.", [WORD, 16], ".", [WORD, 30]),
   loose("mailgun_key", "key-", [HEX, 32]),
   { ...strong("mailchimp_key", "-us", [DIGIT, 1]), lead: [HEX, 32] },
