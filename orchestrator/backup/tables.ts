@@ -8,13 +8,17 @@
 import { pipeline } from "node:stream/promises";
 import type pg from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
+import { partitionStatements, readPartitionName } from "../db/partitions.ts";
 import type { BackupHead, BackupManifest } from "./backup.ts";
 
 type Query = Pick<pg.Client, "query">;
 type Table = BackupHead["tables"][number];
 type Sequence = BackupManifest["sequences"][number];
 
-/** Our tables in the current schema with their columns, by name. */
+/**
+ * Our tables in the current schema with their columns, by name. Of a table that has partitions:
+ * those, which hold its rows.
+ */
 export async function listTables(client: Query): Promise<Table[]> {
   const { rows } = await client.query<Table>(`
     select relname as name, array_agg(attname::text order by attnum) as columns
@@ -54,8 +58,25 @@ export async function copyIn(
   { name, columns }: Table,
   bytes: AsyncIterable<Uint8Array>,
 ): Promise<void> {
+  await makePartition(client, name);
   const into = client.query(copyFrom(`copy ${named(name)} (${list(columns)}) from stdin`));
   await pipeline(bytes, into);
+}
+
+/** No migration makes a day's partition: it is made when its rows come. */
+async function makePartition(client: Query, name: string): Promise<void> {
+  const partition = readPartitionName(name);
+  if (partition === null) return;
+  const { rows } = await client.query<{ is_wanted: boolean }>(
+    `select exists (select from pg_class where relnamespace = current_schema()::regnamespace
+        and relname = $1 and relkind = 'p')
+      and to_regclass(quote_ident($2)) is null as is_wanted`,
+    [partition.table, name],
+  );
+  if (rows[0]?.is_wanted !== true) return;
+  for (const statement of partitionStatements(partition.table, partition.day)) {
+    await client.query(statement);
+  }
 }
 
 /** Takes the current schema's foreign keys away; the statements that make them again. */
@@ -92,11 +113,12 @@ export async function setSequences(client: Query, sequences: readonly Sequence[]
 export async function replaceTables(client: Query, from: string): Promise<void> {
   const { rows } = await client.query<{ schema: string; name: string }>(
     `select current_schema() as schema, relname as name from pg_class
-      where relnamespace = $1::regnamespace and relkind = 'r' order by relname`,
+      where relnamespace = $1::regnamespace and relkind in ('r', 'p') order by relname`,
     [from],
   );
   const [first] = rows;
   if (first === undefined) throw new Error(`the schema ${from} has no tables`);
+  // Partitions go with their tables, those of days that the backup does not have, too.
   const names = rows.map(({ name }) => `${named(first.schema)}.${named(name)}`);
   await client.query(`drop table if exists ${names.join(", ")} cascade`);
   for (const { name } of rows) {

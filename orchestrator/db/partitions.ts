@@ -4,7 +4,7 @@
  * A partition is made beside its table and then attached, which hinders neither those who read nor
  * those who write: `create table … partition of` would wait for all of them, and all for it.
  */
-import { type SQL, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { Sql } from "./database.ts";
 import { rows } from "./rows.ts";
@@ -42,8 +42,8 @@ export async function listPartitions(
       where inhparent = to_regclass(${table}) order by relname`,
   );
   return found.flatMap(({ name }) => {
-    const day = dayIn(name, table);
-    return day === null ? [] : [{ name, ...spanOf(day) }];
+    const read = readPartitionName(name);
+    return read?.table === table ? [{ name, ...spanOf(read.day) }] : [];
   });
 }
 
@@ -62,31 +62,31 @@ export async function makePartitions(
           sql`select to_regclass(${`${table}_${day}`})::text as found`,
         );
         if (known?.found !== null) continue;
-        for (const statement of partitionStatements(table, day)) await tx.execute(statement);
+        for (const statement of partitionStatements(table, day)) {
+          await tx.execute(sql.raw(statement));
+        }
       }
     }
   });
 }
 
-/** What makes one partition. */
-export function partitionStatements(table: string, day: Day): SQL[] {
+/** What makes one partition; names and bounds cannot be parameters. */
+export function partitionStatements(table: string, day: Day): string[] {
   const { startMs, endMs } = spanOf(day);
-  const [parent, name] = [sql.identifier(table), sql.identifier(`${table}_${day}`)];
-  // A bound cannot be a parameter.
-  const [from, to] = [startMs, endMs].map((atMs) => {
-    const quoted = `'${new Date(atMs).toISOString()}'`;
-    return sql.raw(quoted);
-  });
+  const [from, to] = [startMs, endMs].map((atMs) => `'${new Date(atMs).toISOString()}'`);
+  const [parent, name] = [table, `${table}_${day}`].map(
+    (each) => `"${each.replaceAll('"', '""')}"`,
+  );
   return [
-    sql`create table ${name} (like ${parent} including all)`,
-    sql`alter table ${parent} attach partition ${name} for values from (${from}) to (${to})`,
+    `create table ${name} (like ${parent} including all)`,
+    `alter table ${parent} attach partition ${name} for values from (${from}) to (${to})`,
   ];
 }
 
-/** The day of a partition of `table`; null when it is none. */
-export function dayIn(name: string, table: string): Day | null {
-  const [, of, day] = /^(.+)_(\d{8})$/.exec(name) ?? [];
-  return of === table && day !== undefined ? day : null;
+/** A partition's table and day by its name; null when it is none's. */
+export function readPartitionName(name: string): { table: string; day: Day } | null {
+  const [, table, day] = /^(.+)_(\d{8})$/.exec(name) ?? [];
+  return table === undefined || day === undefined ? null : { table, day };
 }
 
 function spanOf(day: Day): { startMs: EpochMs; endMs: EpochMs } {

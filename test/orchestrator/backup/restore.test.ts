@@ -30,11 +30,13 @@ import { systemClock as clock } from "../../../orchestrator/runtime/clock.ts";
 import { createIds } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
+import { createPostgresTraffic } from "../../../orchestrator/traffic/postgres.ts";
 import { openPayer } from "../../chaos/payer.ts";
 import { signer } from "../../simulation/ledger-run.ts";
 import { auditLedger } from "../../support/audit.ts";
 import { openEmptyDatabase, openTestDatabase, type TestDatabase } from "../../support/database.ts";
 import { openTestFolder } from "../../support/embedded.ts";
+import { flowRecord } from "../../support/flow-records.ts";
 
 const log = createLog("silent");
 const ids = createIds(clock, systemRandom);
@@ -55,6 +57,10 @@ test("every row and file is there again, and the ledger goes on where it was", a
     );
   }
   assert.deepEqual(await filesOf(target.home), await filesOf(source.home));
+  // Days of traffic are partitions, which no migration makes.
+  const traffic = createPostgresTraffic(target.database, { clock, log });
+  await traffic.append([flowRecord(ids, clock.now())]);
+  assert.equal((await Array.fromAsync(traffic.scan({}))).length, 3);
   // What ran is over, and costs its trial no try.
   const [trial] = await rows(
     target.database.sql,
@@ -284,6 +290,8 @@ async function openSource() {
   ]) {
     await database.sql.execute(statement);
   }
+  const flows = [0, 3].map((days) => flowRecord(ids, clock.now() - days * 86_400_000));
+  await createPostgresTraffic(database, { clock, log }).append(flows);
   const blob = join(layout.project(projectId).checkpoints, "blobs/ab", hash);
   const files: [string, string][] = [
     [source, "the bundle's bytes"],
@@ -430,7 +438,8 @@ async function tablesOf(db: Database): Promise<string[]> {
   const found = await rows<{ name: string }>(
     db.sql,
     sql`select relname as name from pg_class
-      where relnamespace = 'public'::regnamespace and relkind = 'r' order by relname`,
+      where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+      order by relname`,
   );
   return found.map(({ name }) => name);
 }
