@@ -1,8 +1,6 @@
 /** Traffic held against the ledger: paid calls without an entry, and what others counted. */
 import { type Static, Type } from "typebox";
 
-const Nullable = <Of extends Parameters<typeof Type.Union>[0][number]>(of: Of) =>
-  Type.Union([of, Type.Null()]);
 const Tokens = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 /** An alarm until somebody answers it. */
@@ -13,13 +11,13 @@ export const UnmatchedCall = Type.Object(
     kind: Type.Union([Type.Literal("unpaid_flow"), Type.Literal("unrecorded_call")], {
       description: "A paid call without an entry in the ledger, or an entry without its record",
     }),
-    project_id: Nullable(Type.String()),
-    trial_id: Nullable(Type.String()),
+    project_id: Type.Union([Type.String(), Type.Null()]),
+    trial_id: Type.Union([Type.String(), Type.Null()]),
     host: Type.String(),
     detail: Type.String(),
     found_at: Type.String({ format: "date-time" }),
-    answered_at: Nullable(Type.String({ format: "date-time" })),
-    answer: Nullable(Type.String()),
+    answered_at: Type.Union([Type.String({ format: "date-time" }), Type.Null()]),
+    answer: Type.Union([Type.String(), Type.Null()]),
   },
   { additionalProperties: false },
 );
@@ -63,7 +61,7 @@ export const ReconciliationReport = Type.Object(
         {
           provider: Type.String(),
           /** Null: it was asked, and answered. */
-          fault: Nullable(Type.String()),
+          fault: Type.Union([Type.String(), Type.Null()]),
         },
         { additionalProperties: false },
       ),

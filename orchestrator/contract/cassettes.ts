@@ -8,13 +8,10 @@ import { Verdict } from "./trials.ts";
 
 export const CASSETTE_SCHEMA_VERSION = 1;
 
-const Nullable = <Of extends Parameters<typeof Type.Union>[0][number]>(of: Of) =>
-  Type.Union([of, Type.Null()]);
-
 export type CassetteBody = Static<typeof CassetteBody>;
 export const CassetteBody = Type.Object(
   {
-    media_type: Nullable(Type.String({ maxLength: 200 })),
+    media_type: Type.Union([Type.String({ maxLength: 200 }), Type.Null()]),
     encoding: Type.Union([Type.Literal("utf8"), Type.Literal("base64")]),
     /** Decompressed, and redacted: what was a secret is not played. */
     content: Type.String(),
@@ -36,22 +33,23 @@ export const Exchange = Type.Object(
         host: Type.String({ maxLength: 500 }),
         port: Type.Integer({ minimum: 0, maximum: 65_535 }),
         path: Type.String({ maxLength: 8_000 }),
-        query: Nullable(Type.String({ maxLength: 16_000 })),
-        body: Nullable(CassetteBody),
+        query: Type.Union([Type.String({ maxLength: 16_000 }), Type.Null()]),
+        body: Type.Union([CassetteBody, Type.Null()]),
       },
       { additionalProperties: false },
     ),
     /** Null: the connection broke before an answer. */
-    response: Nullable(
+    response: Type.Union([
       Type.Object(
         {
           status: Type.Integer({ minimum: 100, maximum: 999 }),
           headers: Headers,
-          body: Nullable(CassetteBody),
+          body: Type.Union([CassetteBody, Type.Null()]),
         },
         { additionalProperties: false },
       ),
-    ),
+      Type.Null(),
+    ]),
   },
   { additionalProperties: false },
 );
@@ -68,7 +66,7 @@ export const Cassette = Type.Object(
         task: Type.String(),
         pair: Type.String(),
         seed: Type.Integer({ minimum: 0 }),
-        verdict: Nullable(Verdict),
+        verdict: Type.Union([Verdict, Type.Null()]),
       },
       { additionalProperties: false },
     ),

@@ -1,4 +1,4 @@
-/** The port for what somebody else counted of our use: a provider's report, or an engine's counters. */
+/** What somebody else counted of our use: a provider's report, or an engine's counters. */
 
 /** Tokens of a model on one day, in UTC. */
 export interface UsageCount {

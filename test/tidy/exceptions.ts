@@ -31,6 +31,8 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "orchestrator/compose.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-backup.ts": "test/chaos/backup.test.ts",
   "orchestrator/compose-duties.ts": "test/chaos/orchestrators.test.ts",
+  "orchestrator/compose-accounting.ts": "test/e2e/replay.test.ts",
+  "orchestrator/compose-replay.ts": "test/e2e/replay.test.ts",
   "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
   "orchestrator/compose-checkpoints.ts": "test/e2e/kill.test.ts",
   "orchestrator/compose-nomad.ts": "test/e2e/nomad.test.ts",

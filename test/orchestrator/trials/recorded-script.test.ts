@@ -1,4 +1,4 @@
-/** Goal: what models said in a trial is a script that the scripted model reads, tools as operations. */
+/** Goal: what models said in a trial is a script of the scripted model, tools as operations. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { parseScript } from "../../../models/scripted/script.ts";

@@ -1,4 +1,4 @@
-/** Goal: two runs of one agent ask for the same once what differs by chance is taken out; no more. */
+/** Goal: two runs of one agent ask for the same once what is chance is taken out; no more is. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { differenceOf, normalise, normalisePath } from "../../../proxy/replay/normal.ts";
