@@ -15,6 +15,7 @@ import contextvars
 import ipaddress
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -23,6 +24,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import h2.utilities
 import h11
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -53,6 +55,10 @@ PROTOCOL_VERSION = 1
 # What a client that was refused may still send before it is cut off.
 REFUSED_BODY_MAX = 16 * 2**20
 HELLO_MAX = 64 * 2**10
+LINGER_S = 2
+HEAD_MAX = 64 * 2**10
+REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100} [!-~\x80-\xff]+ HTTP/1\.[01]")
+HEADER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 LEAVES_MAX = 1000
 MESSAGES_MAX = 10_000
 LEAF_RENEWED_S = 7 * 86_400
@@ -381,6 +387,8 @@ def patch_mitmproxy() -> None:
     frame_bodies()
     carry_trailers()
     tell_failures()
+    # Names that disagree are refused by Node, readably; h2 would break off without a word.
+    h2.utilities._check_host_authority_header = lambda headers, flags: headers
 
 
 def drop_refused_bodies() -> None:
@@ -485,6 +493,22 @@ def carry_trailers() -> None:
     Http1Client.send = sending(Http1Client.send)  # type: ignore[method-assign]
 
 
+def refuse_heads(addon: Addon) -> None:
+    """mitmproxy's parser is lenient where servers differ: what it would forgive is refused."""
+    original = Http1Server.read_headers
+
+    def read(self: Http1Server, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        fault = head_fault(bytes(self.buf)) if isinstance(event, events.DataReceived) else None
+        if fault is None:
+            yield from original(self, event)
+            return
+        yield commands.SendData(self.conn, addon.refuse_head(self.context, fault))
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
+
+    Http1Server.read_headers = read  # type: ignore[method-assign]
+
+
 def tell_failures() -> None:
     """A request that fails before its answer began is answered in our words, not mitmproxy's."""
     original = HttpStream.handle_protocol_error
@@ -508,8 +532,10 @@ def tell_failures() -> None:
             yield SendHttp(event, self.context.client)
         else:
             if not self.flow.request.is_http2:
-                # What is left of the request is read to nobody.
+                # What is left of the request is read to nobody, and not for long.
                 told.headers["connection"] = "close"
+                close: Callable[[str], None] = self.flow.metadata["close"]
+                asyncio.get_running_loop().call_later(LINGER_S, close, self.flow.client_conn.id)
             yield SendHttp(ResponseHeaders(self.stream_id, told, end_stream=False), self.context.client)
             if self.flow.request.method != "HEAD":
                 yield SendHttp(ResponseData(self.stream_id, told.raw_content or b""), self.context.client)
@@ -523,15 +549,33 @@ def tell_failures() -> None:
 
 def is_http(data: bytes) -> bool | None:
     """Whether it begins like a request; None while that cannot be said."""
-    line = data.split(b"\n", 1)[0]
-    method, separator, rest = line.partition(b" ")
-    if not method.isalpha() or len(method) > 20:
-        return None if data == b"" else False
-    if not separator:
-        return None if b"\n" not in data else False
-    if b"\n" not in data:
-        return None if len(data) < HELLO_MAX else False
-    return b"HTTP/" in rest
+    line, end, _ = data.partition(b"\n")
+    if end or len(data) >= HEAD_MAX:
+        return b" HTTP/" in line or line.endswith(b" HTTP") or b" " in line and not end
+    return None if all(0x20 <= byte < 0x7F or byte == 0x0D for byte in data) else False
+
+
+def head_fault(data: bytes) -> str | None:
+    """Why a request's head, or what came of it, could be read in two ways; None when it cannot."""
+    end = data.find(b"\r\n\r\n")
+    head = data if end == -1 else data[: end + 2]
+    if len(head) > HEAD_MAX:
+        return "its head is too large"
+    if b"\0" in head:
+        return "its head has a null in it"
+    whole, _, rest = head.rpartition(b"\r\n")
+    if b"\n" in rest or b"\r" in rest[:-1] or b"\n" in rest[-1:]:
+        return "its head has a line that ends in an unusual way"
+    if not whole:
+        return None
+    first, *lines = whole.split(b"\r\n")
+    if any(b"\r" in line or b"\n" in line for line in (first, *lines)):
+        return "its head has a line that ends in an unusual way"
+    if not REQUEST_LINE.fullmatch(first):
+        return "its first line is no method, target and version 1.0 or 1.1"
+    if not all(HEADER_LINE.match(line) for line in lines):
+        return "its head has a line that is no header"
+    return None
 
 
 def text(data: bytes) -> str:
@@ -585,6 +629,7 @@ class Addon:
         self._exchanges: dict[int, Exchange] = {}
         self._body_max = 0
         self._message_max = 0
+        self._unreadable = b""
         self._fingerprints: dict[str, str] = {}
         self._timed: set[str] = set()
 
@@ -593,6 +638,7 @@ class Addon:
 
     async def running(self) -> None:
         patch_mitmproxy()
+        refuse_heads(self)
         asyncio.get_running_loop().getaddrinfo = resolve  # type: ignore[method-assign]
         self._remove_addons()
         try:
@@ -606,6 +652,7 @@ class Addon:
             return
         self._body_max = welcome["body_bytes_max"]
         self._message_max = welcome["message_bytes_max"]
+        self._unreadable = welcome["unreadable"].encode("latin-1")
         leaves = Leaves(welcome["authority_pem"], welcome["key_pem"])
         ctx.master.addons.get("tlsconfig").get_cert = leaves.of
         proxyserver = ctx.master.addons.get("proxyserver")
@@ -775,6 +822,18 @@ class Addon:
         server_tls.child_layer = layers.ClientTLSLayer(context)
         return server_tls
 
+    def refuse_head(self, context: Any, words: str) -> bytes:
+        """What whoever sent it is told."""
+        client = self._client(context.client)
+        self.bridge.tell(
+            "unreadable",
+            client=client.key,
+            peer=client.peer,
+            server_name=context.client.sni,
+            words=words,
+        )
+        return self._unreadable
+
     def _tell_no_http(self, context: Any) -> None:
         client = self._client(context.client)
         self.bridge.tell("no_http", client=client.key, server_name=context.client.sni)
@@ -839,6 +898,7 @@ class Addon:
         self._last_flow += 1
         exchange = Exchange(self._last_flow, client, flow, self._body_max)
         flow.metadata["exchange"] = exchange
+        flow.metadata["close"] = self._close
         is_h2 = request.is_http2
         fault: str | None = flow.error.msg if flow.error else None
         size: int | None = 0

@@ -55,6 +55,8 @@ export interface Clients {
   endTunnel(said: Said): void;
   failTls(said: Said): void;
   failHttp(said: Said): void;
+  /** A head that could be read in two ways. */
+  failHead(said: Said): void;
   gone(said: Said): void;
   /** mitmproxy is gone, and with it all of them. */
   abandon(): void;
@@ -70,7 +72,7 @@ export function createClients(
   const watches = new Map<number, { session: EgressSession; release: () => void }>();
   return {
     ...{ connect, hello, tunnelOf, sessionOf, watch, stranger, refused },
-    ...{ endTunnel, failTls, failHttp, gone, abandon },
+    ...{ endTunnel, failTls, failHttp, failHead, gone, abandon },
   };
 
   async function connect(said: Said): Promise<Answer> {
@@ -210,6 +212,19 @@ export function createClients(
     record(client, null);
   }
 
+  function failHead(said: Said): void {
+    const client = tunnelOf(said);
+    const target = client?.target ?? { host: "", port: 0 };
+    const flow = client?.flow ?? openClientFlow(deps, said, "tunnel", target);
+    flow.decision = denied("bad_request", `The request cannot be read: ${said.words}`).decision;
+    if (client === null) {
+      guard.recordStranger(draftOf(flow, null));
+      return;
+    }
+    client.flow = flow;
+    if (client.refusal === null) record(client, null);
+  }
+
   /** What no request was read from is one flow. */
   function gone(said: Said): void {
     const key = said.client ?? 0;
@@ -240,8 +255,8 @@ export function refusing({ status, headers, body }: Refusal): Refusing {
   return { message: { outcome: "refuse", status, headers }, body: Buffer.from(body) };
 }
 
-/** A CONNECT that is refused ends its connection. */
-function ending({ message, body }: Refusing): Refusing {
+/** What is refused so ends its connection: a CONNECT, and what is no request to go on after. */
+export function ending({ message, body }: Refusing): Refusing {
   const headers = [...message.headers, ["Connection", "close"] as const];
   return { message: { ...message, headers }, body };
 }

@@ -37,6 +37,19 @@ export const UNDECIDED: Denial = {
   refusal: { ...undecided.refusal, status: 503 },
 };
 
+const unreadable = denied(
+  "bad_request",
+  "The request's head could be read in more than one way: send one that is as RFC 9112 says",
+).refusal;
+/** The whole answer to a head that no question can be made of. */
+export const UNREADABLE = [
+  `HTTP/1.1 ${unreadable.status} Bad Request`,
+  ...unreadable.headers.map(([name, value]) => `${name}: ${value}`),
+  "Connection: close",
+  "",
+  unreadable.body,
+].join("\r\n");
+
 export function openClientFlow(
   deps: { ids: Ids; clock: Clock },
   said: Said,

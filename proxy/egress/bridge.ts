@@ -10,7 +10,7 @@ import type { Clock } from "../../orchestrator/runtime/clock.ts";
 import type { Ids } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { FlowSink } from "../../orchestrator/traffic/sink.ts";
-import { type Answer, createClients, refusing, undecided } from "./bridge-clients.ts";
+import { type Answer, createClients, ending, refusing, undecided } from "./bridge-clients.ts";
 import {
   ABANDONED,
   type Deal,
@@ -20,6 +20,7 @@ import {
   openExchangeFlow,
   recordEnd,
   TOO_MUCH,
+  UNREADABLE,
 } from "./bridge-flows.ts";
 import { BRIDGE_VERSION, createFrameReader, encodeFrame, type Said } from "./bridge-frames.ts";
 import { readRequest, sentOn } from "./bridge-requests.ts";
@@ -115,6 +116,7 @@ export function serveBridge(
       message_bytes_max: sink.messageBytesMax,
       authority_pem: authority.certificatePem,
       key_pem: authority.keyPem,
+      unreadable: UNREADABLE,
     };
     return { message };
   }
@@ -122,7 +124,7 @@ export function serveBridge(
   async function request(said: Said): Promise<Answer> {
     const tunnel = clients.tunnelOf(said);
     if (tunnel !== null) {
-      if (tunnel.refusal !== null) return refusing(tunnel.refusal);
+      if (tunnel.refusal !== null) return ending(refusing(tunnel.refusal));
       tunnel.flow = null;
     }
     const { head, denial } = readRequest(said, tunnel);
@@ -130,10 +132,13 @@ export function serveBridge(
     const flow = openExchangeFlow(deps, said, isWebSocket ? "websocket" : "http", head);
     const session = tunnel?.session ?? (await clients.sessionOf(said));
     if (session === null) return clients.stranger(flow);
-    if (denial !== null) return clients.refused(session, flow, denial);
+    if (denial !== null) return ending(clients.refused(session, flow, denial));
     await gate.wait();
     const decided = await session.request(head);
-    if (decided.outcome === "refuse") return clients.refused(session, flow, decided);
+    if (decided.outcome === "refuse") {
+      const told = clients.refused(session, flow, decided);
+      return isWebSocket ? ending(told) : told;
+    }
     flow.decision = decided.decision;
     if (decided.outcome === "answer") {
       const { status, headers, body } = decided;
@@ -205,6 +210,9 @@ export function serveBridge(
         break;
       case "tls_failed":
         clients.failTls(said);
+        break;
+      case "unreadable":
+        clients.failHead(said);
         break;
       case "gone":
         clients.gone(said);
