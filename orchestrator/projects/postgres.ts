@@ -189,6 +189,12 @@ async function check(
     const detail = `${fileName}: agents: unknown agent "${agent}"; known: ${names.join(", ")}`;
     throw new Problem("invalid_request", detail);
   }
+  const policy = typeof file.egress === "object" ? file.egress : {};
+  for (const agent of Object.keys(policy.agents ?? {})) {
+    if (names.includes(agent)) continue;
+    const detail = `unknown agent "${agent}"; known: ${names.join(", ")}`;
+    throw new Problem("invalid_request", `${fileName}: egress.agents: ${detail}`);
+  }
   pairs.check(file);
   const known_pairs = pairs.list(file).map(({ name }) => name);
   for (const pair of file.pairs ?? []) {

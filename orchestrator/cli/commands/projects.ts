@@ -157,7 +157,8 @@ pairs: [scripted]
 # tasks:
 #   - tasks/my-task
 
-# deny: agents reach nothing but the model. open: they reach the network.
+# deny: agents reach nothing but the model. open: they reach the network. Or rules:
+# egress: { presets: [npm], rules: [{ action: allow, hosts: [api.example.org] }] }
 egress: deny
 
 # limits:

@@ -62,6 +62,10 @@ test("projects", async (t) => {
     assert.deepEqual(await readdir(join(opened.world.home, "projects")), before);
     await assert.rejects(apply("d", "1", "tasks: [no-such]\n"), /task\.toml is missing/);
     await assert.rejects(apply("d", "1", "agents: [nobody]\n"), /agents: unknown agent "nobody"/);
+    await assert.rejects(
+      apply("d", "1", "egress: { agents: { nobody: {} } }\n"),
+      /egress\.agents: unknown agent "nobody"/,
+    );
     await assert.rejects(apply("d", "1", "pairs: [none]\n"), /pairs: unknown pair "none"/);
     await assert.rejects(projects.get("d"), { code: "not_found" });
   });
