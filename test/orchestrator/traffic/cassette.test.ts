@@ -1,4 +1,4 @@
-/** Goal: a cassette is all that a trial was answered, in order; or it is refused, by what is gone. */
+/** Goal: a cassette is all that a trial was answered, in order, or refused by what is gone. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Value } from "typebox/value";

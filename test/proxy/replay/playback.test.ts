@@ -1,4 +1,4 @@
-/** Goal: the k-th equal request has the k-th answer; nothing is made up, and the first lack told. */
+/** Goal: the k-th equal request has the k-th answer; nothing is made up; the first lack is told. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { type Asked, createPlayback } from "../../../proxy/replay/playback.ts";
