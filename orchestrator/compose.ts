@@ -257,8 +257,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     const { host } = config;
     const last = await readEndpoint(layout);
     addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
-    const { replayPort } = config.egress;
-    addresses.replay = gatewayAddress(config, (await replaying.server.listen(replayPort, config.host)).url);
+    const replays = await replaying.server.listen(config.egress.replayPort, host);
+    addresses.replay = gatewayAddress(config, replays.url);
     await record.start();
     await egress.start(last.egress_url);
     const port = await choosePort(config.port, host, last.url);
