@@ -28,7 +28,7 @@ export interface Job<Spec> {
   readonly runAs: RunAs | null;
   /** The user of `runAs`, when nobody else's processes run as it. */
   readonly exclusiveUid: number | null;
-  /** Of the host's folders, where its processes are isolated: none but `kept` is seen in `hidden`. */
+  /** Where its processes are isolated, they see nothing of `hidden` but `kept`. */
   readonly seclusion: { readonly hidden: readonly string[]; readonly kept: readonly string[] };
   /** Over what its processes take of the host. */
   readonly watch: Watch;

@@ -3,15 +3,16 @@
  * no secret of ours; it says how it is isolated and what was dropped, and fails where isolation is
  * required and cannot be had.
  *
- * Method: the worker-agent in this process with a fake CLI, against a proxy that refuses everything;
- * as root the namespace is real.
+ * Method: the worker-agent in this process with a fake CLI, against a proxy that refuses all; as
+ * root the namespace is real.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { EgressSpec } from "../../orchestrator/contract/worker.ts";
 import { openEgress, proxyVariables } from "../../worker-agent/egress.ts";
-import { type OpenIsolation, openIsolation } from "../../worker-agent/isolate/isolate.ts";
+import type { OpenIsolation } from "../../worker-agent/isolate/isolate.ts";
+import { openIsolation } from "../../worker-agent/isolate/open.ts";
 import { makeRooms } from "../../worker-agent/rooms.ts";
 import { openRefusingProxy } from "../support/refusing-proxy.ts";
 import { createTestAuthority } from "../support/test-authority.ts";

@@ -11,10 +11,7 @@
  * none, and the firewall's table is not in its namespace.
  */
 import type { RunAs } from "../config.ts";
-import { messageOf } from "../faults.ts";
 import type { Rooms } from "../rooms.ts";
-import { openNamespace } from "./namespace.ts";
-import { openSandbox } from "./sandbox.ts";
 
 /** What is started; its environment reaches nothing that runs with our rights. */
 export interface Command {
@@ -60,34 +57,3 @@ export interface Isolation extends AsyncDisposable {
 }
 
 export type OpenIsolation = (request: IsolationRequest) => Promise<Isolation>;
-
-/**
- * Opens the first of `ways` that this host gives, and has tried it. Never throws for want of rights
- * or programs: `none` says why.
- */
-export async function openIsolation(
-  request: IsolationRequest,
-  ways: readonly OpenIsolation[] = [openNamespace, openSandbox],
-): Promise<Isolation> {
-  if (process.platform !== "linux") return openNone(request, `this is ${process.platform}`);
-  const reasons: string[] = [];
-  for (const open of ways) {
-    try {
-      return await open(request);
-    } catch (error) {
-      reasons.push(messageOf(error));
-    }
-  }
-  return openNone(request, reasons.join("; "));
-}
-
-function openNone({ proxyUrl, gatewayUrl }: IsolationRequest, why: string): Isolation {
-  return {
-    kind: "none",
-    detail: `egress is advisory: programs are told of the proxy, and not forced to use it (${why})`,
-    proxyUrl,
-    gatewayUrl,
-    wrap: (command) => command,
-    [Symbol.asyncDispose]: async () => {},
-  };
-}

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RunAs } from "../config.ts";
 import { makeRooms } from "../rooms.ts";
-import { type Isolation, openIsolation } from "./isolate.ts";
+import type { Isolation } from "./isolate.ts";
+import { openIsolation } from "./open.ts";
 
 /** @param runAs the user that a trial would have; null: our own. */
 export async function probeIsolation(

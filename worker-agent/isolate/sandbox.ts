@@ -1,6 +1,6 @@
 /**
  * A network of loopback alone, made by bubblewrap (bwrap(1)) with no rights of the host: the proxy
- * and the gateway are behind Unix sockets, which a relay inside (`sandbox-relay.ts`) listens before.
+ * and the gateway are behind Unix sockets; a relay inside (`sandbox-relay.ts`) listens for them.
  *
  * Every program that is started has a sandbox of its own. The host's files are read-only but for
  * the allocation's rooms. What is tried beside the relays fails at once, and is seen by nobody.

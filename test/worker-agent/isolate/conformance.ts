@@ -1,6 +1,6 @@
 /**
- * What both ways of isolation hold: the two servers are reached and nothing else, nobody's files and
- * processes are seen, nothing can be gained, and the end of a program is told as it was.
+ * What both ways of isolation hold: the two servers are reached and nothing else, nobody's files
+ * and processes are seen, nothing can be gained, and the end of a program is told as it was.
  */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** Goal: what nft counts is told once, by destination, and never more than a bounded number of times. */
+/** Goal: what nft counts is told once, by destination, and a bounded number of times. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTally } from "../../../worker-agent/isolate/firewall.ts";

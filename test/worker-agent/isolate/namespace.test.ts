@@ -1,6 +1,6 @@
 /**
- * Goal: a namespace closes a trial's network, counts what was dropped by its destination, and leaves
- * nothing behind, whoever is killed.
+ * Goal: a namespace closes a trial's network, counts what was dropped by its destination, and
+ * leaves nothing behind, whoever is killed.
  *
  * Method: the conformance suite with real namespaces and nftables, as root; then what is its own.
  */

@@ -1,4 +1,4 @@
-/** What a test of isolation needs around it: rooms, two servers to be reached, and a shell inside. */
+/** What a test of isolation needs: rooms, two servers to be reached, and a shell inside. */
 import { once } from "node:events";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openIsolation } from "../../../worker-agent/isolate/isolate.ts";
+import { openIsolation } from "../../../worker-agent/isolate/open.ts";
 import { probeIsolation } from "../../../worker-agent/isolate/probe.ts";
 import { makeRooms } from "../../../worker-agent/rooms.ts";
 import { openFolder } from "../../support/worker-world.ts";
