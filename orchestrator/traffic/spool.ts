@@ -154,7 +154,10 @@ function createSpool(
     if (isClosing) return Promise.reject(refusal("the spool is closed"));
     const byteCount = Buffer.byteLength(record) + PREFIX_BYTES;
     if (trouble === null && totalBytes + waitingBytes + byteCount > bytesMax) {
-      enterTrouble("full", `${totalBytes} bytes of records wait for the store, which is its limit`);
+      enterTrouble(
+        "full",
+        `${totalBytes + waitingBytes} bytes of records wait for the store, which is all it may hold`,
+      );
     }
     if (trouble !== null) return Promise.reject(refusal(trouble.text));
     waitingBytes += byteCount;
