@@ -14,7 +14,7 @@ import type { Database, Sql } from "../../orchestrator/db/database.ts";
 import { rows } from "../../orchestrator/db/rows.ts";
 import type { BackgroundTask } from "../../orchestrator/runtime/background.ts";
 import type { Clock } from "../../orchestrator/runtime/clock.ts";
-import type { ProjectId, TrialId } from "../../orchestrator/runtime/ids.ts";
+import { isId, type ProjectId, type TrialId } from "../../orchestrator/runtime/ids.ts";
 import { createKept } from "../../orchestrator/runtime/kept.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { Secrets } from "../../orchestrator/secrets/secrets.ts";
@@ -222,7 +222,8 @@ export function createEgressGuard(
 
   function record(live: Live, draft: FlowDraft): void {
     const canary = live.row.canary.split(":");
-    append({ ...draft, secrets: [...draft.secrets, ...live.values, ...canary] });
+    const callId = draft.callId ?? callOf(draft);
+    append({ ...draft, callId, secrets: [...draft.secrets, ...live.values, ...canary] });
     const { decision, server, id: flow_id } = draft;
     const { reason, rule, detail } = decision;
     if (reason === "canary") tellCanary(live, flow_id, server.host);
@@ -322,4 +323,11 @@ function isSameAddress(url: string, host: Host, port: number): boolean {
   const read = readHost(at.hostname);
   const own = Number(at.port) || (at.protocol === "https:" ? 443 : 80);
   return read.outcome === "read" && isSame(read.value, host) && own === port;
+}
+
+/** Of a flow to our gateway: the call that its answer names. */
+function callOf({ decision, response }: FlowDraft): string | null {
+  if (decision.reason !== "gateway") return null;
+  const named = response?.headers.find(([name]) => name.toLowerCase() === "x-request-id")?.[1];
+  return named !== undefined && isId("call", named) ? named : null;
 }
