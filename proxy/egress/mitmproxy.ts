@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
-import { createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { getCACertificates } from "node:tls";
 import { Problem } from "../../orchestrator/problem.ts";
@@ -83,6 +83,8 @@ export async function openMitmproxy(
   let restart: NodeJS.Timeout | undefined;
   let onListening: (() => void) | null = null;
   const sockets = new Set<Socket>();
+  // mitmproxy takes two free ports for the same one.
+  if (mode === "transparent" && ports.transparent === 0) ports.transparent = await freePort(host);
   await prepare();
   const server = await listen();
   try {
@@ -119,7 +121,10 @@ export async function openMitmproxy(
   function listen(): Promise<Server> {
     const made = createServer((socket) => {
       sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
+      socket.once("close", () => {
+        sockets.delete(socket);
+        fault ??= "mitmproxy has left its bridge, and is ending";
+      });
       const { sessionByAddress = null } = options;
       serveBridge(socket, deps, { sessionByAddress, onReady });
     });
@@ -240,6 +245,17 @@ export async function openMitmproxy(
     });
     await rm(socketPath, { force: true });
   }
+}
+
+function freePort(host: string): Promise<number> {
+  const server = createServer();
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, host, () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
 }
 
 function programOf(given: string | null): string {
