@@ -14,6 +14,18 @@ import { prepareTrust } from "./trust.ts";
 
 type Proxied = Extract<EgressSpec, { kind: "proxied" }>;
 
+/** Where no proxy runs, the gateway alone is reached. */
+const NO_PROXY: Proxied = {
+  kind: "proxied",
+  proxy_url: "http://127.0.0.1:9",
+  username: "",
+  password: "",
+  authority_pem: "",
+  is_isolation_required: false,
+  is_llm_proxied: false,
+  environment: {},
+};
+
 export interface Egress extends AsyncDisposable {
   /** Over a process's own variables. */
   readonly env: Readonly<Record<string, string>>;
@@ -29,27 +41,19 @@ export async function openEgress(
   gatewayUrl: string,
   open: OpenIsolation = openIsolation,
 ): Promise<Egress> {
-  const { egress } = job.spec;
-  if (egress.kind !== "proxied") {
+  if (job.spec.egress.kind === "open") {
     return {
-      env: egress.kind === "open" ? {} : leadsNowhere(gatewayUrl),
+      env: {},
       gatewayUrl,
       wrap: null,
       [Symbol.asyncDispose]: async () => {},
     };
   }
+  const egress = job.spec.egress.kind === "closed" ? NO_PROXY : job.spec.egress;
   const hasGateway = gatewayUrl !== "" && !egress.is_llm_proxied;
   const isolation = await isolate(job, egress, hasGateway ? gatewayUrl : null, open);
   try {
-    const trust = await prepareTrust({
-      dir: job.rooms.side,
-      authorityPem: egress.authority_pem,
-      systemBundle: null,
-      home: job.rooms.home,
-      path: job.path,
-    });
-    // Made by us; its user's from now on.
-    await handOver(job.rooms.home, job.runAs);
+    const trust = egress === NO_PROXY ? {} : await trustIn(job, egress.authority_pem);
     const reached = isolation.gatewayUrl ?? gatewayUrl;
     const places = {
       proxyUrl: isolation.proxyUrl,
@@ -59,7 +63,7 @@ export async function openEgress(
     return {
       env: {
         ...egress.environment,
-        ...trust.env,
+        ...trust,
         ...proxyVariables(egress, places),
       },
       gatewayUrl: reached,
@@ -70,6 +74,18 @@ export async function openEgress(
     await isolation[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** The variables by which its programs believe the proxy's authority. */
+async function trustIn(
+  { rooms, path, runAs }: Job<AgentSpec | VerifySpec>,
+  authorityPem: string,
+): Promise<Readonly<Record<string, string>>> {
+  const { side: dir, home } = rooms;
+  const { env } = await prepareTrust({ dir, authorityPem, systemBundle: null, home, path });
+  // Made by us; its user's from now on.
+  await handOver(home, runAs);
+  return env;
 }
 
 async function isolate(
@@ -98,13 +114,6 @@ async function isolate(
   }
   outbox.emit("trial.note", { level: "warn", message: detail });
   return isolation;
-}
-
-/** Where no proxy runs, whoever heeds its variables reaches the gateway alone. */
-function leadsNowhere(gatewayUrl: string): Record<string, string> {
-  const nobody = { username: "", password: "" };
-  const proxyUrl = "http://127.0.0.1:9";
-  return proxyVariables(nobody, { proxyUrl, gatewayUrl, isGatewayDirect: gatewayUrl !== "" });
 }
 
 interface Places {

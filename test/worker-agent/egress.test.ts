@@ -148,3 +148,14 @@ test("LLM calls pass the proxy where the policy says so, and past it elsewhere",
     proxyVariables(spec, { ...places, isGatewayDirect })["NO_PROXY"];
   assert.deepEqual([past(true), past(false)], ["127.0.0.1,localhost,::1", "localhost,::1"]);
 });
+
+test("where no proxy runs, the gateway alone is reached", { skip: needsRoot }, async () => {
+  using folder = openFolder();
+  const { job, events } = await jobFor(folder.path, { kind: "closed" });
+  await using egress = await openEgress(job, "http://127.0.0.1:7701/v1");
+  const proxy = new URL(egress.env["HTTPS_PROXY"] ?? "");
+  assert.equal(egress.env["NO_PROXY"], `127.0.0.1,localhost,::1,${proxy.hostname}`);
+  assert.equal(new URL(egress.gatewayUrl).hostname, proxy.hostname);
+  assert.equal(egress.env["SSL_CERT_FILE"], undefined);
+  assert.equal(events[0]?.[1]["kind"], "namespace");
+});
