@@ -20,6 +20,8 @@ const CONSTRAINTS = "test/orchestrator/ledger/constraints.test.ts";
 const JOURNAL = "test/orchestrator/ledger/journal.test.ts";
 const CLOCK = "test/simulation/clock.test.ts";
 const BUDGET = "test/proxy/gateway/budget.test.ts";
+const EGRESS = "test/proxy/egress/decide.test.ts";
+const EGRESS_TARGETS = "test/proxy/egress/targets.test.ts";
 const REQUEST = "test/proxy/gateway/request.test.ts";
 const SERVER = "test/proxy/gateway/server.test.ts";
 
@@ -253,5 +255,75 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (members.has(key)) throw new ScanError(",
     replace: "if (key === null) throw new ScanError(",
     tests: ["test/proxy/gateway/json-scan.test.ts"],
+  },
+  {
+    guard: "egress: each address of a name is checked",
+    file: "proxy/egress/policy.ts",
+    find: 'if (kind === "public") continue;',
+    replace: 'if (kind === "public") return null;',
+    tests: [EGRESS],
+  },
+  {
+    guard: "egress: the platform's own is reached by no rule",
+    file: "proxy/egress/decide.ts",
+    find: "if (await deciding.isOwn(host, port, addresses)) {",
+    replace: "if (port === 0) {",
+    tests: [EGRESS_TARGETS],
+  },
+  {
+    guard: "egress: a number is no name",
+    file: "proxy/egress/targets.ts",
+    find: 'if (NUMERIC.test(labels.at(-1) ?? "")) {',
+    replace: "if (labels.length === 0) {",
+    tests: [EGRESS_TARGETS],
+  },
+  {
+    guard: "egress: a name is not resolved before a rule lets it through",
+    file: "proxy/egress/decide.ts",
+    find: "const { host, port } = read.value;",
+    replace: "const { host, port } = read.value;\n    await deciding.resolve(host);",
+    tests: [EGRESS],
+  },
+  {
+    guard: "egress: TLS is for the host that was asked for",
+    file: "proxy/egress/heads.ts",
+    find: 'if (read.outcome === "read" && isSame(read.value, host)) return null;',
+    replace: 'if (read.outcome === "read") return null;',
+    tests: [EGRESS],
+  },
+  {
+    guard: "egress: a secret is put in for its rule's hosts alone",
+    file: "proxy/egress/credentials.ts",
+    find: "const other = asked.find((path) => path !== credential?.secret);",
+    replace: "const other = asked.find((path) => path === undefined);",
+    tests: [EGRESS],
+  },
+  {
+    guard: "egress: the canary is looked for in every request",
+    file: "proxy/egress/decide.ts",
+    find: "if (!isGateway && holdsCanary(deciding.canaries(), [textOf(head)])) {",
+    replace: "if (isGateway && holdsCanary(deciding.canaries(), [textOf(head)])) {",
+    tests: [EGRESS],
+  },
+  {
+    guard: "egress: an allow holds of every reading of a path",
+    file: "proxy/egress/policy.ts",
+    find: ": methods.every(isOfMethod) && paths.every(isOfPath);",
+    replace: ": methods.every(isOfMethod) && paths.some(isOfPath);",
+    tests: ["test/proxy/egress/policy.test.ts"],
+  },
+  {
+    guard: "egress: a proxy's password is the allocation's",
+    file: "proxy/egress/sessions-postgres.ts",
+    find: "if (row === null || !timingSafeEqual(given, row.password_sha256)) return null;",
+    replace: "if (row === null || given.length === 0) return null;",
+    tests: ["test/proxy/egress/sessions-postgres.test.ts"],
+  },
+  {
+    guard: "egress: an allocation that ended has no session",
+    file: "proxy/egress/sessions-postgres.ts",
+    find: "if (!row.is_current) endLive(live, ENDED);",
+    replace: "if (row.agent === row.canary) endLive(live, ENDED);",
+    tests: ["test/proxy/egress/sessions-postgres.test.ts"],
   },
 ];

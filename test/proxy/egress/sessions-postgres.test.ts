@@ -166,12 +166,18 @@ test("a policy that changed decides within a second, and an allocation that ende
   world.clock.ms += 1_000;
   assert.equal((await session.request(headOf(URL))).outcome, "forward");
 
+  const other = world.openGuard();
+  const watched = await other.session(username, password);
   const { db, allocationId } = world;
   await db.sql.execute(sql`update allocation set ended_at = now() where id = ${allocationId}`);
-  assert.ok(!session.signal.aborted);
-  await guard.watch.activate();
-  assert.ok(session.signal.aborted);
+  assert.ok(!session.signal.aborted && watched !== null && !watched.signal.aborted);
+  world.clock.ms += 1_000;
+  // Whoever asks is told; what waits for an answer is cut by the watch.
   assert.equal((await session.request(headOf(URL))).decision.reason, "session_ended");
+  assert.ok(session.signal.aborted);
+  await other.watch.activate();
+  assert.ok(watched.signal.aborted);
+  await guard.watch.activate();
   world.clock.ms += 1_000;
   assert.equal(await guard.session(username, password), null);
   assert.deepEqual(await guard.watch.activate(), { sessions: 0, ended: 0 });
