@@ -29,6 +29,13 @@ export interface TunnelLimits {
 }
 
 const ESTABLISHED = "HTTP/1.1 200 Connection Established\r\n\r\n";
+/** A client may look at the certificate only once TLS stands. */
+const NOTHING_ASKED =
+  "Nothing was asked in the tunnel. A client that trusts only its own certificate does so: let it " +
+  "trust the authority, or name the host with passthrough";
+const NOT_TRUSTED =
+  "The client did not go on with the proxy's certificate: let it trust the authority, or name " +
+  "the host with passthrough";
 /** A TLS alert: fatal, access_denied (RFC 8446, 6). */
 const ACCESS_DENIED = Buffer.from([0x15, 3, 3, 0, 2, 2, 49]);
 
@@ -129,7 +136,10 @@ async function open(
     secureContext: leaf.context,
     ALPNProtocols: ["h2", "http/1.1"],
   });
-  const timer = setTimeout(() => secure.destroy(new Error("late")), limits.headTimeoutMs);
+  const timer = setTimeout(
+    () => secure.destroy(new Error("it took too long")),
+    limits.headTimeoutMs,
+  );
   let failure: string | null = "it broke off";
   secure.on("error", (error) => {
     failure ??= error.message;
@@ -150,7 +160,7 @@ async function open(
   });
   secure.once("close", () => {
     clearTimeout(timer);
-    noteUnused(tunnel, flow, failure === null ? null : `The worker's TLS failed: ${failure}`);
+    noteUnused(tunnel, flow, failure === null ? NOTHING_ASKED : `${NOT_TRUSTED}: ${failure}`);
   });
 }
 
