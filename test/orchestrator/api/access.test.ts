@@ -50,6 +50,8 @@ test("the route matrix", async (t) => {
     assert.deepEqual(mutations, [
       // It changes nothing: its body may hold a whole price book, which is too long for an address.
       { method: "POST", url: "/api/v1/trials/:id/reprice", access: "viewer" },
+      // It changes nothing either: what is asked about is an address with secrets of its own.
+      { method: "POST", url: "/api/v1/projects/:name/egress/decide", access: "viewer" },
       { method: "POST", url: "/logout", access: "viewer" },
     ]);
   });
