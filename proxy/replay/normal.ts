@@ -12,6 +12,7 @@
  *   test runners and CLIs print them;
  * - what is left of money and time, which the instruction and the allowance's tool state;
  * - ports of this machine, and numbers of processes;
+ * - the order of an object's keys, which Codex draws anew each time;
  * - the order of the results of tools that ran at the same time, and with it where a client marks
  *   the end of what may be cached.
  *
@@ -104,7 +105,9 @@ function walk(value: unknown, folders: string[]): unknown {
   if (typeof value === "number") return isTime(value) ? "<time>" : value;
   if (Array.isArray(value)) return inOrder(value).map((each) => walk(each, folders));
   if (!isTree(value)) return value;
-  const kept = Object.entries(value).filter(([key]) => key !== "cache_control");
+  const kept = Object.entries(value)
+    .filter(([key]) => key !== "cache_control")
+    .toSorted(([first], [second]) => (first < second ? -1 : 1));
   return Object.fromEntries(kept.map(([key, each]) => [key, walk(each, folders)]));
 }
 

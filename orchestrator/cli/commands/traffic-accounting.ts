@@ -7,17 +7,8 @@ import type {
 } from "../../contract/accounting.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { EXIT, usage } from "../failure.ts";
-import type { Column } from "../print.ts";
+import type { Column, Printer } from "../print.ts";
 import { compact } from "../tables.ts";
-
-const UNMATCHED_COLUMNS: readonly Column<UnmatchedCall>[] = [
-  { title: "found", value: ({ found_at: at }) => at.slice(0, 19) },
-  { title: "id", value: ({ id }) => id },
-  { title: "trial", value: ({ trial_id: id }) => id ?? "-" },
-  { title: "host", value: ({ host }) => host, shrinks: true },
-  { title: "why", value: ({ detail }) => detail, shrinks: true },
-  { title: "answer", value: ({ answer }) => answer ?? "open", shrinks: true },
-];
 
 export const trafficUnmatched: Command = {
   name: "traffic unmatched",
@@ -52,10 +43,18 @@ export const trafficUnmatched: Command = {
     const query = options.flag("all") ? "?answered=true" : "";
     const { unmatched } = await client.get<UnmatchedCallList>(`traffic/unmatched${query}`);
     if (options.flag("json")) print.json(unmatched);
-    else print.table(UNMATCHED_COLUMNS, unmatched);
+    else for (const each of unmatched) tellAlarm(print, each);
     return unmatched.some(({ answered_at: at }) => at === null) ? EXIT.failed : EXIT.done;
   },
 };
+
+/** Two lines: what it is and of whom, then why. */
+function tellAlarm(print: Printer, alarm: UnmatchedCall): void {
+  const { id, trial_id: trialId, host, detail, found_at: at, answer } = alarm;
+  print.line(`${id}  ${at.slice(0, 19)}  ${host}${trialId === null ? "" : `  ${trialId}`}`);
+  print.line(`  ${detail}`);
+  if (answer !== null) print.line(`  answered: ${answer}`);
+}
 
 const RECONCILE_COLUMNS: readonly Column<Reconciliation>[] = [
   { title: "day", value: ({ day }) => day },

@@ -61,6 +61,8 @@ for (const [what, text] of Object.entries<(folder: string, run: number) => strin
   },
   "where a cache may end": (_, run) =>
     JSON.stringify({ content: { text: "x", ...(run === 0 ? {} : { cache_control: {} }) } }),
+  "the order of an object's keys": (_, run) =>
+    JSON.stringify(run === 0 ? { a: { b: 1, c: 2 }, d: 3 } : { d: 3, a: { c: 2, b: 1 } }),
   "text that is no JSON": (folder) => `cd ${folder}/workspace && ls`,
 })) {
   test(`taken out: ${what}`, () => {
