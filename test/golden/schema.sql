@@ -571,7 +571,7 @@ table trial
   CREATE INDEX trial_resuming ON public.trial USING btree (resume_at) WHERE (resume_at IS NOT NULL)
 
 table unmatched_call
-  flow_id text not null
+  id text not null
   project_id text
   trial_id text
   host text not null
@@ -581,11 +581,35 @@ table unmatched_call
   answer text
   constraint unmatched_call_answer_check CHECK ((length(answer) <= 1000))
   constraint unmatched_call_detail_check CHECK ((length(detail) <= 1000))
-  constraint unmatched_call_flow_id_check CHECK ((flow_id ~ '^flow_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
   constraint unmatched_call_host_check CHECK ((length(host) <= 500))
-  constraint unmatched_call_pkey PRIMARY KEY (flow_id)
+  constraint unmatched_call_id_check CHECK ((id ~ '^(flow|call)_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint unmatched_call_pkey PRIMARY KEY (id)
   CREATE INDEX unmatched_call_open ON public.unmatched_call USING btree (found_at) WHERE (answered_at IS NULL)
-  CREATE UNIQUE INDEX unmatched_call_pkey ON public.unmatched_call USING btree (flow_id)
+  CREATE UNIQUE INDEX unmatched_call_pkey ON public.unmatched_call USING btree (id)
+
+table usage_count
+  day date not null
+  provider text not null
+  model text not null
+  input_tokens bigint not null
+  output_tokens bigint not null
+  constraint usage_count_input_tokens_check CHECK ((input_tokens >= 0))
+  constraint usage_count_output_tokens_check CHECK ((output_tokens >= 0))
+  constraint usage_count_pkey PRIMARY KEY (day, provider, model)
+  CREATE UNIQUE INDEX usage_count_pkey ON public.usage_count USING btree (day, provider, model)
+
+table usage_counter
+  provider text not null
+  model text not null
+  input_tokens bigint not null
+  output_tokens bigint not null
+  asked_at timestamp with time zone not null
+  constraint usage_counter_input_tokens_check CHECK ((input_tokens >= 0))
+  constraint usage_counter_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint usage_counter_output_tokens_check CHECK ((output_tokens >= 0))
+  constraint usage_counter_pkey PRIMARY KEY (provider, model)
+  constraint usage_counter_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  CREATE UNIQUE INDEX usage_counter_pkey ON public.usage_counter USING btree (provider, model)
 
 table virtual_key
   id text not null
