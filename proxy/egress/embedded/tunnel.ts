@@ -164,7 +164,7 @@ async function open(
   });
 }
 
-/** What no request was read from is one flow: of a client, perhaps, that trusts nobody but its own. */
+/** What no request was read from is one flow: of a client, perhaps, that trusts others alone. */
 function noteUnused(tunnel: Tunnel, flow: Flow, error: string | null): void {
   if (tunnel.isUsed) return;
   tunnel.isUsed = true;

@@ -1,4 +1,4 @@
-/** Clients of the tests: programs as workers run them, and sockets for what no program would send. */
+/** Clients of the tests: programs as workers run them, and sockets for what none would send. */
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";

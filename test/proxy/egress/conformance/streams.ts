@@ -1,4 +1,4 @@
-/** What takes its time: events, large bodies, WebSockets, and all the ways in which they break off. */
+/** What takes its time: events, large bodies, WebSockets, and the ways in which they break off. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { open as openFile } from "node:fs/promises";
