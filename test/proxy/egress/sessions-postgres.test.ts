@@ -1,6 +1,6 @@
 /**
- * Goal: a session at the proxy is its allocation's for as long as that runs, and decides by what the
- * project says now; a canary ends its trial.
+ * Goal: a session at the proxy is its allocation's for as long as that runs, and decides by what
+ * the project says now; a canary ends its trial.
  *
  * Method: trials as the engine makes them over a real database, enrolled with a door; the guard
  * over the same database with a clock that is moved.
