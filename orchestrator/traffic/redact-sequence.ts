@@ -1,7 +1,8 @@
 /**
  * Secrets that are cut up over the events of a stream, or the messages of a socket: a model writes
  * a token a few characters an event. What stands at one place of each event (a path in its JSON) is
- * joined over them, looked at, and put back: the first piece says what it was, the others are empty.
+ * joined over them, looked at, and put back: the first piece says what it was, the others are
+ * empty.
  */
 import type { Found } from "./secret-fields.ts";
 

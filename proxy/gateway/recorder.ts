@@ -13,7 +13,7 @@ import type { FinishedCall } from "./calls.ts";
 import { withHeads } from "./flow.ts";
 
 export interface Recorder {
-  /** A call that ended is told of; `null` was none. What passed is recorded, where there is a sink. */
+  /** A call that ended is told of; `null` was none. What passed is recorded, if there is a sink. */
   record(call: FinishedCall | null, flow: FlowDraft | null): void;
   /** Exchanges whose bodies were cut short for want of room, since the start. */
   cutShort(): number;

@@ -10,6 +10,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { EgressLayer } from "../../orchestrator/contract/egress.ts";
+import { FlowRecord } from "../../orchestrator/contract/flows.ts";
 import { EXPORT_FORMAT, ExportRecord } from "../../orchestrator/contract/ledger.ts";
 import { ProjectFile, UnitsText } from "../../orchestrator/contract/projects.ts";
 import { listFiles } from "../tidy/sources.ts";
@@ -39,6 +40,17 @@ test("the published schema of a file of egress rules is the one that is checked"
     ...JSON.parse(JSON.stringify(EgressLayer)),
   };
   t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/egress.schema.json"), {
+    serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
+  });
+});
+
+test("the published schema of a flow's record is the one that is checked", (t) => {
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "autocode flow v1",
+    ...JSON.parse(JSON.stringify(FlowRecord)),
+  };
+  t.assert.fileSnapshot(schema, join(ROOT, "docs/schemas/flow.schema.json"), {
     serializers: [(value: unknown) => JSON.stringify(value, null, 2)],
   });
 });

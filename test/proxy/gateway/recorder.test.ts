@@ -1,4 +1,4 @@
-/** Goal: calls are told of in batches and recorded; bodies within bounds; no record is lost of it. */
+/** Goal: calls are told of in batches and recorded; bodies within bounds, and no call lost. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
