@@ -7,8 +7,8 @@
 import type { AgentSpec, EgressSpec, VerifySpec } from "../orchestrator/contract/worker.ts";
 import { WorkspaceFault } from "./faults.ts";
 import type { Isolation, OpenIsolation } from "./isolate/isolate.ts";
-import { openIsolation } from "./isolate/open.ts";
 import type { Job } from "./job.ts";
+import { openIsolation } from "./open-isolation.ts";
 import { handOver } from "./rooms.ts";
 import { prepareTrust } from "./trust.ts";
 

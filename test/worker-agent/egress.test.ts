@@ -12,7 +12,7 @@ import { test } from "node:test";
 import type { EgressSpec } from "../../orchestrator/contract/worker.ts";
 import { openEgress, proxyVariables } from "../../worker-agent/egress.ts";
 import type { OpenIsolation } from "../../worker-agent/isolate/isolate.ts";
-import { openIsolation } from "../../worker-agent/isolate/open.ts";
+import { openIsolation } from "../../worker-agent/open-isolation.ts";
 import { makeRooms } from "../../worker-agent/rooms.ts";
 import { openRefusingProxy } from "../support/refusing-proxy.ts";
 import { createTestAuthority } from "../support/test-authority.ts";

@@ -1,8 +1,8 @@
 /** Takes the closest isolation that this host gives. */
-import { messageOf } from "../faults.ts";
-import type { Isolation, IsolationRequest, OpenIsolation } from "./isolate.ts";
-import { openNamespace } from "./namespace.ts";
-import { openSandbox } from "./sandbox.ts";
+import { messageOf } from "./faults.ts";
+import type { Isolation, IsolationRequest, OpenIsolation } from "./isolate/isolate.ts";
+import { openNamespace } from "./isolate/namespace.ts";
+import { openSandbox } from "./isolate/sandbox.ts";
 
 /**
  * Opens the first of `ways` that this host gives, and has tried it. Never throws for want of rights

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openIsolation } from "../../../worker-agent/isolate/open.ts";
-import { probeIsolation } from "../../../worker-agent/isolate/probe.ts";
-import { makeRooms } from "../../../worker-agent/rooms.ts";
-import { openFolder } from "../../support/worker-world.ts";
+import { probeIsolation } from "../../worker-agent/isolate/probe.ts";
+import { openIsolation } from "../../worker-agent/open-isolation.ts";
+import { makeRooms } from "../../worker-agent/rooms.ts";
+import { openFolder } from "../support/worker-world.ts";
 
 test("every way's own words tell why there is none", async () => {
   using folder = openFolder();
