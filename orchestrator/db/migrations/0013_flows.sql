@@ -2,8 +2,8 @@
 --
 -- A record's three classes of fields lie in three tables, so that retention takes one of them away
 -- without touching the others. No row references another: records outlive what they tell of.
--- What passed in LLM calls is here too: call.request_gzip and call.response_gzip are written no more
--- from this release on, read for older calls, and go in the release after the next.
+-- What passed in LLM calls is here too: call.request_gzip and call.response_gzip are written no
+-- more from this release on, are read for older calls, and go in the release after the next.
 
 create table flow (
   id text not null check (id ~ '^flow_[0-7][0-9a-hjkmnp-tv-z]{25}$'),
