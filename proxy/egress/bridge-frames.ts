@@ -4,13 +4,14 @@
  *
  * A frame is two 32-bit sizes, most significant byte first: of all that follows them, and of the
  * JSON that comes first in it. After the JSON come its `parts`, as long as the list of that name
- * says, one after the other. A message has a `kind`; one with an `id` is a question, and is answered
- * by a frame with the same id; all others are notices, and nothing comes back.
+ * says, one after the other. A message has a `kind`; one with an `id` is a question, and is
+ * answered by a frame with the same id; all others are notices, and nothing comes back.
  *
  * The addon asks `open` first, and is told the version, limits and the authority; then it tells
- * `ready`. It asks `connect`, `hello` and `request` as the guard's questions are, `sent_all` before a
- * body's end leaves that was told in pieces, and `failed` of an exchange that broke off; it tells `sent`, `flow`, `tunnel`, `no_http`, `tls_failed` and `gone`. We
- * tell `close` of a client and `cut` of an exchange.
+ * `ready`. It asks `connect`, `hello` and `request` as the guard's questions are, `sent_all` before
+ * a body's end leaves that was told in pieces, and `failed` of an exchange that broke off. It tells
+ * `sent`, `flow`, `tunnel`, `no_http`, `unreadable`, `tls_failed` and `gone`. We tell `close` of a
+ * client and `cut` of an exchange.
  */
 
 export const BRIDGE_VERSION = 1;

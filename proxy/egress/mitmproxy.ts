@@ -38,7 +38,7 @@ export interface MitmproxyOptions {
   port: number;
   /** Made when it is not there, and closed to everybody else; holds no secret. */
   dir: string;
-  /** `transparent`: also for connections that the network leads to us without the worker knowing. */
+  /** `transparent`: also for connections that the network leads to us, unknown to the worker. */
   mode: "regular" | "transparent";
   transparentPort?: number;
   /** Whose connection it is in transparent mode, by the client's address. */

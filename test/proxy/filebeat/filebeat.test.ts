@@ -1,5 +1,6 @@
 /**
- * Goal: what Filebeat would ship is what our own shipper stores, under the same id in the same index.
+ * Goal: what Filebeat would ship is what our own shipper stores, under the same id in the same
+ * index.
  *
  * Method: the configuration is parsed, and its script run over records as Filebeat runs it; the
  * documents are compared with those of `ecs.ts`. No Filebeat runs here.
