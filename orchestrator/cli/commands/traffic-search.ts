@@ -43,6 +43,7 @@ export const trafficSearch: Command = {
     print.clearProgress();
     if (options.flag("json")) print.json(flows);
     else print.table(FLOW_COLUMNS, flows);
+    if (flows.length === 0) print.note("Nothing that was recorded fits");
     if (cursor !== null) print.note(`There are more: --limit ${limit * 2} shows them`);
     return EXIT.done;
   },
