@@ -10,7 +10,7 @@ import { createScriptedModel } from "../models/scripted/server.ts";
 import { createEgressPolicies } from "../proxy/egress/dry-run.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
 import { installAgent, installedVersion } from "../worker-agent/install.ts";
-import { probeIsolation } from "../worker-agent/isolate/probe.ts";
+import { probeIsolation } from "../worker-agent/probe-isolation.ts";
 import { closedFolder } from "../worker-agent/rooms.ts";
 import { gatewayAddress } from "./addresses.ts";
 import { type AgentInstaller, createAgents } from "./agents/installed.ts";

@@ -66,6 +66,14 @@ async function passes(installation: Installation, agent: string): Promise<void> 
       [],
     );
   }
+  if (process.getuid?.() === 0) {
+    const isolated = events.filter(({ type }) => type === "egress.isolation");
+    // The agent's allocation and the verifier's.
+    assert.deepEqual(
+      isolated.map(({ data }) => data["kind"]),
+      ["namespace", "namespace"],
+    );
+  }
   const settled = events.filter(({ type }) => type === "call.settled");
   assert.deepEqual(
     settled.map(({ data }) => data["call_id"]).sort(),

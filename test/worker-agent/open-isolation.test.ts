@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
-import { probeIsolation } from "../../worker-agent/isolate/probe.ts";
 import { openIsolation } from "../../worker-agent/open-isolation.ts";
+import { probeIsolation } from "../../worker-agent/probe-isolation.ts";
 import { makeRooms } from "../../worker-agent/rooms.ts";
 import { openFolder } from "../support/worker-world.ts";
 

@@ -2,10 +2,10 @@
 import { chmod, mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { RunAs } from "../config.ts";
-import { openIsolation } from "../open-isolation.ts";
-import { makeRooms } from "../rooms.ts";
-import type { Isolation } from "./isolate.ts";
+import type { RunAs } from "./config.ts";
+import type { Isolation } from "./isolate/isolate.ts";
+import { openIsolation } from "./open-isolation.ts";
+import { makeRooms } from "./rooms.ts";
 
 /** @param runAs the user that a trial would have; null: our own. */
 export async function probeIsolation(
