@@ -11,7 +11,7 @@ const LOOK_EVERY_MS = 500;
 
 export const trafficDoctor: Command = {
   name: "traffic doctor",
-  summary: "Prove that every flow that was recorded is in the store, or name those that are not",
+  summary: "Prove that every recorded flow arrived, or name what did not",
   options: { json: JSON_OPTION },
   notes: [
     "Each process that records numbers its flows: a gap is a number. Exit status 1 with the",
