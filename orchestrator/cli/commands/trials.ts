@@ -199,8 +199,8 @@ async function tellReplay(
     if (found !== undefined) {
       const { position, expected, asked } = found.data as Divergence;
       print.line(`replay of ${of}, which it left at exchange ${position}`);
-      print.line(`  recorded  ${expected}`);
-      print.line(`  asked     ${asked}`);
+      print.line(`  recorded  ${expected.replaceAll(/\s+/g, " ")}`);
+      print.line(`  asked     ${asked.replaceAll(/\s+/g, " ")}`);
     }
     if (found !== undefined || page.events.length === 0) return;
     after = page.next_after_seq;
