@@ -5,7 +5,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { createScrubber, createWatch, scrubText } from "../../../../proxy/egress/embedded/needles.ts";
+import {
+  createScrubber,
+  createWatch,
+  scrubText,
+} from "../../../../proxy/egress/embedded/needles.ts";
 
 const SCRUBS = [
   { value: "sk-abc", placeholder: "{{secret:a}}" },
@@ -19,10 +23,17 @@ test("values are scrubbed wherever a stream is cut", () => {
   for (let first = 0; first <= text.length; first++) {
     for (let second = first; second <= text.length; second++) {
       const parts = [text.slice(0, first), text.slice(first, second), text.slice(second)];
-      assert.equal(scrubbed(parts, [{ value: "sk-abcdef", placeholder: "{{secret:long}}" }]),
-        text.replace("sk-abcdef", "{{secret:long}}"));
-      assert.equal(scrubbed(parts, SCRUBS.filter(({ value }) => value !== "sk-abcdef")),
-        expected.replace("{{secret:long}}", "{{secret:a}}def"));
+      assert.equal(
+        scrubbed(parts, [{ value: "sk-abcdef", placeholder: "{{secret:long}}" }]),
+        text.replace("sk-abcdef", "{{secret:long}}"),
+      );
+      assert.equal(
+        scrubbed(
+          parts,
+          SCRUBS.filter(({ value }) => value !== "sk-abcdef"),
+        ),
+        expected.replace("{{secret:long}}", "{{secret:a}}def"),
+      );
     }
   }
   assert.equal(scrubText("Bearer sk-abc", SCRUBS.slice(0, 1)), "Bearer {{secret:a}}");
