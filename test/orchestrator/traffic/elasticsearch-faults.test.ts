@@ -87,6 +87,8 @@ test("R11: a record that its mapping refuses is rejected with its words, the oth
 }, async () => {
   await using opened = await openElasticsearchTraffic();
   const { traffic, url, prefix, settle } = opened;
+  await traffic.append([]);
+  // A day's index that somebody made in another way than our template says.
   const properties = {
     http: { properties: { response: { properties: { status_code: { type: "ip" } } } } },
   };

@@ -4,7 +4,8 @@ import { openPostgresDatabase } from "../../../orchestrator/db/postgres.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { createPostgresTraffic } from "../../../orchestrator/traffic/postgres.ts";
 import { openTestDatabase } from "../../support/database.ts";
-import { CLOCK, type TrafficFixture, testTraffic } from "./conformance.ts";
+import { type TrafficFixture, testTraffic } from "./conformance.ts";
+import { CLOCK } from "./conformance-world.ts";
 
 const log = createLog("silent");
 
