@@ -73,7 +73,7 @@ export function createKnownSecrets(
     }
   }
 
-  /** Ids sort by time; what was the last one a round ago is asked again, since others make them too. */
+  /** Ids sort by time; those of the last round are asked for again, since others make them too. */
   async function readHashes(): Promise<void> {
     const found = await rows<{ id: string; hash: string }>(
       db.sql,

@@ -78,7 +78,7 @@ const PROVEN: Readonly<Record<string, readonly [file: string, test: string]>> = 
     "escape codes and changes of direction are made visible",
   ],
   "HTML and scripts in the dashboard": [
-    "test/dashboards/web/pages.test.ts",
+    "test/dashboards/web/pages.browser.test.ts",
     "what an agent wrote is text wherever it stands",
   ],
   "formulas in an export": [

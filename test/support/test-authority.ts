@@ -11,6 +11,8 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 
+/** The same thing; the library is typed after browsers. */
+const webCrypto = webcrypto as unknown as Crypto;
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const DAY_MS = 86_400_000;
 
@@ -26,7 +28,7 @@ export interface TestAuthority extends Issued {
 }
 
 export async function createTestAuthority(name = "Autocode test authority") {
-  cryptoProvider.set(webcrypto as Crypto);
+  cryptoProvider.set(webCrypto);
   const validity = {
     notBefore: new Date(Date.now() - DAY_MS),
     notAfter: new Date(Date.now() + 30 * DAY_MS),
@@ -54,7 +56,10 @@ export async function createTestAuthority(name = "Autocode test authority") {
       signingAlgorithm: ALGORITHM,
       extensions: [
         new SubjectAlternativeNameExtension(
-          names.map((value) => ({ type: /^[0-9.]+$/.test(value) ? "ip" : "dns", value })),
+          names.map((value) => ({
+            type: /^[0-9.]+$/.test(value) ? ("ip" as const) : ("dns" as const),
+            value,
+          })),
         ),
       ],
     });
@@ -62,12 +67,12 @@ export async function createTestAuthority(name = "Autocode test authority") {
   }
 }
 
-function generate() {
-  return webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+function generate(): Promise<CryptoKeyPair> {
+  return webCrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
 }
 
-async function pemOf(key: webcrypto.CryptoKey): Promise<string> {
-  const der = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", key));
+async function pemOf(key: CryptoKey): Promise<string> {
+  const der = Buffer.from(await webCrypto.subtle.exportKey("pkcs8", key));
   const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
   return `-----BEGIN PRIVATE KEY-----\n${lines.join("\n")}\n-----END PRIVATE KEY-----\n`;
 }

@@ -21,7 +21,7 @@ export const IMPORTS: Readonly<Record<string, string>> = {
 /** Source files (or whole folders) that a test elsewhere runs: that test. */
 export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   // Pages and commands are driven as a person does: in a browser, in a process.
-  "dashboards/web/app/": "test/dashboards/web/pages.test.ts",
+  "dashboards/web/app/": "test/dashboards/web/pages.browser.test.ts",
   "orchestrator/cli/": "test/orchestrator/cli/cli.test.ts",
   "worker-agent/main.ts": "test/worker-agent/verify.test.ts",
   "worker-agent/host/main.ts": "test/e2e/fleet.test.ts",
@@ -33,11 +33,15 @@ export const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   "orchestrator/compose-duties.ts": "test/chaos/orchestrators.test.ts",
   "orchestrator/compose-accounting.ts": "test/e2e/replay.test.ts",
   "orchestrator/compose-replay.ts": "test/e2e/replay.test.ts",
+  "orchestrator/compose-egress.ts": "test/proxy/egress/process.test.ts",
+  "orchestrator/compose-traffic.ts": "test/proxy/egress/process.test.ts",
+  "orchestrator/trials/egress-events.ts": "test/security/exfiltration.test.ts",
   "orchestrator/compose-gateway.ts": "test/proxy/gateway/process.test.ts",
   "orchestrator/compose-checkpoints.ts": "test/e2e/kill.test.ts",
   "orchestrator/compose-nomad.ts": "test/e2e/nomad.test.ts",
   "orchestrator/compose-scheduler.ts": "test/e2e/first-run.test.ts",
   "orchestrator/compose-secrets.ts": "test/chaos/vault.test.ts",
+  "proxy/egress/main.ts": "test/proxy/egress/process.test.ts",
   "proxy/gateway/main.ts": "test/proxy/gateway/process.test.ts",
 };
 

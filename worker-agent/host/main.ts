@@ -5,6 +5,7 @@
  * SIGTERM or SIGINT: takes nothing new, ends what it has (bounded by AUTOCODE_DRAIN_MS), leaves. A
  * second one ends everything at once. Exit status: 0 when it left, 1 when it could not join.
  */
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Allocations } from "../allocations.ts";
 import { messageOf } from "../faults.ts";
@@ -32,6 +33,7 @@ async function main(): Promise<number> {
       command: [process.execPath, WORKER_AGENT],
       leaving: leaving.signal,
       log,
+      newRunId: randomUUID,
       onOpened: (opened) => {
         allocations = opened;
       },

@@ -1,5 +1,4 @@
 /** What a host program is made of, on this machine. */
-import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { findAgent } from "../agents/registry.ts";
@@ -25,11 +24,13 @@ export async function wireHost(
     command,
     leaving,
     log,
+    newRunId,
     onOpened,
   }: {
     command: readonly [string, ...string[]];
     leaving: AbortSignal;
     log: HostDeps["log"];
+    newRunId: HostDeps["newRunId"];
     onOpened?: (allocations: Allocations) => void;
   },
 ): Promise<HostDeps> {
@@ -43,7 +44,7 @@ export async function wireHost(
     tokens: createTokenFile(dir),
     measure: () => measureCapabilities({ dir, agentsDir }),
     log,
-    newRunId: randomUUID,
+    newRunId,
     openAllocations: async (onEnd) => {
       const allocations = await openAllocations(
         {

@@ -62,50 +62,6 @@ export function workersRoutes({ workers }: Pick<Services, "workers">): FastifyPl
     );
 
     api.post(
-      "/workers/tokens",
-      {
-        config: { access: "admin" },
-        schema: {
-          tags,
-          summary: "Make a token that lets hosts join a pool; it is told this once",
-          body: NewJoinToken,
-          response: { 200: JoinToken },
-        },
-      },
-      (request) => workers.issueJoinToken(request.body),
-    );
-
-    api.get(
-      "/workers/tokens",
-      {
-        config: { access: "admin" },
-        schema: {
-          tags,
-          summary: "The join tokens that hosts can still join with",
-          response: { 200: JoinTokenList },
-        },
-      },
-      () => workers.listJoinTokens(),
-    );
-
-    api.post(
-      "/workers/tokens/:token/revoke",
-      {
-        config: { access: "admin" },
-        schema: {
-          tags,
-          summary: "Revoke a join token, by its id; hosts that joined with it stay",
-          params: Type.Object({ token: Type.String({ minLength: 1, maxLength: 64 }) }),
-          response: { 200: Empty },
-        },
-      },
-      async (request) => {
-        await workers.revokeJoinToken(request.params.token);
-        return {};
-      },
-    );
-
-    api.post(
       "/workers/:worker/remove",
       {
         config: { access: "admin" },
@@ -121,5 +77,55 @@ export function workersRoutes({ workers }: Pick<Services, "workers">): FastifyPl
         return {};
       },
     );
+    joinTokens(api, workers);
   };
+}
+
+function joinTokens(
+  api: Parameters<FastifyPluginAsyncTypebox>[0],
+  workers: Services["workers"],
+): void {
+  api.post(
+    "/workers/tokens",
+    {
+      config: { access: "admin" },
+      schema: {
+        tags,
+        summary: "Make a token that lets hosts join a pool; it is told this once",
+        body: NewJoinToken,
+        response: { 200: JoinToken },
+      },
+    },
+    (request) => workers.issueJoinToken(request.body),
+  );
+
+  api.get(
+    "/workers/tokens",
+    {
+      config: { access: "admin" },
+      schema: {
+        tags,
+        summary: "The join tokens that hosts can still join with",
+        response: { 200: JoinTokenList },
+      },
+    },
+    () => workers.listJoinTokens(),
+  );
+
+  api.post(
+    "/workers/tokens/:token/revoke",
+    {
+      config: { access: "admin" },
+      schema: {
+        tags,
+        summary: "Revoke a join token, by its id; hosts that joined with it stay",
+        params: Type.Object({ token: Type.String({ minLength: 1, maxLength: 64 }) }),
+        response: { 200: Empty },
+      },
+    },
+    async (request) => {
+      await workers.revokeJoinToken(request.params.token);
+      return {};
+    },
+  );
 }

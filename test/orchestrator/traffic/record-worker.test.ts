@@ -1,4 +1,4 @@
-/** Goal: the thread answers each draft by its number, in any mix of sizes; one that ended says so. */
+/** Goal: the thread answers each draft by its number, in any mix of sizes; an ended one says so. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createIds } from "../../../orchestrator/runtime/ids.ts";

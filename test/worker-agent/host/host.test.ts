@@ -4,7 +4,9 @@
  *
  * Method: the host's life in this process, against a real fleet; its workers are processes.
  */
+
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -127,6 +129,7 @@ function start(fleet: TestFleet, name: string, joinToken: string | null, folder 
     {
       command: [process.execPath, WORKER, fleet.folder],
       leaving: leaving.signal,
+      newRunId: randomUUID,
       log: (message, fields) => log.push(message, JSON.stringify(fields)),
       onOpened: (allocations) => {
         ids = allocations.ids;
