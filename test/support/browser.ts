@@ -40,7 +40,8 @@ export function complaintsOf(page: Page): string[] {
   page.on("requestfailed", (request) => {
     // A page that is left drops what it reads.
     const fault = request.failure()?.errorText;
-    if (fault !== "net::ERR_ABORTED" && fault !== CHANGED) complaints.push(`${request.url()}: ${fault}`);
+    const isOurs = fault !== "net::ERR_ABORTED" && fault !== CHANGED;
+    if (isOurs) complaints.push(`${request.url()}: ${fault}`);
   });
   return complaints;
 }
