@@ -189,7 +189,7 @@ export async function composeEgress(
   const record = opening.use(await openTraffic({ db, layout, secrets, ownKeys, log }, config));
   const sink = await record.openSink("egress", config.egress.engine);
   const { replays } = buildReplays({
-    ...{ db, traffic: record.traffic, log },
+    ...{ db, traffic: record.traffic, redact: record.redact, log },
     keys: createKeys(db, clock, ids, random),
   });
   // Of an orchestrator what it is told of them: they are elsewhere.

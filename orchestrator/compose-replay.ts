@@ -15,16 +15,18 @@ const ids = createIds(clock, random);
 export function buildReplays({
   db,
   traffic,
+  redact,
   keys,
   log,
 }: {
   db: Database;
   traffic: Pick<Traffic, "scan">;
+  redact: (json: string) => string;
   keys: Pick<Keys, "find">;
   log: Log;
 }): { trials: ReplayTrials; replays: Replays; server: ReplayServer } {
   const trials = createReplayTrials({ db, traffic, clock, ids });
   const { sourceOf, cassette: cassetteOf, diverged: onDiverged } = trials;
-  const replays = createReplays({ sourceOf, cassetteOf, onDiverged });
+  const replays = createReplays({ sourceOf, cassetteOf, onDiverged, redact });
   return { trials, replays, server: createReplayServer({ keys, replays, ids, log }) };
 }

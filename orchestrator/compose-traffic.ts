@@ -19,6 +19,8 @@ import { createElasticsearchTraffic } from "./traffic/elasticsearch.ts";
 import { createFlowSink, type SpooledFlowSink } from "./traffic/flow-sink.ts";
 import { createKnownSecrets } from "./traffic/known-secrets.ts";
 import { createPostgresTraffic } from "./traffic/postgres.ts";
+import { createRedactor, type Redactor } from "./traffic/redact.ts";
+import type { KnownSecrets } from "./traffic/secret-forms.ts";
 import { createShipper } from "./traffic/shipper.ts";
 import type { TrafficSources } from "./traffic/sources.ts";
 import { createTrafficSources } from "./traffic/sources-postgres.ts";
@@ -46,6 +48,8 @@ export interface OpenedTraffic extends AsyncDisposable {
   onStored(listener: (flows: readonly FlowRecord[]) => void): Disposable;
   /** A sink for a door of this process, open until the whole is closed. */
   openSink(door: TrafficSource["door"], engine: TrafficSource["engine"]): Promise<SpooledFlowSink>;
+  /** What a body of JSON becomes in the record: replays compare after it. */
+  redact(json: string): string;
   /** Carries and redacts from now on; each process for itself. */
   start(): Promise<void>;
   describe(): Promise<Finding>;
@@ -70,9 +74,10 @@ export async function openTraffic(
   // Closed after the sinks: what they had left goes on its way.
   opening.defer(async () => void (await shipper.drain().catch(() => undefined)));
   const sinks: SpooledFlowSink[] = [];
+  let redactor: { of: KnownSecrets; use: Redactor } | null = null;
   const opened = opening.move();
   return {
-    ...{ traffic, sources, onStored, openSink, start, describe },
+    ...{ traffic, sources, onStored, openSink, redact, start, describe },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 
@@ -91,6 +96,12 @@ export async function openTraffic(
     );
     sinks.push(opened.use(sink));
     return sink;
+  }
+
+  function redact(json: string): string {
+    const secrets = known.read();
+    if (redactor?.of !== secrets) redactor = { of: secrets, use: createRedactor(secrets) };
+    return redactor.use.begin([]).body(json, "application/json", false);
   }
 
   async function start(): Promise<void> {

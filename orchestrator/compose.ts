@@ -134,7 +134,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const providers = pairs.addresses;
   const accounting = buildAccounting({ db, traffic, secrets, providers, log }, config);
   opening.use(record.onStored(accounting.matcher.onStored));
-  const replaying = buildReplays({ db, traffic, keys, log });
+  const replaying = buildReplays({ db, traffic, redact: record.redact, keys, log });
   opening.defer(() => replaying.server.close());
   const flows = await record.openSink("gateway", "gateway");
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);
