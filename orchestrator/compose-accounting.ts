@@ -2,6 +2,7 @@
 import type { Config } from "./config.ts";
 import { HOSTED } from "./config.ts";
 import type { Database } from "./db/database.ts";
+import { Problem } from "./problem.ts";
 import type { BackgroundTask } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
@@ -41,8 +42,7 @@ export function buildAccounting(
   const matcher = createMatcher({ db, traffic, providers, tell, clock, log });
   const baseUrl = (name: "openai" | "anthropic") =>
     config.providers.find((each) => each.name === name)?.baseUrl ?? HOSTED[name];
-  const readKey = (name: string) => async () =>
-    (await secrets.get(`provider/${name}/admin-key`))?.value ?? null;
+  const readKey = (name: string) => () => readAdminKey(secrets, name);
   const engines = config.providers
     .filter(({ name }) => name === "vllm")
     .map((each) => createVllmUsage({ db, clock }, { provider: each.name, baseUrl: each.baseUrl }));
@@ -53,4 +53,14 @@ export function buildAccounting(
   const reconciler = createReconciler({ db, sources: [...engines, ...reports], clock, log });
   const duties = [matcher.sweep, reconciler.task, ...engines.map(({ task }) => task)];
   return { matcher, reconciler, duties };
+}
+
+/** None while the secrets are sealed: a report is asked for again, an hour later. */
+async function readAdminKey(secrets: Pick<Secrets, "get">, name: string): Promise<string | null> {
+  try {
+    return (await secrets.get(`provider/${name}/admin-key`))?.value ?? null;
+  } catch (error) {
+    if (error instanceof Problem && error.code === "secrets_sealed") return null;
+    throw error;
+  }
 }

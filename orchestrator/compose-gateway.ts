@@ -155,7 +155,7 @@ export async function composeGateway(
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const keys = createKeys(db, clock, ids, random);
   const ownKeys = () => addresses().flatMap(({ apiKey }) => apiKey ?? []);
-  const recording = { db, layout, secrets: null, ownKeys, log };
+  const recording = { db, layout, secrets: apiKeys.secrets, ownKeys, log };
   const record = opening.use(await openTraffic(recording, config));
   const flows = await record.openSink("gateway", "gateway");
   const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);

@@ -77,14 +77,18 @@ export async function openSecrets(config: SecretsSettings, log: Log): Promise<Op
 export async function openApiKeys(
   config: SecretsSettings,
   log: Log,
-): Promise<ApiKeys & AsyncDisposable> {
+): Promise<ApiKeys & AsyncDisposable & { secrets: Secrets | null }> {
   const { home, secrets: wanted, readApiKey } = config;
   const isThere =
     wanted.engine !== "file" || (await holdsFileSecrets(createLayout(home).secrets, random));
   const opened = isThere ? await openEngine(config) : null;
   const apiKeys = createApiKeys(opened?.secrets ?? null, readApiKey, log);
   await apiKeys.refresh();
-  return { ...apiKeys, [Symbol.asyncDispose]: async () => opened?.close() };
+  return {
+    ...apiKeys,
+    secrets: opened?.secrets ?? null,
+    [Symbol.asyncDispose]: async () => opened?.close(),
+  };
 }
 
 /** Makes rotated keys known; `onChange` is told once they are. */

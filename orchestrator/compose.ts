@@ -256,10 +256,11 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     await learnProviders(db, pairs);
     const { host } = config;
     const last = await readEndpoint(layout);
+    // Workers that outlived our absence call at once: what must not be recorded is known before.
+    await record.start();
     addresses.gateway = config.gatewayUrl ?? (await listenGateway(last.gateway_url));
     const replays = await replaying.server.listen(config.egress.replayPort, host);
     addresses.replay = gatewayAddress(config, replays.url);
-    await record.start();
     await egress.start(last.egress_url);
     const port = await choosePort(config.port, host, last.url);
     addresses.api = await api.listen({ port, host });

@@ -13,7 +13,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
-import type { FlowPage, FlowRecord } from "../../orchestrator/contract/flows.ts";
+import type { FlowDetail } from "../../orchestrator/contract/flow-views.ts";
+import type { FlowPage } from "../../orchestrator/contract/flows.ts";
 import type { Trial } from "../../orchestrator/contract/trials.ts";
 import { elasticsearchSkip, elasticsearchUrl } from "../support/elasticsearch.ts";
 import { eventually } from "../support/eventually.ts";
@@ -89,7 +90,7 @@ for (const { name, number, skip, env } of VARIANTS) {
         [found?.method, found?.path, found?.status, found?.decision.action, found?.decision.rule],
         ["GET", "/me", 200, "inject", "rules[0]"],
       );
-      const record = await installation.get<FlowRecord>(`flows/${found?.id}`);
+      const { flow: record } = await installation.get<FlowDetail>(`flows/${found?.id}`);
       assert.deepEqual(record.credentials, ["forge/token"]);
       assert.equal(record.engine, name.startsWith("mitmproxy") ? "mitmproxy" : "embedded");
       assert.ok(!JSON.stringify(record).includes(TOKEN));

@@ -77,6 +77,7 @@ test("the first start runs the example to its verdicts, the second does not", {
       "logs",
       "orchestrators",
       "postgres",
+      "spool",
       "vault-secrets",
     ]);
     assert.deepEqual(await readdir(join(installation.home, "shared/allocations")), []);

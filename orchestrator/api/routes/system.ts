@@ -8,6 +8,9 @@ import type { Services } from "../services.ts";
 
 const tags = ["system"];
 
+/** Sealed secrets, and an egress proxy that waits for them, stop nothing that runs through us. */
+const TOLD: ReadonlySet<string> = new Set(["secrets", "egress"]);
+
 /** The routes outside `/api/v1`, at the addresses that probes and scrapers expect. */
 export function probeRoutes({
   readiness,
@@ -39,9 +42,8 @@ export function probeRoutes({
       },
       async (_request, reply) => {
         const dependencies = await readiness();
-        // Sealed secrets are told and stop nothing that runs: it is still reached through us.
         const isReady = Object.entries(dependencies).every(
-          ([name, fault]) => fault === null || name === "secrets",
+          ([name, fault]) => fault === null || TOLD.has(name),
         );
         return reply.code(isReady ? 200 : 503).send({ is_ready: isReady, dependencies });
       },
