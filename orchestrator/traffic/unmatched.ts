@@ -11,8 +11,8 @@ import type { UnmatchedCall } from "../contract/accounting.ts";
 import type { EventType } from "../contract/events.ts";
 import type { FlowRecord, FlowSummary } from "../contract/flows.ts";
 import type { Finding } from "../contract/system.ts";
-import type { Database } from "../db/database.ts";
-import { readTime, rows } from "../db/rows.ts";
+import type { Database, Sql } from "../db/database.ts";
+import { jsonText, readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
@@ -39,8 +39,13 @@ export interface MatcherDependencies {
   traffic: Pick<Traffic, "search" | "find">;
   /** Addresses of the installation's and the projects' own providers. */
   providers: () => readonly string[];
-  /** Appends an event of the trial. */
-  tell(trialId: TrialId, type: EventType, data: Record<string, unknown>): Promise<void>;
+  /** Appends an event of the trial, as a part of a transaction. */
+  tell(
+    trialId: TrialId,
+    type: EventType,
+    data: Record<string, unknown>,
+    within: Sql,
+  ): Promise<void>;
   clock: Clock;
   log: Log;
 }
@@ -112,12 +117,18 @@ export function createMatcher(
         if (match.mayFollow && now - each.since < options.graceMs) later.push(each);
         else alarms.push(alarmOf(each.flow, match.detail));
       }
-      waiting.push(...later);
-      return { looked_at: batch.length - later.length, unmatched: await raise(alarms) };
+      const unmatched = await raise(alarms);
+      putBack(later);
+      return { looked_at: batch.length - later.length, unmatched };
     } catch (error) {
-      waiting.push(...batch);
+      putBack(batch);
       throw error;
     }
+  }
+
+  /** Before what came meanwhile; the newest beyond the bound are left to the sweep. */
+  function putBack(batch: readonly Waiting[]): void {
+    waiting = [...batch, ...waiting].slice(0, options.waitingMax);
   }
 
   /** Both directions, over what began in the last day and has had its time. */
@@ -208,23 +219,33 @@ export function createMatcher(
       where answered_at is null and id = any(${sql.param([...recorded])}::text[])`);
   }
 
-  /** Tells each once: the row is the alarm. How many were new. */
+  /**
+   * Tells each once: the row is the alarm, and is there when its event is. How many were new.
+   *
+   * @throws when one of them could not be told; then none of them is kept.
+   */
   async function raise(alarms: readonly Alarm[]): Promise<number> {
     if (alarms.length === 0) return 0;
     const at = rfc3339(clock.now());
-    const added = await rows<Alarm>(
-      db.sql,
-      sql`insert into unmatched_call (id, project_id, trial_id, host, detail, found_at)
-        select id, project_id, trial_id, left(host, 500), left(detail, 1000), ${at}
-        from jsonb_to_recordset(${JSON.stringify(alarms)}::jsonb)
-          as alarm (id text, project_id text, trial_id text, host text, detail text)
-        on conflict (id) do nothing
-        returning id, project_id, trial_id, host, detail`,
-    );
-    for (const { id, trial_id: trialId, host, detail } of added) {
-      log.error({ id, trial_id: trialId, host, detail }, "a paid call is not matched");
-      const data = { flow_id: id, host, detail };
-      if (trialId !== null) await tell(trialId as TrialId, "traffic.unmatched", data);
+    const added = await db.sql.transaction(async (transaction) => {
+      const inserted = await rows<Alarm>(
+        transaction,
+        sql`insert into unmatched_call (id, project_id, trial_id, host, detail, found_at)
+          select id, project_id, trial_id, left(host, 500), left(detail, 1000), ${at}
+          from jsonb_to_recordset(${jsonText(alarms)}::jsonb)
+            as alarm (id text, project_id text, trial_id text, host text, detail text)
+          on conflict (id) do nothing
+          returning id, project_id, trial_id, host, detail`,
+      );
+      for (const { id, trial_id: trialId, host, detail } of inserted) {
+        if (trialId === null) continue;
+        const data = { flow_id: id, host, detail };
+        await tell(trialId as TrialId, "traffic.unmatched", data, transaction);
+      }
+      return inserted;
+    });
+    for (const { id, trial_id, host, detail } of added) {
+      log.error({ id, trial_id, host, detail }, "a paid call is not matched");
     }
     return added.length;
   }

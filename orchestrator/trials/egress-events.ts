@@ -1,7 +1,7 @@
 /** What the egress proxy tells of a trial becomes events; a canary that would leave ends it. */
 import { sql } from "drizzle-orm";
 import type { EventType } from "../contract/events.ts";
-import type { Database } from "../db/database.ts";
+import type { Database, Sql } from "../db/database.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
@@ -9,12 +9,14 @@ import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 export function createEgressEvents(db: Database, clock: Clock) {
   return { tell, stopTrial };
 
+  /** @param within the transaction that it is a part of. */
   async function tell(
     trialId: TrialId,
     type: EventType,
     data: Record<string, unknown>,
+    within: Sql = db.sql,
   ): Promise<void> {
-    await appendEvent(db.sql, trialId, type, data, rfc3339(clock.now()));
+    await appendEvent(within, trialId, type, data, rfc3339(clock.now()));
   }
 
   /** Its worker is told with its next heartbeat, which this wakes; idempotent. */

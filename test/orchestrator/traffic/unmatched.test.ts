@@ -14,7 +14,7 @@ import { systemClock } from "../../../orchestrator/runtime/clock.ts";
 import type { CallId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { watchStored } from "../../../orchestrator/traffic/stored.ts";
-import { createMatcher } from "../../../orchestrator/traffic/unmatched.ts";
+import { createMatcher, type MatcherOptions } from "../../../orchestrator/traffic/unmatched.ts";
 import { createEgressEvents } from "../../../orchestrator/trials/egress-events.ts";
 import { eventually } from "../../support/eventually.ts";
 import { type FlowChange, flowRecord } from "../../support/flow-records.ts";
@@ -30,7 +30,12 @@ async function open() {
   const { database, ids, grant } = gateway;
   const clock = { ms: systemClock.now(), now: () => clock.ms };
   const { traffic, onStored } = watchStored(createMemoryTraffic());
-  const { tell } = createEgressEvents(database, clock);
+  const events = createEgressEvents(database, clock);
+  const faults = { tell: false };
+  const tell: typeof events.tell = async (...told) => {
+    await events.tell(...told);
+    if (faults.tell) throw new Error("the connection broke");
+  };
   const log = createLog("silent");
   const matcher = createMatcher(
     { db: database, traffic, providers: () => ["http://10.0.0.7:8000"], tell, clock, log },
@@ -39,7 +44,7 @@ async function open() {
   onStored(matcher.onStored);
   const project = { project_id: grant.projectId, trial_id: grant.trialId };
   return {
-    ...{ gateway, matcher, clock, store, call, recordOf, told },
+    ...{ gateway, matcher, clock, faults, store, call, recordOf, told, deliver },
     [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
   };
 
@@ -47,6 +52,16 @@ async function open() {
     const flow = flowRecord(ids, clock.ms, { ...project, ...change });
     await traffic.append([flow]);
     return flow;
+  }
+
+  /** A matcher of its own, to which `count` calls around the gateway are told. */
+  function deliver(count: number, options: Partial<MatcherOptions>) {
+    const deps = { db: database, traffic, providers: () => [], tell, clock, log };
+    const other = createMatcher(deps, { graceMs: GRACE_MS, ...options });
+    for (let index = 0; index < count; index += 1) {
+      other.onStored([flowRecord(ids, clock.ms, { ...project, ...OPENAI })]);
+    }
+    return other;
   }
 
   async function call(): Promise<CallRow> {
@@ -68,11 +83,11 @@ async function open() {
   }
 
   async function told(): Promise<unknown[]> {
-    const events = await rows<{ data: unknown }>(
+    const found = await rows<{ data: unknown }>(
       database.sql,
       sql`select data from event where type = 'traffic.unmatched' order by seq`,
     );
-    return events.map(({ data }) => data);
+    return found.map(({ data }) => data);
   }
 }
 
@@ -178,6 +193,33 @@ test("what no process heard of, the sweep finds", async () => {
     (await t.matcher.list({ isAnsweredToo: false })).map(({ id }) => id),
     [flow.id],
   );
+});
+
+test("while alarms cannot be kept nothing grows, and each is told when they can", async () => {
+  await using t = await open();
+  const alarm = await t.store(OPENAI);
+  const id = t.gateway.ids.next("call");
+  await t.store(t.recordOf({ id, transfer_id: "transfer_none", cost_nanos: "5" }));
+  t.faults.tell = true;
+  for (let failures = 0; failures < 16; failures += 1) {
+    await assert.rejects(t.matcher.task.activate(), /the connection broke/);
+  }
+  assert.deepEqual(await t.matcher.list({ isAnsweredToo: true }), []);
+  assert.deepEqual(await t.told(), []);
+  t.faults.tell = false;
+  t.clock.ms += GRACE_MS;
+  assert.deepEqual(await t.matcher.task.activate(), { looked_at: 2, unmatched: 2 });
+  const told = (await t.told()) as { flow_id: string }[];
+  assert.deepEqual([told.length, told[0]?.flow_id], [2, alarm.id]);
+});
+
+test("what waits is bounded, also when it is put back", async () => {
+  await using t = await open();
+  const matcher = t.deliver(5, { waitingMax: 3 });
+  t.faults.tell = true;
+  await assert.rejects(matcher.task.activate(), /the connection broke/);
+  t.faults.tell = false;
+  assert.deepEqual(await matcher.task.activate(), { looked_at: 3, unmatched: 3 });
 });
 
 function isProblem(code: string) {
