@@ -74,6 +74,27 @@ test("nothing imports itself in a circle", () => {
   }
 });
 
+test("no two advisory locks have one number", () => {
+  const owners = new Map<string, string[]>();
+  const unnamed: string[] = [];
+  for (const { path, text } of product) {
+    for (const [, name, number = ""] of text.matchAll(/\bconst (\w*_LOCK) = ([\d_]+);/g)) {
+      const key = number.replaceAll("_", "");
+      owners.set(key, [...(owners.get(key) ?? []), `${path}: ${name}`]);
+    }
+    // Those of two keys and those of a hash are in spaces of their own, or nobody's.
+    for (const [, given = ""] of text.matchAll(/pg_\w*advisory\w*lock\w*\(([^),]*)/g)) {
+      if (!/^(\$\{\w*_LOCK\}|\$1|hashtextextended\()/.test(given))
+        unnamed.push(`${path}: ${given}`);
+    }
+  }
+  assert.ok(owners.size >= 5, `${owners.size} found`);
+  none(unnamed);
+  none(
+    [...owners].filter(([, all]) => all.length > 1).map(([n, all]) => `${n}: ${all.join(", ")}`),
+  );
+});
+
 test("every package that is imported is declared", () => {
   const manifest = JSON.parse(readText("package.json"));
   const shipped = new Set(Object.keys(manifest.dependencies));

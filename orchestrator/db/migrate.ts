@@ -14,7 +14,7 @@ import type { Database } from "./database.ts";
 import { rows, serverError } from "./rows.ts";
 
 /** Any number, the same for ever: what migrators of one database wait for. */
-const ADVISORY_LOCK = 7_205_759;
+const MIGRATIONS_LOCK = 7_205_759;
 const LOCK_TIMEOUT_MS = 300;
 /** About a minute. */
 const LOCK_TRIES = 100;
@@ -79,7 +79,7 @@ async function applyNext(
   clock: Clock,
 ): Promise<string | null> {
   return db.sql.transaction(async (tx) => {
-    await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`);
+    await tx.execute(sql`select pg_advisory_xact_lock(${MIGRATIONS_LOCK})`);
     // An orchestrator of the release before may be at work. It takes its locks in another order
     // than a migration does. Whoever of the two gives up, it must not be the one that has work to
     // lose: so we do, before the server looks for deadlocks (after one second).

@@ -5,12 +5,15 @@
  * those who write: `create table … partition of` would wait for all of them, and all for it.
  */
 import { sql } from "drizzle-orm";
+import { Problem } from "../problem.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { Sql } from "./database.ts";
-import { rows } from "./rows.ts";
+import { rows, serverError } from "./rows.ts";
 
-/** Any number, the same for ever: what makers of partitions wait for. */
-const ADVISORY_LOCK = 7_205_760;
+/** Any number that is nobody else's, the same for ever: what makers of partitions wait for. */
+const PARTITIONS_LOCK = 7_205_761;
+const LOCK_TIMEOUT_MS = 5_000;
+const LOCK_NOT_AVAILABLE = "55P03";
 const DAY_MS = 86_400_000;
 
 /** A day of UTC as names have it: "20261121". */
@@ -47,27 +50,53 @@ export async function listPartitions(
   });
 }
 
-/** Makes the partitions of these days where they are missing. Safe in several processes at once. */
+/**
+ * Makes the partitions of these days where they are missing. Safe in several processes at once;
+ * where none is missing, nobody is waited for.
+ *
+ * @throws Problem `unavailable` when a lock was not to be had for so long: ask again later.
+ */
 export async function makePartitions(
   db: Sql,
   tables: readonly string[],
   days: readonly Day[],
+  lockTimeoutMs = LOCK_TIMEOUT_MS,
 ): Promise<void> {
-  await db.transaction(async (tx) => {
-    await tx.execute(sql`select pg_advisory_xact_lock(${ADVISORY_LOCK})`);
-    for (const day of days) {
-      for (const table of tables) {
-        const [known] = await rows<{ found: string | null }>(
-          tx,
-          sql`select to_regclass(${`${table}_${day}`})::text as found`,
-        );
-        if (known?.found !== null) continue;
+  if ((await missingOf(db, tables, days)).length === 0) return;
+  try {
+    await db.transaction(async (tx) => {
+      await tx.execute(sql`select set_config('lock_timeout', ${String(lockTimeoutMs)}, true)`);
+      await tx.execute(sql`select pg_advisory_xact_lock(${PARTITIONS_LOCK})`);
+      // Another may have made them while we waited.
+      for (const { table, day } of await missingOf(tx, tables, days)) {
         for (const statement of partitionStatements(table, day)) {
           await tx.execute(sql.raw(statement));
         }
       }
-    }
-  });
+    });
+  } catch (cause) {
+    if (serverError(cause)?.code !== LOCK_NOT_AVAILABLE) throw cause;
+    const what = `a day of ${tables.join(", ")} could not be made within ${lockTimeoutMs} ms`;
+    const detail = `The database is held by another: ${what}; it is tried again`;
+    throw new Problem("unavailable", detail, { cause });
+  }
+}
+
+async function missingOf(
+  db: Pick<Sql, "execute">,
+  tables: readonly string[],
+  days: readonly Day[],
+): Promise<{ table: string; day: Day }[]> {
+  const wanted = days.flatMap((day) => tables.map((table) => ({ table, day })));
+  const names = wanted.map(({ table, day }) => `${table}_${day}`);
+  // By a look into the table of tables: `to_regclass` may answer from before another's commit.
+  const found = await rows<{ name: string }>(
+    db,
+    sql`select relname as name from pg_class
+      where relname = any(${sql.param(names)}::name[]) and pg_table_is_visible(oid)`,
+  );
+  const there = new Set(found.map(({ name }) => name));
+  return wanted.filter(({ table, day }) => !there.has(`${table}_${day}`));
 }
 
 /** What makes one partition; names and bounds cannot be parameters. */

@@ -74,7 +74,7 @@ interface Head {
 }
 
 /** Any number, the same in every process: held while a batch is written. */
-const SEALER_LOCK = 52_171;
+const SEALER_LOCK = 52_174;
 const CATCH_UP_POLLS = 250;
 const CATCH_UP_POLL_MS = 20;
 

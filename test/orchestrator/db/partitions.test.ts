@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
+import { BACKUP_LOCK } from "../../../orchestrator/backup/backup.ts";
 import {
   dayOf,
   listPartitions,
@@ -63,4 +64,31 @@ test("a day is made beside a reader and a writer that are not done", async () =>
     assert.deepEqual(seen, { count: 1 });
   });
   assert.equal((await listPartitions(db.sql, "flow_headers")).length, 3);
+});
+
+test("a day is made while a backup is under way, and one that is there waits for nobody", async () => {
+  await using db = await openTestDatabase();
+  await db.sql.transaction(async (backup) => {
+    await backup.execute(sql`select pg_advisory_xact_lock_shared(${BACKUP_LOCK})`);
+    await makePartitions(db.sql, TABLES, DAYS);
+  });
+  assert.equal((await listPartitions(db.sql, "flow")).length, DAYS.length);
+  await db.sql.transaction(async (holder) => {
+    await holder.execute(sql`lock table flow in access exclusive mode`);
+    await makePartitions(db.sql, TABLES, DAYS, 1);
+  });
+});
+
+test("who cannot have the table in time is told to come again, and nothing is half made", async () => {
+  await using db = await openTestDatabase();
+  await db.sql.transaction(async (holder) => {
+    await holder.execute(sql`lock table flow_body in access exclusive mode`);
+    await assert.rejects(makePartitions(db.sql, TABLES, DAYS, 50), {
+      code: "unavailable",
+      message: /flow_body could not be made within 50 ms/,
+    });
+  });
+  assert.deepEqual(await listPartitions(db.sql, "flow"), []);
+  await makePartitions(db.sql, TABLES, DAYS);
+  assert.equal((await listPartitions(db.sql, "flow_body")).length, DAYS.length);
 });
