@@ -294,6 +294,32 @@ test("a credential: a forced header, a rotation, a secret that is gone, and one 
   }
 });
 
+test("what would choose pieces of an answer is sent on only where no secret was put in", async () => {
+  const credential = { secret: "key", header: "X-Api-Key" };
+  const inject = { action: "inject" as const, hosts: ["api.example.org"], credential };
+  const headers = [
+    ["Range", "bytes=0-9"],
+    ["if-range", '"tag"'],
+    ["Request-Range", "bytes=0-9"],
+    ["X-MS-Range", "bytes=0-9"],
+    ["X-Other", "stays"],
+  ] as const;
+  const namesSent = async (rule: object) => {
+    const session = openDecisions({
+      egress: { rules: [{ ...ALLOW, ...rule }] },
+      secrets: { key: "the-secret-value" },
+    });
+    const decided = await session.request(headOf(HOST, { headers }));
+    assert.ok(decided.outcome === "forward");
+    return decided.headers.map(([name]) => name);
+  };
+  assert.deepEqual(await namesSent(inject), ["X-Other", "X-Api-Key"]);
+  assert.deepEqual(
+    await namesSent({}),
+    headers.map(([name]) => name),
+  );
+});
+
 test("limits: sizes, rates, what a trial may send, and a record that is required", async () => {
   const rule = { ...ALLOW, request_bytes_max: 10, response_bytes_max: 20, requests_per_minute: 2 };
   const session = openDecisions({ egress: { rules: [rule] } });

@@ -243,6 +243,23 @@ export function testStreams(name: string, open: OpenEngine): void {
     await onlyDraft(world);
   });
 
+  test(`${name}: a secret that was put in does not come back in ranges`, async () => {
+    await using server = await startUpstream((request, response) => {
+      const all = `you sent ${request.headers["x-key"]}`;
+      const [, from, to] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "") ?? [];
+      if (from === undefined) return void response.end(all);
+      response.writeHead(206);
+      response.end(all.slice(Number(from), Number(to) + 1));
+    });
+    const credential = { secret: "a", header: "X-Key" };
+    const limits = allow(server.port, { action: "inject", credential });
+    await using world = await openWorld(open, { ...limits, secrets: { a: SECRET } });
+    for (const range of ["0-15", "16-40"]) {
+      const ran = await curl(world, "-r", range, `https://api.test:${server.port}/`);
+      assert.equal(ran.stdout, "you sent {{secret:a}}");
+    }
+  });
+
   test(`${name}: nothing is read from workers while too much waits to be recorded`, async () => {
     let arrived = 0;
     await using server = await startUpstream((request, response) => {
