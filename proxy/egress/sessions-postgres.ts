@@ -86,6 +86,8 @@ export function createEgressGuard(
   const lives = createLives();
   const rates = createRates(clock);
   const toStop = new Set<TrialId>();
+  /** Whose canary was about to leave here; what the database said before that may be kept still. */
+  const stopped = new Set<TrialId>();
   const rowOf = createKept((id: string) => readSession(db.sql, id), KEPT_MS, clock);
   const configOf = createKept(
     async (id: ProjectId) => (await projects.findById(id)).config,
@@ -115,7 +117,7 @@ export function createEgressGuard(
     const row = await fresh(username);
     const given = createHash("sha256").update(password).digest();
     if (row === null || !timingSafeEqual(given, row.password_sha256)) return null;
-    if (!row.is_current) return null;
+    if (!row.is_current || stopped.has(row.trial_id)) return null;
     const live = lives.take(row);
     live.session ??= openSession(live);
     return live.session;
@@ -200,6 +202,7 @@ export function createEgressGuard(
   /** No session of the trial decides anything from now on; what is under way is cut when told. */
   function stop({ row: { trial_id: trialId } }: Live): void {
     for (const other of lives.ofTrial(trialId)) other.ended ??= STOPPED;
+    stopped.add(trialId);
     toStop.add(trialId);
     stopAll();
   }
@@ -263,7 +266,8 @@ export function createEgressGuard(
       if (live.ended !== null) live.closing.abort();
       else if (!current.has(live.row.allocation_id)) endLive(live, ENDED);
       await write(live);
-      if (live.ended !== null && live.unwritten === 0) lives.forget(live);
+      const isOver = !current.has(live.row.allocation_id) && !toStop.has(live.row.trial_id);
+      if (isOver && live.ended !== null && live.unwritten === 0) lives.forget(live);
     }
     const left = lives.all().length;
     return { sessions: left, ended: all.length - left };
@@ -286,14 +290,18 @@ function sentOf({ sent }: Live): number {
   return sent.stored + sent.pending;
 }
 
-/** Null: no such allocation was ever given a session. */
+/**
+ * Null: no such allocation was ever given a session. It is not current either once its trial's
+ * canary was about to leave, in whatever process that was seen.
+ */
 async function readSession(db: Pick<Sql, "execute">, id: string): Promise<SessionRow | null> {
   const [row] = await rows<SessionRow>(
     db,
     sql`select session.allocation_id, session.trial_id, session.project_id,
         session.password_sha256, session.canary, trial.egress, trial.replay_of,
         case allocation.purpose when 'agent' then trial.agent end as agent,
-        allocation.ended_at is null and trial.allocation_id = allocation.id as is_current,
+        allocation.ended_at is null and trial.allocation_id = allocation.id
+          and not ('canary' = any(trial.flags)) as is_current,
         (select sum(sent_byte_count)::text from egress_session as of_trial
           where of_trial.trial_id = session.trial_id) as sent
       from egress_session as session
@@ -312,7 +320,8 @@ async function currentOf(
   const found = await rows<{ id: string }>(
     db,
     sql`select allocation.id from allocation join trial on trial.allocation_id = allocation.id
-      where allocation.id = any(${sql.param(ids)}::text[]) and allocation.ended_at is null`,
+      where allocation.id = any(${sql.param(ids)}::text[]) and allocation.ended_at is null
+        and not ('canary' = any(trial.flags))`,
   );
   return new Set(found.map(({ id }) => id));
 }

@@ -252,6 +252,43 @@ test("S4: a canary stops its trial at once, is told once, and is in no record", 
   assert.ok(draft?.secrets.includes(canary) && draft.secrets.includes("other"));
 });
 
+test("S4: after its canary a trial gets no session again, here or at another proxy", async () => {
+  await using world = await openGuarded();
+  const { username, password } = await world.issue();
+  const guard = world.openGuard();
+  const other = world.openGuard();
+  const session = await guard.session(username, password);
+  const elsewhere = await other.session(username, password);
+  assert.ok(session !== null && elsewhere !== null);
+  world.failures.stops = 1;
+  session.onCanary("flow_01j9zq2e5m0000000000000001", "evil.example");
+  await eventually(
+    () => world.failures.stops,
+    (left) => left === 0,
+  );
+  // It was not written down at first: whoever saw it refuses all the same.
+  assert.equal(await guard.session(username, password), null);
+  await guard.watch.activate();
+  assert.equal(await guard.session(username, password), null);
+  await eventually(
+    async () => (await findTrial(world.db.sql, world.trialId))?.flags,
+    (flags) => flags?.includes("canary") === true,
+  );
+  // What was read of the trial before that is kept for a moment; this clock stands still.
+  await guard.watch.activate();
+  assert.equal(await guard.session(username, password), null);
+
+  world.clock.ms += 1_000;
+  for (const proxy of [guard, other, world.openGuard()]) {
+    assert.equal(await proxy.session(username, password), null);
+  }
+  assert.equal((await elsewhere.request(headOf(URL))).decision.reason, "session_ended");
+  await other.watch.activate();
+  assert.ok(session.signal.aborted && elsewhere.signal.aborted);
+  assert.deepEqual(await other.watch.activate(), { sessions: 0, ended: 0 });
+  assert.equal((await guard.watch.activate()).sessions, 0);
+});
+
 test("a refusal and a credential's use are told to the trial, so many a minute at most", async () => {
   await using world = await openGuarded();
   const { username, password } = await world.issue();
