@@ -9,7 +9,7 @@ import { sql } from "drizzle-orm";
 import type { UnmatchedCalls } from "../api/services.ts";
 import type { UnmatchedCall } from "../contract/accounting.ts";
 import type { EventType } from "../contract/events.ts";
-import type { FlowRecord, FlowSummary } from "../contract/flows.ts";
+import type { FlowRecord, FlowSummary, Retention } from "../contract/flows.ts";
 import type { Finding } from "../contract/system.ts";
 import type { Database, Sql } from "../db/database.ts";
 import { jsonText, readTime, rows } from "../db/rows.ts";
@@ -20,6 +20,7 @@ import type { FlowId, TrialId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import { callIdOf, type LedgerFacts, matchFlow } from "./match.ts";
 import { isCallPath, isLlmHost } from "./paid-hosts.ts";
+import { beforeOf } from "./retention.ts";
 import type { Traffic } from "./traffic.ts";
 
 export interface Matcher extends UnmatchedCalls {
@@ -185,30 +186,25 @@ export function createMatcher(
     return isLlmHost(host, port, providers()) && kind !== "packet";
   }
 
-  /** Calls that were settled, and that no record tells of. */
+  /** Calls that were settled, and that no record tells of though one should be there. */
   async function lacking(
     since: EpochMs,
     until: EpochMs,
     recorded: ReadonlySet<string>,
   ): Promise<Alarm[]> {
-    const calls = await rows<{
-      id: string;
-      trial_id: string;
-      project_id: string;
-      provider: string;
-    }>(
-      db.sql,
-      sql`select call.id, trial_id, trial.project_id, provider
-        from call join trial on trial.id = trial_id
-        where call.started_at >= ${rfc3339(since)} and call.ended_at <= ${rfc3339(until)}
-          and call.cost_nanos > 0`,
-    );
+    const calls = await settledCalls(db, since, until);
     return calls
-      .filter(({ id }) => !recorded.has(id))
+      .filter((call) => !recorded.has(call.id) && isKept(call))
       .map(({ id, trial_id, project_id, provider }) => ({
         ...{ id, project_id, trial_id, host: provider },
         detail: `the call ${id} to ${provider} was settled, and no flow is recorded of it`,
       }));
+  }
+
+  /** Whether its record is within its project's retention, and does not just leave it. */
+  function isKept({ started_at: startedAt, retention }: SettledCall): boolean {
+    const before = beforeOf(retention ?? {}, "meta", clock.now());
+    return readTime(startedAt) >= before + options.graceMs;
   }
 
   /** The other half came after all. */
@@ -328,6 +324,36 @@ async function countOpen(
       from unmatched_call where answered_at is null`,
   );
   return open ?? { unpaid: 0, unrecorded: 0 };
+}
+
+type SettledCall = {
+  id: string;
+  trial_id: string;
+  project_id: string;
+  provider: string;
+  started_at: string;
+  retention: Retention | null;
+};
+
+/**
+ * Calls that cost something and that a gateway of this release made: one of the release before
+ * kept what passed in the call's own row, and no gateway had registered to record before the first.
+ */
+async function settledCalls(
+  db: Pick<Database, "sql">,
+  since: EpochMs,
+  until: EpochMs,
+): Promise<SettledCall[]> {
+  return rows<SettledCall>(
+    db.sql,
+    sql`select call.id, trial_id, trial.project_id, provider, call.started_at,
+        project.config -> 'retention' as retention
+      from call join trial on trial.id = trial_id join project on project.id = trial.project_id
+      where call.started_at >= ${rfc3339(since)} and call.ended_at <= ${rfc3339(until)}
+        and call.cost_nanos > 0 and request_gzip is null and response_gzip is null
+        and call.started_at >=
+          (select min(started_at) from traffic_source where door = 'gateway')`,
+  );
 }
 
 /** The ledger's side of these flows. */

@@ -13,6 +13,7 @@ import { Problem } from "../../../orchestrator/problem.ts";
 import { systemClock } from "../../../orchestrator/runtime/clock.ts";
 import type { CallId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { createTrafficSources } from "../../../orchestrator/traffic/sources-postgres.ts";
 import { watchStored } from "../../../orchestrator/traffic/stored.ts";
 import { createMatcher, type MatcherOptions } from "../../../orchestrator/traffic/unmatched.ts";
 import { createEgressEvents } from "../../../orchestrator/trials/egress-events.ts";
@@ -42,9 +43,10 @@ async function open() {
     { graceMs: GRACE_MS },
   );
   onStored(matcher.onStored);
+  const sources = createTrafficSources(database, clock);
   const project = { project_id: grant.projectId, trial_id: grant.trialId };
   return {
-    ...{ gateway, matcher, clock, faults, store, call, recordOf, told, deliver },
+    ...{ gateway, matcher, clock, faults, store, call, recordOf, told, deliver, register },
     [Symbol.asyncDispose]: () => gateway[Symbol.asyncDispose](),
   };
 
@@ -52,6 +54,12 @@ async function open() {
     const flow = flowRecord(ids, clock.ms, { ...project, ...change });
     await traffic.append([flow]);
     return flow;
+  }
+
+  /** A gateway that records from `startedAtMs` on. */
+  async function register(startedAtMs: number): Promise<void> {
+    const id = ids.next("process");
+    await sources.register({ id, door: "gateway", engine: "gateway", host: "h", startedAtMs });
   }
 
   /** A matcher of its own, to which `count` calls around the gateway are told. */
@@ -166,6 +174,7 @@ test("what may still follow is waited for, and told when it did not come", async
 
 test("a settled call without a record is told after the grace, and settled when it comes", async () => {
   await using t = await open();
+  await t.register(t.clock.ms);
   const call = await t.call();
   assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
   t.clock.ms += GRACE_MS + 60_000;
@@ -176,6 +185,40 @@ test("a settled call without a record is told after the grace, and settled when 
   await t.matcher.sweep.activate();
   const [settled] = await t.matcher.list({ isAnsweredToo: true });
   assert.equal(settled?.answer, "its record came after all");
+});
+
+test("a call of before there were records is no alarm, whoever made it", async () => {
+  await using t = await open();
+  await t.call();
+  t.clock.ms += GRACE_MS + 60_000;
+  const sweep = async () =>
+    ((await t.matcher.sweep.activate()) as { unrecorded: number }).unrecorded;
+  assert.equal(await sweep(), 0, "no gateway has registered yet");
+  await t.register(t.clock.ms);
+  assert.equal(await sweep(), 0, "the first registered after it");
+  await t.register(t.clock.ms - 600_000);
+  const { sql: database } = t.gateway.database;
+  for (const column of ["request_gzip", "response_gzip"]) {
+    await database.execute(sql`update call set ${sql.identifier(column)} = 'x'`);
+    assert.equal(await sweep(), 0, "the release before kept it in the call's row");
+    await database.execute(sql`update call set ${sql.identifier(column)} = null`);
+  }
+  assert.equal(await sweep(), 1);
+});
+
+test("a call whose record is past its project's retention is no alarm", async () => {
+  await using t = await open();
+  await t.register(t.clock.ms - 600_000);
+  await t.call();
+  t.clock.ms += GRACE_MS + 60_000;
+  const keep = (days: number) =>
+    t.gateway.database.sql.execute(
+      sql`update project set config = config || ${JSON.stringify({ retention: { meta_days: days } })}::jsonb`,
+    );
+  await keep(0);
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
+  await keep(1);
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 1 });
 });
 
 test("what no process heard of, the sweep finds", async () => {
