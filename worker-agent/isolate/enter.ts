@@ -4,11 +4,11 @@
  */
 import { existsSync } from "node:fs";
 import type { Command } from "./isolate.ts";
-import { isWithin, type Seclusion } from "./seclusion.ts";
+import { isWithin, realpathOrNull, type Seclusion } from "./seclusion.ts";
 
 export interface Entrance {
   readonly programs: Readonly<
-    Record<"setpriv" | "nsenter" | "unshare" | "mount" | "mkdir" | "env" | "sh", string>
+    Record<"setpriv" | "nsenter" | "unshare" | "mount" | "mkdir" | "ln" | "env" | "sh", string>
   >;
   /** The network namespace: a file of it. */
   readonly network: string;
@@ -18,6 +18,19 @@ export interface Entrance {
 
 /** A folder on which nothing of ours lies: new trees are put together there. */
 const STAGE = "/mnt";
+/** What programs open; never a disk, a kernel's door or a terminal of the host's. */
+const DEVICES = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICE_LINKS = {
+  fd: "/proc/self/fd",
+  stdin: "/proc/self/fd/0",
+  stdout: "/proc/self/fd/1",
+  stderr: "/proc/self/fd/2",
+  ptmx: "pts/ptmx",
+};
+/** Of /proc, what whoever is called root may change without a capability. */
+const SETTINGS = ["sys", "sysrq-trigger", "bus", "fs", "irq", "acpi", "scsi", "mtrr"];
+/** The host's passwords, which are root's to read. */
+const PASSWORDS = ["shadow", "shadow-", "gshadow", "gshadow-"];
 /**
  * Variables by which a linker, a C library or a shell is led: they must not be in force before the
  * program's own user is, so they are set behind it.
@@ -95,9 +108,9 @@ function mountScript(
     lines.push(`${mount} --bind ${quoted(file)} ${quoted(at)}`);
   }
   lines.push(
-    `${mount} -t tmpfs -o mode=1777,size=512m,nosuid,nodev tmpfs /dev/shm`,
+    ...ownDevices(programs, mount),
     `${mount} -t proc -o nosuid,nodev,noexec proc /proc`,
-    ...(given.isRoot ? readOnly(mount, given.seclusion.own) : []),
+    ...(given.isRoot ? readOnly(mount, given.seclusion) : []),
     `cd ${quoted(given.cwd)}`,
     "set +e\n",
   );
@@ -108,13 +121,62 @@ function within(folder: string): (kept: { path: string }) => boolean {
   return ({ path }) => isWithin(folder, path);
 }
 
-/** The host's own files and settings. */
-function readOnly(mount: string, own: readonly string[]): string[] {
-  const settings = ["/proc/sys", "/proc/sysrq-trigger"].filter((path) => existsSync(path));
+/** Terminals are of an instance of its own; the one that it is started in is /dev/console. */
+function ownDevices({ mkdir, ln }: Entrance["programs"], mount: string): string[] {
+  const links = Object.entries(DEVICE_LINKS);
+  return [
+    `${mount} -t tmpfs -o mode=0755,size=1m,nosuid,nodev,noexec tmpfs ${STAGE}`,
+    `${mkdir} ${STAGE}/pts ${STAGE}/shm`,
+    ...DEVICES.flatMap((name) => bound(`/dev/${name}`, name)),
+    "if [ -t 0 ]; then",
+    ...bound("/proc/self/fd/0", "console"),
+    "fi",
+    ...links.map(([name, target]) => `${ln} -s ${target} ${STAGE}/${name}`),
+    // 5 is the group tty's number everywhere.
+    `${mount} -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid,noexec devpts ${STAGE}/pts`,
+    `${mount} -t tmpfs -o mode=1777,size=512m,nosuid,nodev tmpfs ${STAGE}/shm`,
+    `${mount} -o remount,ro,bind ${STAGE}`,
+    `${mount} --move ${STAGE} /dev`,
+  ];
+
+  function bound(source: string, name: string): string[] {
+    return [`: > ${STAGE}/${name}`, `${mount} --bind ${source} ${STAGE}/${name}`];
+  }
+}
+
+/** Every file system but the trial's own rooms: what is root's is the host's. */
+function readOnly(mount: string, { own, asTmp }: Seclusion): string[] {
+  const settings = SETTINGS.map((name) => `/proc/${name}`).filter((path) => existsSync(path));
+  const passwords = PASSWORDS.flatMap((name) => realpathOrNull(`/etc/${name}`) ?? []);
+  const kept = ["/dev", "/proc", ...own].flatMap((path) => [quoted(path), `${quoted(path)}/*`]);
+  const skipped = [...kept, ...[...asTmp, ...passwords].map(quoted)].join("|");
   return [
     ...own.map((room) => `${mount} --bind ${quoted(room)} ${quoted(room)}`),
-    ...settings.map((at) => `${mount} --bind ${at} ${at}`),
-    ...["/", ...settings].map((at) => `${mount} -o remount,ro,bind ${at}`),
+    ...settings.flatMap((at) => [
+      `${mount} --bind ${at} ${at}`,
+      `${mount} -o remount,ro,bind ${at}`,
+    ]),
+    // A device that may not be opened as one: nobody reads it, whoever owns it.
+    ...passwords.flatMap((at) => [
+      `${mount} --bind /dev/null ${quoted(at)}`,
+      `${mount} -o remount,ro,nodev,bind ${quoted(at)}`,
+    ]),
+    ...eachMount(skipped, `${mount} -o remount,ro,nodev,bind "$at" 2>/dev/null || :`),
+    // What lies under another mount cannot be told, and need not be: what is seen there counts.
+    ...eachMount(skipped, '[ ! -w "$at" ] || { echo "$at stays writable" >&2; exit 1; }'),
+  ];
+}
+
+/** In a shell of its own, so that no variable of the program's is taken. */
+function eachMount(skipped: string, action: string): string[] {
+  return [
+    "( while read -r _ _ _ _ at _; do",
+    // Blanks are told as octal numbers: proc_pid_mountinfo(5).
+    'case $at in *\\\\*) at=$(printf %b "$at");; esac',
+    `case $at in ${skipped}) continue;; esac`,
+    '[ -e "$at" ] || continue',
+    action,
+    "done < /proc/self/mountinfo )",
   ];
 }
 

@@ -27,6 +27,7 @@ const PACKAGES = {
   unshare: "util-linux",
   mount: "mount",
   mkdir: "coreutils",
+  ln: "coreutils",
   env: "coreutils",
   sh: "dash",
   bash: "bash",

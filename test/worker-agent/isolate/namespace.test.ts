@@ -6,6 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -130,6 +131,57 @@ test("namespace: no variable of the program leads what is ours", { skip }, async
   assert.deepEqual(wrapped.env, {});
   const { said } = await world.sh("echo $LD_PRELOAD", { env });
   assert.match(said, /none\.so/);
+});
+
+for (const user of [runAs, null]) {
+  const who = user === null ? "root" : "a user";
+  test(`namespace: ${who} has devices and terminals of its own`, { skip }, async () => {
+    await using world = await openIsolatedWorld({ ...options, runAs: user });
+    const script = [
+      "find /dev -type b; [ ! -e /dev/loop0 ] && [ ! -e /dev/kvm ] && echo no disk, no machine",
+      "for name in null zero full random urandom; do [ -c /dev/$name ] || echo no $name; done",
+      "echo x > /dev/null && head -c 3 /dev/urandom | wc -c; (echo to stdout > /dev/stdout) | cat",
+      "echo through stdin | cat /dev/stdin; cat <(echo through fd)",
+      "script -qec 'test -t 0 && tty && echo talks > /dev/tty' /dev/null < /dev/null",
+      "touch /dev/new 2>/dev/null && echo changed /dev; echo x > /dev/shm/x && echo shared",
+    ].join("\n");
+    const said = (await world.sh(script)).said.replaceAll("\r", "").trim().split("\n");
+    assert.deepEqual(said, [
+      ...["no disk, no machine", "3", "to stdout", "through stdin", "through fd"],
+      ...["/dev/pts/0", "talks", "shared"],
+    ]);
+    const inTerminal =
+      "echo to the terminal > /dev/tty; stty size; ls /dev/pts; node -p 'String(process.stdin.isTTY)'";
+    const { said: shown } = await world.sh(inTerminal, { terminal: true });
+    assert.deepEqual(shown.trim().split("\n"), ["to the terminal", "30 100", "ptmx", "true"]);
+  });
+}
+
+test("namespace: root changes nothing of the host's, and reads no passwords", {
+  skip,
+}, async (t) => {
+  // A file system of its own, whose folder's name has to be told as a number.
+  const folder = mkdtempSync(join("/opt", "autocode test "));
+  execFileSync("mount", ["-t", "tmpfs", "tmpfs", folder]);
+  t.after(() => {
+    execFileSync("umount", [folder]);
+    rmdirSync(folder);
+  });
+  await using world = await openIsolatedWorld({ ...options, runAs: null });
+  const script = [
+    `[ -d '${folder}' ] && ! touch '${folder}/x' 2>/dev/null && echo another file system`,
+    "[ -e /sys/kernel ] && echo there",
+    "find /sys /proc/sys /proc/irq -maxdepth 3 -writable 2>/dev/null | head -3",
+    "cat /etc/shadow /etc/gshadow 2>&1 | grep -v 'Permission denied'",
+    "cut -d' ' -f5 /proc/self/mountinfo | grep -v -e ^/dev -e ^/proc -e shadow | sort -u | while read -r at",
+    'do [ -w "$at" ] && echo $at; done',
+    "echo mine > $HOME/kept && echo mine > /tmp/mine && echo own",
+  ].join("\n");
+  const { said } = await world.sh(script, { env: { at: "its own" } });
+  const { home, tmp, logs } = world.rooms;
+  assert.deepEqual(said.trim().split("\n").toSorted(), [
+    ...["another file system", "there", "own", "/tmp", "/var/tmp", home, tmp, logs].toSorted(),
+  ]);
 });
 
 test("namespace: it is made in a moment", { skip }, async (t) => {
