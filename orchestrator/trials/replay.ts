@@ -35,6 +35,13 @@ export interface ReplayDependencies {
   ids: Ids;
 }
 
+export interface ReplayOptions {
+  /** Of all bodies of a record together: a replay holds them in memory. */
+  bodyBytesMax: number;
+}
+
+export const REPLAY_DEFAULTS: ReplayOptions = { bodyBytesMax: 256 * 2 ** 20 };
+
 /** A trial's mark in `flags`. */
 export const DIVERGED = "replay_diverged";
 
@@ -46,19 +53,29 @@ const WIRES: Readonly<Record<string, Wire>> = {
   "/v1/messages": "anthropic.messages",
 };
 
-export function createReplayTrials(dependencies: ReplayDependencies): ReplayTrials {
+export function createReplayTrials(
+  dependencies: ReplayDependencies,
+  given: Partial<ReplayOptions> = {},
+): ReplayTrials {
   const { db, clock, ids } = dependencies;
+  const options = { ...REPLAY_DEFAULTS, ...given };
   const sources = new Map<TrialId, TrialId | null>();
   return {
     replay,
-    cassette: async (id) => (await record(dependencies, id)).cassette,
+    cassette: async (id) => (await record(dependencies, options, id)).cassette,
     script,
     sourceOf,
     diverged: (id, divergence) => diverged(db, clock, id, divergence),
   };
 
   async function replay(id: TrialId): Promise<Trial> {
-    await record(dependencies, id);
+    const { trial } = await record(dependencies, options, id);
+    if (trial.forked_from !== null) {
+      const detail =
+        `${id} cannot be replayed: it is a fork, which began with the files and the conversation ` +
+        `of ${trial.forked_from}, and a replay begins with the task's own files`;
+      throw new Problem("conflict", detail);
+    }
     const made = ids.next("trial");
     const at = rfc3339(clock.now());
     await db.sql.transaction(async (transaction) => {
@@ -77,7 +94,7 @@ export function createReplayTrials(dependencies: ReplayDependencies): ReplayTria
   }
 
   async function script(id: TrialId): Promise<string> {
-    const { cassette, trial, callOf } = await record(dependencies, id);
+    const { cassette, trial, callOf } = await record(dependencies, options, id);
     const calls = cassette.exchanges.flatMap(({ door, flow_id, request, response }) => {
       const wire = WIRES[request.path];
       const call = callOf.get(flow_id);
@@ -115,7 +132,11 @@ const SOURCES_KEPT = 10_000;
 
 type CallSide = { id: string; side: Side };
 
-async function record({ db, traffic }: ReplayDependencies, id: TrialId) {
+async function record(
+  { db, traffic }: ReplayDependencies,
+  { bodyBytesMax }: ReplayOptions,
+  id: TrialId,
+) {
   const trial = await needTrial(db.sql, id);
   if (!isTerminal(trial.state)) {
     throw new Problem("conflict", `${id} is ${trial.state}: it has no whole record yet`);
@@ -124,7 +145,7 @@ async function record({ db, traffic }: ReplayDependencies, id: TrialId) {
     const detail = `${id} is a replay itself: replay ${trial.replay_of}, which it was made from`;
     throw new Problem("conflict", detail);
   }
-  const flows = await Array.fromAsync(traffic.scan({ trial_id: id }));
+  const flows = await readFlows(traffic, id, bodyBytesMax);
   const calls = await rows<CallSide>(
     db.sql,
     sql`select id, side from call where trial_id = ${id} order by started_at, id`,
@@ -138,6 +159,28 @@ async function record({ db, traffic }: ReplayDependencies, id: TrialId) {
   const byId = new Map(calls.map((call) => [call.id, call]));
   const callOf = new Map(flows.map((flow) => [flow.id, byId.get(flow.call_id ?? "")]));
   return { cassette: made.cassette, trial, callOf };
+}
+
+async function readFlows(
+  traffic: Pick<Traffic, "scan">,
+  id: TrialId,
+  bodyBytesMax: number,
+): Promise<FlowRecord[]> {
+  const flows: FlowRecord[] = [];
+  let byteCount = 0;
+  for await (const flow of traffic.scan({ trial_id: id })) {
+    for (const side of [flow.request, flow.response]) {
+      byteCount += Buffer.byteLength(side?.body?.content ?? "");
+    }
+    if (byteCount > bodyBytesMax) {
+      const detail =
+        `${id} cannot be replayed: its bodies are larger than ${bodyBytesMax} bytes together, ` +
+        "which is what a replay may hold in memory. `autocode traffic export` writes its flows";
+      throw new Problem("conflict", detail);
+    }
+    flows.push(flow);
+  }
+  return flows;
 }
 
 /** Every call that was paid has its record, or the record is not whole. */

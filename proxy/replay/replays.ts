@@ -45,6 +45,8 @@ export interface Replays {
 interface Run {
   readonly keyId: KeyId | null;
   readonly playback: Promise<Playback>;
+  /** That the record's calls ask for. */
+  readonly models: Promise<readonly string[]>;
 }
 
 const RUNS_MAX = 64;
@@ -62,7 +64,7 @@ export function createReplays(deps: ReplayDeps): Replays {
   }
 
   async function answer(trialId: TrialId, keyId: KeyId | null, asked: Asked): Promise<Played> {
-    const played = (await playback(trialId, keyId)).ask(asked);
+    const played = (await runOf(trialId, keyId).playback).ask(asked);
     if (played.outcome === "diverged" && played.isFirst) {
       await deps.onDiverged(trialId, played.divergence);
     }
@@ -70,11 +72,7 @@ export function createReplays(deps: ReplayDeps): Replays {
   }
 
   async function modelsOf(trialId: TrialId): Promise<readonly string[]> {
-    const { exchanges } = await cassetteFor(trialId);
-    const named = exchanges.flatMap(({ door, request }) =>
-      door === "gateway" ? (modelIn(request.body?.content ?? "") ?? []) : [],
-    );
-    return [...new Set(named)];
+    return runOf(trialId, null).models;
   }
 
   async function decide(
@@ -102,19 +100,30 @@ export function createReplays(deps: ReplayDeps): Replays {
   }
 
   /** A new key begins the record anew; requests without one belong to the run that is. */
-  function playback(trialId: TrialId, keyId: KeyId | null): Promise<Playback> {
+  function runOf(trialId: TrialId, keyId: KeyId | null): Run {
     const known = runs.get(trialId);
     if (known !== undefined && (keyId === null || known.keyId === null || known.keyId === keyId)) {
-      if (known.keyId === null) runs.set(trialId, { ...known, keyId });
-      return known.playback;
+      return use(trialId, { ...known, keyId: known.keyId ?? keyId });
     }
-    const opened = cassetteFor(trialId).then((cassette) => createPlayback(cassette, deps.redact));
-    runs.set(trialId, { keyId, playback: opened });
+    const cassette = cassetteFor(trialId);
+    const playback = cassette.then((read) => createPlayback(read, deps.redact));
+    const models = cassette.then(modelsIn);
     // What could not be read is read again when it is asked for again.
-    opened.catch(() => runs.delete(trialId));
-    const [oldest] = runs.keys();
-    if (runs.size > RUNS_MAX && oldest !== undefined) runs.delete(oldest);
-    return opened;
+    const forget = () => {
+      if (runs.get(trialId)?.playback === playback) runs.delete(trialId);
+    };
+    playback.catch(forget);
+    models.catch(forget);
+    return use(trialId, { keyId, playback, models });
+  }
+
+  /** The one that was used last is forgotten last. */
+  function use(trialId: TrialId, run: Run): Run {
+    runs.delete(trialId);
+    runs.set(trialId, run);
+    const [idle] = runs.keys();
+    if (runs.size > RUNS_MAX && idle !== undefined) runs.delete(idle);
+    return run;
   }
 
   async function cassetteFor(trialId: TrialId): Promise<Cassette> {
@@ -122,6 +131,13 @@ export function createReplays(deps: ReplayDeps): Replays {
     if (source === null) throw new Problem("conflict", `${trialId} is no replay`);
     return deps.cassetteOf(source);
   }
+}
+
+function modelsIn({ exchanges }: Cassette): readonly string[] {
+  const named = exchanges.flatMap(({ door, request }) =>
+    door === "gateway" ? (modelIn(request.body?.content ?? "") ?? []) : [],
+  );
+  return [...new Set(named)];
 }
 
 function modelIn(body: string): string | null {

@@ -127,6 +127,47 @@ test("what cannot be replayed is refused, and why", async () => {
   await refused(replay, "conflict", new RegExp(`is a replay itself: replay ${source}`));
 });
 
+test("a fork is not replayed; its record can be read", async () => {
+  await using t = await open();
+  const id = await t.recorded();
+  const { database } = t.world;
+  const parent = await t.create();
+  await t.engine.advance();
+  await t.enrol(parent);
+  const checkpoint = t.ids.next("checkpoint");
+  await database.sql.execute(sql`insert into checkpoint (id, trial_id, allocation_id, cause,
+      resume, manifest_sha256, file_count, byte_count, new_byte_count, created_at)
+    select ${checkpoint}, trial_id, id, 'periodic', '{}', repeat('0', 64), 0, 0, 0, now()
+    from allocation where trial_id = ${parent}`);
+  await database.sql.execute(sql`update trial set forked_from = ${checkpoint} where id = ${id}`);
+  await assert.rejects(t.replays.replay(id), (error: unknown) => {
+    assert.ok(error instanceof Problem && error.code === "conflict");
+    assert.match(error.message, new RegExp(`it is a fork, .* of ${checkpoint}`));
+    return true;
+  });
+  assert.equal((await t.replays.cassette(id)).exchanges.length, 1);
+});
+
+test("a record whose bodies are too large to hold is refused", async () => {
+  await using t = await open();
+  const body = textBody("0123456789", "text/plain");
+  const id = await t.recorded({ request: { body }, response: { body } });
+  const { database: db } = t.world;
+  const bounded = (bodyBytesMax: number) =>
+    createReplayTrials(
+      { db, traffic: t.traffic, clock: systemClock, ids: t.ids },
+      { bodyBytesMax },
+    );
+  assert.equal((await bounded(20).cassette(id)).exchanges.length, 1);
+  for (const ask of [bounded(19).replay, bounded(19).cassette]) {
+    await assert.rejects(ask(id), (error: unknown) => {
+      assert.ok(error instanceof Problem && error.code === "conflict");
+      assert.match(error.message, /its bodies are larger than 19 bytes together/);
+      return true;
+    });
+  }
+});
+
 test("its cassette and its script", async () => {
   await using t = await open();
   const source = await t.recorded();

@@ -1,4 +1,4 @@
-/** Goal: replays of several trials do not mix, and of very many the oldest are begun again. */
+/** Goal: replays of several trials do not mix, and of very many those unused are begun again. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { KeyId, TrialId } from "../../../orchestrator/runtime/ids.ts";
@@ -38,6 +38,54 @@ test("a bounded number is remembered", async () => {
   for (const id of ids) await replays.ask(id, KEY, ASKED);
   assert.equal((await replays.ask(ids.at(-1) as TrialId, KEY, ASKED)).outcome, "diverged");
   assert.equal((await replays.ask(ids[0] as TrialId, KEY, ASKED)).outcome, "played");
+});
+
+test("the names of models come from the run's record, which is read once", async () => {
+  let reads = 0;
+  const replays = createReplays({
+    sourceOf: async () => "source" as TrialId,
+    cassetteOf: async () => {
+      reads += 1;
+      return cassetteOf([{ body: { model: "small" } }, { body: { model: "large" } }]);
+    },
+    onDiverged: async () => {},
+  });
+  const id = "trial_1" as TrialId;
+  const ask = { ...ASKED, body: '{"model":"small"}' };
+  for (const _ of [1, 2]) assert.deepEqual(await replays.modelsOf(id), ["small", "large"]);
+  assert.equal((await replays.ask(id, KEY, ask)).outcome, "played");
+  assert.deepEqual(await replays.modelsOf(id), ["small", "large"]);
+  assert.equal((await replays.ask(id, KEY, ask)).outcome, "diverged", "the same run");
+  assert.equal(reads, 1);
+});
+
+test("a run that is used is not forgotten for newer ones", async () => {
+  const { replays } = open();
+  const ids = Array.from({ length: 65 }, (_, index) => `trial_${index}` as TrialId);
+  const [first, second, ...others] = ids as [TrialId, TrialId, ...TrialId[]];
+  assert.equal((await replays.ask(first, KEY, ASKED)).outcome, "played");
+  assert.equal((await replays.ask(second, KEY, ASKED)).outcome, "played");
+  for (const id of others) {
+    await replays.ask(id, KEY, ASKED);
+    assert.equal((await replays.ask(first, KEY, ASKED)).outcome, "diverged");
+  }
+  assert.equal((await replays.ask(second, KEY, ASKED)).outcome, "played", "begun again");
+});
+
+test("a record that could not be read is read again", async () => {
+  let isGone = true;
+  const replays = createReplays({
+    sourceOf: async () => "source" as TrialId,
+    cassetteOf: async () => {
+      if (isGone) throw new Error("the store is away");
+      return cassetteOf([{ body: { m: 1 } }]);
+    },
+    onDiverged: async () => {},
+  });
+  const id = "trial_1" as TrialId;
+  await assert.rejects(replays.ask(id, KEY, ASKED), /the store is away/);
+  isGone = false;
+  assert.equal((await replays.ask(id, KEY, ASKED)).outcome, "played");
 });
 
 test("a trial that is none has no record", async () => {
