@@ -48,7 +48,8 @@ export function tryLock(path: string): Disposable | null {
 function lock(path: string): DatabaseSync {
   const held = new DatabaseSync(path);
   try {
-    held.exec("pragma busy_timeout = 0; begin exclusive; pragma user_version = 1");
+    // The journal is a file by default, which a full disk has no room for.
+    held.exec("pragma busy_timeout = 0; pragma journal_mode = memory; begin exclusive");
     return held;
   } catch (error) {
     held.close();

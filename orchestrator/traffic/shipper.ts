@@ -7,7 +7,7 @@
  * us, drained and removed, and its source closed. Two processes on one folder: one drains it at a
  * time, and if both did, nothing would be there twice.
  */
-import { open, readFile, rm } from "node:fs/promises";
+import { access, open, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename } from "node:path";
 import type { FlowRecord } from "../contract/flows.ts";
@@ -139,13 +139,13 @@ export function createShipper(
     const isDue =
       isThorough || lookedMs === undefined || Math.abs(nowMs - lookedMs) >= LIFE_EVERY_MS;
     if (!hasSealed && !isDue) return;
-    using ours = tryLock(() => lockDrainer(folder));
+    using ours = await tryLock(folder, lockDrainer);
     if (ours === null) return;
     const source = await sourceOf(folder);
     await shipSealed(folder, source, shipped);
     if (!isDue) return;
     lookedAtMs.set(folder, nowMs);
-    using dead = tryLock(() => lockWriter(folder));
+    using dead = await tryLock(folder, lockWriter);
     if (dead === null) return;
     await settleFolder(folder, source.id);
     const last = await shipSealed(folder, source, shipped);
@@ -153,16 +153,6 @@ export function createShipper(
     await rm(folder, { recursive: true, force: true });
     lookedAtMs.delete(folder);
     log.info({ source_id: source.id, last_sequence: last }, "spool of an ended process drained");
-  }
-
-  /** Null also when the folder went away: another drained it. */
-  function tryLock(take: () => Disposable | null): Disposable | null {
-    try {
-      return take();
-    } catch (error) {
-      log.debug({ err: error }, "folder of the spool not locked");
-      return null;
-    }
   }
 
   /** The last number that was carried; 0 when there was nothing. */
@@ -254,6 +244,23 @@ function parse(line: string): FlowRecord | null {
     return JSON.parse(line) as FlowRecord;
   } catch {
     return null;
+  }
+}
+
+/** Null also when the folder went away: another drained it. */
+async function tryLock(
+  folder: string,
+  take: (folder: string) => Disposable | null,
+): Promise<Disposable | null> {
+  try {
+    return take(folder);
+  } catch (error) {
+    const isGone = await access(folder).then(
+      () => false,
+      ({ code }: { code?: string }) => code === "ENOENT",
+    );
+    if (isGone) return null;
+    throw error;
   }
 }
 

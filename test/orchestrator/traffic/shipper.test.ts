@@ -6,7 +6,7 @@
  * port's suite, and can be told to be away. The clock is moved, not waited for.
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -192,6 +192,24 @@ test("what the store refuses for good is a dead letter, counted; what is no reco
     .split("\n")
     .map((line) => JSON.parse(line).reason);
   assert.deepEqual(reasons.toSorted(), ["mapping error", "the line is no record"]);
+});
+
+test("a folder that cannot be locked is told of; one that went away is not", async () => {
+  await using world = await openWorld();
+  const spool = await world.open();
+  await spool.append(world.spooled());
+  await spool[Symbol.asyncDispose]();
+  const lock = join(world.dir, spool.source.id, "drainer.lock");
+  await mkdir(lock);
+  const shipper = world.shipper();
+  await shipper.task.activate();
+  assert.match(shipper.fault() ?? "", /unable to open/);
+  await rm(lock, { recursive: true });
+  assert.deepEqual(await shipper.drain(), { stored: 1, rejected: 0 });
+  assert.equal(shipper.fault(), null);
+  const [one, other] = [world.shipper(), world.shipper()];
+  await Promise.all([one.drain(), other.drain()]);
+  assert.deepEqual([one.fault(), other.fault()], [null, null]);
 });
 
 test("a gap has numbers: what a host took with it is named", async () => {
