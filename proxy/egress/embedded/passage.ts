@@ -27,6 +27,8 @@ interface Passage {
   readonly decided: Forward;
   /** The last byte that was sent. */
   sentAtMs: number;
+  /** The answer ended before the request was whole: what comes of it still goes nowhere. */
+  isAnsweredEarly: boolean;
   touch(): void;
   isOver(): boolean;
   /** Refused on the way: told where an answer has not begun, else broken off. */
@@ -50,7 +52,7 @@ export function carry(
   let opened: ClientRequest | null = null;
   const idle = deps.idle.watch((why) => fail(why));
   const passage: Passage = {
-    ...{ deps, session, client, flow, decided, sentAtMs: monotonicMs() },
+    ...{ deps, session, client, flow, decided, sentAtMs: monotonicMs(), isAnsweredEarly: false },
     ...{ touch: idle.touch, isOver: () => isOver, deny, fail, done: () => end(null) },
   };
   flow.decision = decided.decision;
@@ -143,9 +145,10 @@ function sendBody(passage: Passage, up: ClientRequest): void {
   const { deps, session, client, flow, decided } = passage;
   const watch = createWatch(decided.canaries);
   let byteCount = 0;
+  let sentCount = 0;
   if (client.expectsContinue) client.sayContinue();
   client.body.on("data", (chunk: Buffer) => {
-    if (passage.isOver()) return;
+    if (passage.isOver() || passage.isAnsweredEarly) return;
     passage.touch();
     byteCount += chunk.length;
     flow.requestBody?.add(chunk);
@@ -161,9 +164,15 @@ function sendBody(passage: Passage, up: ClientRequest): void {
     void isBehind.then(() => client.body.resume());
   });
   client.body.on("end", () => {
-    if (passage.isOver()) return;
+    // A stream that the worker reset ends as well: what came of it is not the whole.
+    if (passage.isOver() || passage.isAnsweredEarly || client.isGone()) return;
     pass(watch.end());
     if (passage.isOver()) return;
+    const declared = client.head.bodyByteCount;
+    if (declared !== null && sentCount !== declared) {
+      const what = `The request's body has ${sentCount} bytes, not the ${declared} it told of`;
+      return passage.deny(denied("bad_request", what));
+    }
     const trailers = client.trailers();
     const text = trailers.flat().join("\n");
     if (decided.canaries.some((canary) => canary !== "" && text.includes(canary))) {
@@ -182,6 +191,7 @@ function sendBody(passage: Passage, up: ClientRequest): void {
       return;
     }
     passage.sentAtMs = monotonicMs();
+    sentCount += safe.length;
     if (up.write(safe)) return;
     client.body.pause();
     up.once("drain", () => {
@@ -223,16 +233,27 @@ function receive(passage: Passage, up: ClientRequest, answer: IncomingMessage): 
   const source = decoder === "none" ? answer : decoded(passage, answer, decoder);
   if (hasBody) {
     out.once("finish", () => finished(passage, up));
-    pipeBody(passage, answer, source, out);
+    pipeBody(passage, up, answer, source, out);
   } else {
     answer.resume();
+    closeIfEarly(passage, up);
     client.finish([]);
     finished(passage, up);
   }
 }
 
+/**
+ * A connection that is still owed bytes of a request serves no other: the server would read the next
+ * one's body as requests, that nobody decided. Called at the answer's end, before the rest of the
+ * request is thrown away.
+ */
+function closeIfEarly(passage: Passage, up: ClientRequest): void {
+  if (up.writableEnded) return;
+  passage.isAnsweredEarly = true;
+  up.destroy();
+}
+
 function finished(passage: Passage, up: ClientRequest): void {
-  // An answer that comes before the request is whole leaves a connection that serves no other.
   if (!up.writableFinished) up.destroy();
   passage.done();
 }
@@ -245,6 +266,7 @@ function decoded(passage: Passage, answer: IncomingMessage, decoder: Duplex): Re
 /** Each chunk goes on at once: a stream of events is one of its own time. */
 function pipeBody(
   passage: Passage,
+  up: ClientRequest,
   answer: IncomingMessage,
   source: Readable,
   out: Writable,
@@ -265,6 +287,7 @@ function pipeBody(
   source.on("end", () => {
     if (passage.isOver()) return;
     if (scrubber !== null) pass(scrubber.end());
+    closeIfEarly(passage, up);
     const trailers = trailersOf(answer.rawTrailers);
     client.finish(trailers.map(([name, value]) => [name, scrubText(value, decided.scrubs)]));
   });

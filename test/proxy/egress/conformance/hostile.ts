@@ -5,10 +5,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { eventually } from "../../../support/eventually.ts";
-import { openTls, openTunnel, readAll, sendRaw } from "../clients.ts";
+import { openSocket, openTls, openTunnel, readAll, sendRaw } from "../clients.ts";
 import { type OpenEngine, openWorld, startUpstream, type World } from "../world.ts";
 
 interface Scene extends AsyncDisposable {
@@ -180,6 +181,47 @@ export function testHostile(name: string, open: OpenEngine): void {
     });
   }
 
+  test(`${name}: S9: a body that comes after its answer is never owed to the next request`, async () => {
+    await using server = await startEarlyServer();
+    const { port, parsed } = server;
+    const hosts = ["api.test"];
+    const rules = [
+      { action: "allow" as const, hosts, ports: [port], is_private: true, paths: ["/ok"] },
+    ];
+    await using world = await openWorld(open, { policy: { rules } });
+    for (const rest of [NEXT.length, 5_000]) {
+      const socket = await openSocket(world);
+      let told = "";
+      socket.on("data", (chunk: Buffer) => {
+        told += chunk.toString("latin1");
+      });
+      const at = `http://api.test:${port}/ok HTTP/1.1\r\nHost: api.test:${port}\r\n`;
+      const credentials = `Proxy-Authorization: Basic ${btoa("worker:pass")}\r\n`;
+      socket.write(`POST ${at}${credentials}Content-Length: ${rest + 1}\r\n\r\na`);
+      await eventually(
+        () => told,
+        (text) => text.includes("early"),
+      );
+      socket.write("a".repeat(rest));
+      // Whatever of the first is owed, some of these lines would begin a request.
+      const body = `\r\n\r\n${NEXT.replaceAll("HOST", `api.test:${port}`)}`.repeat(200);
+      const again = socket.destroyed ? await openSocket(world) : socket;
+      again.write(`POST ${at}${credentials}Content-Length: ${body.length}\r\n\r\n${body}`);
+      const other = await openSocket(world);
+      const answer = readAll(other);
+      other.write(`POST ${at}${credentials}Connection: close\r\nContent-Length: 0\r\n\r\n`);
+      assert.match(await answer, /early/);
+      socket.destroy();
+      again.destroy();
+    }
+    await eventually(
+      () => world.guard.drafts.length,
+      (count) => count >= 6,
+    );
+    assert.ok(parsed.length >= 4, parsed.join("\n"));
+    assert.deepEqual([...new Set(parsed)], ["POST /ok HTTP/1.1"]);
+  });
+
   test(`${name}: a tunnel inside of a tunnel is refused`, async () => {
     await using scene = await openScene(open);
     const raw = await sendRaw(
@@ -232,6 +274,39 @@ export function testHostile(name: string, open: OpenEngine): void {
     assert.ok((draft?.sentCount ?? 0) > 200 && (draft?.receivedCount ?? 0) > 500);
     assert.equal(draft?.error, null);
   });
+}
+
+/** Answers each head at once, then reads over the body, on connections that it keeps. */
+async function startEarlyServer() {
+  const parsed: string[] = [];
+  const server = createServer((socket) => {
+    let text = "";
+    let owed = 0;
+    socket.on("error", () => undefined);
+    socket.on("data", (chunk) => {
+      text += chunk.toString("latin1");
+      for (;;) {
+        const dropped = Math.min(owed, text.length);
+        owed -= dropped;
+        text = text.slice(dropped);
+        const end = text.indexOf("\r\n\r\n");
+        if (owed > 0 || end === -1) return;
+        const head = text.slice(0, end);
+        text = text.slice(end + 4);
+        parsed.push(head.split("\r\n")[0] ?? "");
+        owed = Number(/^content-length: (\d+)$/im.exec(head)?.[1] ?? 0);
+        socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    parsed,
+    [Symbol.asyncDispose]: async () => {
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
 }
 
 const POST = "POST / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n";
