@@ -172,7 +172,11 @@ function eachMount(skipped: string, action: string): string[] {
   return [
     "( while read -r _ _ _ _ at _; do",
     // Blanks are told as octal numbers: proc_pid_mountinfo(5).
-    'case $at in *\\\\*) at=$(printf %b "$at");; esac',
+    "case $at in",
+    '*%*\\\\*|*\\\\*%*) echo "$at: a mount whose name has blanks and %" >&2; exit 1;;',
+    // As the format, since %b would take a digit that follows for one of the number's.
+    '*\\\\*) at=$(printf "$at");;',
+    "esac",
     `case $at in ${skipped}) continue;; esac`,
     '[ -e "$at" ] || continue',
     action,

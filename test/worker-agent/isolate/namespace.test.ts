@@ -161,7 +161,7 @@ test("namespace: root changes nothing of the host's, and reads no passwords", {
   skip,
 }, async (t) => {
   // A file system of its own, whose folder's name has to be told as a number.
-  const folder = mkdtempSync(join("/opt", "autocode test "));
+  const folder = mkdtempSync(join("/opt", "autocode test 6"));
   execFileSync("mount", ["-t", "tmpfs", "tmpfs", folder]);
   t.after(() => {
     execFileSync("umount", [folder]);
