@@ -15,7 +15,7 @@ import type {
   Target,
   TunnelDecision,
 } from "./guard.ts";
-import { forwarded, helloFault, readHead } from "./heads.ts";
+import { forwarded, headBytes, helloFault, readHead } from "./heads.ts";
 import {
   addressFault,
   type CompiledRule,
@@ -43,8 +43,10 @@ export interface Deciding {
   canaries(): readonly string[];
   /** Takes one of the rule's requests; how long until there is one, 0 when there was. */
   take(rule: CompiledRule, perMinute: number): number;
-  /** Whether the trial has sent all that it may. */
-  hasSentAll(policy: Policy): boolean;
+  /** Whether the trial has sent all that it may, where it would send so many bytes more. */
+  hasSentAll(policy: Policy, byteCount: number): boolean;
+  /** Counts the bytes of a head, which leaves now; its body is counted by who carries it. */
+  onHead(byteCount: number): void;
   /** The canary was about to leave. */
   onCanary(): void;
   /** Values that were put in, which no record may have. */
@@ -198,6 +200,11 @@ export function createDecisions(deciding: Deciding) {
     const rules = rule === null || rule.action === "deny" ? [] : [rule];
     const reached = await reach(deciding, host, port, rules);
     if (reached.outcome === "refuse") return reached;
+    // Once more, as others were decided meanwhile: from here to its count nothing is waited for.
+    const late = sentAll(deciding, policy, rule, head);
+    if (late?.outcome === "refuse") return late;
+    const headByteCount = headBytes(head);
+    deciding.onHead(headByteCount);
     deciding.onValues(injection.values);
     return {
       outcome: "forward",
@@ -208,7 +215,7 @@ export function createDecisions(deciding: Deciding) {
       credentials: injection.credentials,
       scrubs: injection.scrubs,
       canaries: deciding.canaries(),
-      requestBytesMax: warnedMax(policy, rule?.rule.request_bytes_max),
+      requestBytesMax: warnedMax(policy, rule?.rule.request_bytes_max) - headByteCount,
       responseBytesMax: warnedMax(policy, rule?.rule.response_bytes_max),
     };
   }
@@ -254,19 +261,36 @@ function limits(
   if (unrecorded !== null) return unrecorded;
   const { request_bytes_max: bytesMax = UNLIMITED, requests_per_minute: perMinute } =
     rule?.rule ?? {};
-  if ((head.bodyByteCount ?? 0) > bytesMax) {
-    const detail = `The request has ${head.bodyByteCount} bytes; the rule takes ${bytesMax}`;
+  const byteCount = headBytes(head) + (head.bodyByteCount ?? 0);
+  if (byteCount > bytesMax) {
+    const detail = `The request has ${byteCount} bytes with its head; the rule takes ${bytesMax}`;
     return object(policy, "too_large", rule, detail);
   }
-  if (deciding.hasSentAll(policy)) {
-    const detail = `The trial has sent the ${policy.requestBytesPerTrialMax} bytes that it may`;
-    return object(policy, "too_large", rule, detail);
-  }
+  const all = sentAll(deciding, policy, rule, head);
+  if (all !== null) return all;
   if (rule === null || perMinute === undefined) return null;
   const waitMs = deciding.take(rule, perMinute);
   if (waitMs === 0) return null;
   const detail = `The rule takes ${perMinute} requests a minute; try again later`;
   return object(policy, "too_fast", rule, detail);
+}
+
+/** A trial sends so many bytes, heads and bodies, and no request that would be over that. */
+function sentAll(
+  deciding: Deciding,
+  policy: Policy,
+  rule: CompiledRule | null,
+  head: RequestHead,
+): Objection {
+  const byteCount = headBytes(head) + (head.bodyByteCount ?? 0);
+  if (!deciding.hasSentAll(policy, byteCount)) return null;
+  const detail = `The trial may send ${policy.requestBytesPerTrialMax} bytes in all, heads and`;
+  return object(
+    policy,
+    "too_large",
+    rule,
+    `${detail} bodies: with this request it would send more`,
+  );
 }
 
 async function inject(
@@ -314,6 +338,7 @@ async function gatewayRequest(
   if (unrecorded !== null) return unrecorded;
   const addresses = await deciding.resolve(host);
   if (addresses.length === 0) return refuse("unresolved", null, "The gateway has no address");
+  deciding.onHead(headBytes(head));
   return {
     outcome: "forward",
     decision: gatewayDecision("A call to the metering gateway"),

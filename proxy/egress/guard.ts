@@ -82,6 +82,7 @@ export type RequestDecision =
       readonly scrubs: readonly Scrub[];
       /** None of these byte strings (latin1) may leave in the body: `onCanary`, and cut. */
       readonly canaries: readonly string[];
+      /** Of the body: what its head left of what a request may have. */
       readonly requestBytesMax: number;
       readonly responseBytesMax: number;
     }
@@ -107,7 +108,7 @@ export interface EgressSession {
   /** `hello` is null where the first bytes are no TLS. */
   hello(target: Target, hello: ClientHello | null): Promise<TunnelDecision>;
   request(head: RequestHead): Promise<RequestDecision>;
-  /** Counts bytes of requests as they leave; false: the trial has sent all that it may. */
+  /** Counts bytes of bodies as they leave, `request` those of heads; false: the trial has sent all that it may. */
   sent(byteCount: number): boolean;
   /** The canary was about to leave: the trial is stopped. */
   onCanary(flowId: string, host: string): void;

@@ -122,6 +122,13 @@ export function forwarded(
   return headers.filter(([name]) => !NOT_FORWARDED.test(name.toLowerCase()));
 }
 
+/** As HTTP/1.1 would write what is forwarded of it: a path and headers carry bytes out as a body. */
+export function headBytes({ method, path, headers }: RequestHead): number {
+  const line = `${method} ${path} HTTP/1.1\r\n\r\n`;
+  const lines = forwarded(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  return Buffer.byteLength(line + lines.join(""));
+}
+
 function unreadable(
   reason: DecisionReason,
   detail: string,

@@ -321,7 +321,7 @@ test("what would choose pieces of an answer is sent on only where no secret was 
 });
 
 test("limits: sizes, rates, what a trial may send, and a record that is required", async () => {
-  const rule = { ...ALLOW, request_bytes_max: 10, response_bytes_max: 20, requests_per_minute: 2 };
+  const rule = { ...ALLOW, request_bytes_max: 30, response_bytes_max: 20, requests_per_minute: 2 };
   const session = openDecisions({ egress: { rules: [rule] } });
   const decided = await session.request(headOf(HOST));
   assert.ok(decided.outcome === "forward");
@@ -340,6 +340,34 @@ test("limits: sizes, rates, what a trial may send, and a record that is required
   const full = openDecisions({ egress, recordFault: "the disk is full" });
   const unrecorded = await full.request(headOf(HOST));
   assert.ok(unrecorded.outcome === "refuse" && unrecorded.refusal.status === 503);
+});
+
+test("a request's head counts: what leaves in paths and headers is no more than may leave", async () => {
+  // "GET /v1 HTTP/1.1", its end, and an empty line.
+  const bare = 20;
+  const rule = { ...ALLOW, request_bytes_max: 100 };
+  const session = openDecisions({ egress: { rules: [rule], request_bytes_per_trial_max: 150 } });
+  const ask = (size: number, more: Partial<RequestHead> = {}) =>
+    session.request(headOf(HOST, { headers: [["a", "x".repeat(size)]], ...more }));
+  // A header's name, colon, space and end of line are five bytes here.
+  assert.equal((await ask(76)).decision.reason, "too_large");
+  assert.equal((await ask(70, { bodyByteCount: 6 })).decision.reason, "too_large");
+  const path = `/${"x".repeat(100)}`;
+  assert.equal((await ask(0, { path })).decision.reason, "too_large");
+  assert.equal(session.seen.sent, 0);
+  const decided = await ask(75);
+  assert.ok(decided.outcome === "forward");
+  assert.equal(decided.requestBytesMax, 0);
+  assert.equal(session.seen.sent, bare + 5 + 75);
+  assert.equal((await ask(26)).decision.reason, "too_large");
+  assert.equal((await ask(20, { bodyByteCount: 6 })).decision.reason, "too_large");
+  // Of many at a time as many as fit are let through.
+  const many = await Promise.all([ask(0), ask(0), ask(0)]);
+  assert.deepEqual(
+    many.map(({ outcome }) => outcome),
+    ["forward", "forward", "refuse"],
+  );
+  assert.equal(session.seen.sent, 150);
 });
 
 test("mode: warn lets through what a rule could, and nothing else", async () => {

@@ -30,7 +30,7 @@ export function openDecisions(options: DecidingOptions) {
   const clock = createTestClock();
   const rates = createRates(clock);
   const policy = compilePolicy(egress, "aider", null);
-  const seen = { canaries: 0 };
+  const seen = { canaries: 0, sent: options.sent ?? 0 };
   const resolve = async (host: Host): Promise<readonly string[]> => {
     if (host.kind === "address") return [host.text];
     asked.push(host.text);
@@ -51,7 +51,10 @@ export function openDecisions(options: DecidingOptions) {
     isGateway: (host, port) => gateway === `${host.text}:${port}`,
     canaries: () => canaryForms(CANARY),
     take: ({ place }, perMinute) => rates.take(place, perMinute),
-    hasSentAll: ({ requestBytesPerTrialMax: max }: Policy) => (options.sent ?? 0) >= max,
+    hasSentAll: ({ requestBytesPerTrialMax: max }: Policy, more) => seen.sent + more > max,
+    onHead: (byteCount) => {
+      seen.sent += byteCount;
+    },
     onCanary: () => {
       seen.canaries++;
     },

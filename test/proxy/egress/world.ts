@@ -78,7 +78,10 @@ export function createTestGuard({
     isGateway: () => false,
     canaries: () => [CANARY],
     take: () => 0,
-    hasSentAll: () => false,
+    hasSentAll: (_, more) => sentCount + more > (sentMax ?? Number.MAX_SAFE_INTEGER),
+    onHead: (byteCount) => {
+      sentCount += byteCount;
+    },
     onCanary: () => canaries.push("head"),
     onValues: () => undefined,
     replay: null,

@@ -209,7 +209,7 @@ export function testStreams(name: string, open: OpenEngine): void {
       request.resume();
       request.once("end", () => response.end("all"));
     });
-    const limits = allow(server.port, { request_bytes_max: 1_000 });
+    const limits = allow(server.port, { request_bytes_max: 1_200 });
     await using world = await openWorld(open, { ...limits, sentMax: 1_500 });
     const post = (size: number) =>
       curl(
