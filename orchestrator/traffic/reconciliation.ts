@@ -13,7 +13,7 @@ import { type Compared, compareCounts, type SettledCount } from "./reconcile.ts"
 import type { UsageCounts } from "./usage-counts.ts";
 
 export interface Reconciler extends Reconciliations {
-  /** A duty: yesterday, some hours after it ended. */
+  /** A duty: each day of the last week that no comparison was made of, once it has settled. */
   readonly task: BackgroundTask;
   metrics(): Promise<string>;
   describe(): Promise<Finding>;
@@ -23,6 +23,14 @@ const PERIOD_MS = 3_600_000;
 /** Providers count some hours late. */
 const SETTLING_MS = 4 * 3_600_000;
 const DAY_MS = 86_400_000;
+/** A report that could not be had is asked for again so long. */
+const MADE_UP_DAYS = 7;
+
+interface Comparison {
+  outcome: "compared" | "unasked" | "failed";
+  fault: string | null;
+  rowCount: number;
+}
 
 type Row = {
   day: string;
@@ -48,6 +56,8 @@ export function createReconciler({
   clock: Clock;
   log: Log;
 }): Reconciler {
+  /** Days of a provider on which neither of us counted anything: no row tells of them. */
+  const quiet = new Set<string>();
   return {
     read,
     reconcile,
@@ -56,15 +66,37 @@ export function createReconciler({
     describe,
   };
 
-  async function activate(): Promise<{ day: string; compared: number }> {
-    const day = rfc3339(clock.now() - DAY_MS - SETTLING_MS).slice(0, 10);
-    const [known] = await rows(
-      db.sql,
-      sql`select from reconciliation where day = ${day}::date limit 1`,
+  /** Of the newest day first; a source that fails is asked for no other until the next time. */
+  async function activate(): Promise<{ compared: number; failed: number }> {
+    const days = Array.from({ length: MADE_UP_DAYS }, (_, index) =>
+      rfc3339(clock.now() - (index + 1) * DAY_MS - SETTLING_MS).slice(0, 10),
     );
-    if (known !== undefined) return { day, compared: 0 };
-    const report = await reconcile(day);
-    return { day, compared: report.rows.length };
+    const known = await comparedSince(days.at(-1) ?? "");
+    const failing = new Set<UsageCounts>();
+    let compared = 0;
+    for (const day of days) {
+      for (const source of sources) {
+        const key = `${day} ${source.provider}`;
+        if (failing.has(source) || known.has(key) || quiet.has(key)) continue;
+        const { outcome, rowCount } = await compare(source, day);
+        if (outcome === "failed") failing.add(source);
+        if (outcome === "compared" && rowCount === 0) quiet.add(key);
+        compared += rowCount;
+      }
+    }
+    return { compared, failed: failing.size };
+  }
+
+  /** Days and providers that were compared after they had settled: a person may ask earlier. */
+  async function comparedSince(day: string): Promise<ReadonlySet<string>> {
+    const found = await rows<{ key: string }>(
+      db.sql,
+      sql`select distinct to_char(day, 'YYYY-MM-DD') || ' ' || provider as key
+        from reconciliation where day >= ${day}::date
+          and compared_at >= (day::timestamp at time zone 'UTC')
+            + ${`${DAY_MS + SETTLING_MS} milliseconds`}::interval`,
+    );
+    return new Set(found.map(({ key }) => key));
   }
 
   async function reconcile(day: string): Promise<ReconciliationReport> {
@@ -75,21 +107,27 @@ export function createReconciler({
     }
     const told: ReconciliationReport["sources"] = [];
     for (const source of sources) {
-      const { provider } = source;
-      try {
-        const theirs = await source.counts(day);
-        const fault = await source.fault();
-        told.push({ provider, fault });
-        if (theirs === null) continue;
-        await keep(day, provider, compareCounts(await settled(provider, day), theirs));
-      } catch (error) {
-        // One that fails keeps none of the others from being compared.
-        const fault = error instanceof Problem ? error.message : "it could not be asked";
-        log.warn({ err: error, provider, day }, "usage was not compared");
-        told.push({ provider, fault });
-      }
+      const { fault } = await compare(source, day);
+      told.push({ provider: source.provider, fault });
     }
     return { ...(await read(day)), sources: told };
+  }
+
+  /** One that fails keeps none of the others from being compared. */
+  async function compare(source: UsageCounts, day: string): Promise<Comparison> {
+    const { provider } = source;
+    try {
+      const theirs = await source.counts(day);
+      const fault = await source.fault();
+      if (theirs === null) return { outcome: "unasked", fault, rowCount: 0 };
+      const compared = compareCounts(await settled(provider, day), theirs);
+      await keep(day, provider, compared);
+      return { outcome: "compared", fault, rowCount: compared.length };
+    } catch (error) {
+      const fault = error instanceof Problem ? error.message : "it could not be asked";
+      log.warn({ err: error, provider, day }, "usage was not compared");
+      return { outcome: "failed", fault, rowCount: 0 };
+    }
   }
 
   async function settled(provider: string, day: string): Promise<SettledCount[]> {

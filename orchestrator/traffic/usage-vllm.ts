@@ -106,12 +106,14 @@ export function readCounters(text: string): UsageCount[] {
   return [...found].map(([model, sums]) => ({ model, ...sums }));
 }
 
+/** Null: its counters were not read on that day, so that nobody knows. */
 async function readDay(db: Pick<Database, "sql">, provider: string, day: string) {
   const found = await rows<{ model: string; input_tokens: string; output_tokens: string }>(
     db.sql,
     sql`select model, input_tokens, output_tokens from usage_count
       where provider = ${provider} and day = ${day}::date`,
   );
+  if (found.length === 0) return null;
   return found.map((row) => ({
     model: row.model,
     inputTokens: Number(row.input_tokens),

@@ -1,5 +1,5 @@
 /**
- * Goal: each day is compared once with what each provider counted, also when one of them fails; a
+ * Goal: each day is compared once with what each provider counted, later when it failed; a
  * difference beyond the tolerance is told until it is a week old.
  *
  * Method: real calls of a real gateway; providers and an engine as HTTP servers that answer by
@@ -101,12 +101,62 @@ test("the duty compares a day that is over, once", async () => {
     }),
   ]);
   t.clock.ms = Date.UTC(2026, 10, 21, 3, 59);
-  assert.deepEqual(await t.reconciler.task.activate(), { day: "2026-11-19", compared: 1 });
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 7, failed: 0 });
+  assert.equal((await t.reconciler.read()).rows[0]?.day, "2026-11-19");
   t.clock.ms = Date.UTC(2026, 10, 21, 4, 1);
-  assert.deepEqual(await t.reconciler.task.activate(), { day: "2026-11-20", compared: 1 });
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 1, failed: 0 });
+  assert.equal((await t.reconciler.read()).rows[0]?.day, "2026-11-20");
   const before = asked;
-  assert.deepEqual(await t.reconciler.task.activate(), { day: "2026-11-20", compared: 0 });
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 0, failed: 0 });
   assert.equal(asked, before);
+});
+
+test("a report that failed or was missed is made up, of its provider alone", async () => {
+  let isBroken = true;
+  const asked: string[] = [];
+  const flaky: UsageCounts = {
+    provider: "flaky",
+    counts: async (day) => {
+      asked.push(day);
+      if (isBroken) throw new Problem("upstream_failed", "flaky: usage, 500: no");
+      return [{ model: "m", inputTokens: 1, outputTokens: 1 }];
+    },
+    fault: async () => null,
+  };
+  let asksOfGood = 0;
+  await using t = await open([
+    flaky,
+    counts("good", () => {
+      asksOfGood += 1;
+      return [{ model: "m", inputTokens: 1, outputTokens: 1 }];
+    }),
+  ]);
+  t.clock.ms = Date.UTC(2026, 10, 21, 12);
+  // A person's question of a day that is not over does not stand for its comparison.
+  await t.reconciler.reconcile("2026-11-21");
+  asked.length = 0;
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 7, failed: 1 });
+  assert.deepEqual(asked, ["2026-11-20"], "one that fails is not asked for each day");
+  isBroken = false;
+  t.clock.ms += 2 * DAY_MS;
+  const before = asksOfGood;
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 9, failed: 0 });
+  assert.deepEqual([asked.length - 1, asksOfGood - before], [7, 2]);
+  assert.deepEqual(await t.reconciler.task.activate(), { compared: 0, failed: 0 });
+});
+
+test("a provider that counted nothing is not asked for the same day again", async () => {
+  let asked = 0;
+  await using t = await open([
+    counts("idle", () => {
+      asked += 1;
+      return [];
+    }),
+  ]);
+  for (const _ of [1, 2]) {
+    assert.deepEqual(await t.reconciler.task.activate(), { compared: 0, failed: 0 });
+  }
+  assert.equal(asked, 7);
 });
 
 test("a day that has not begun, or is none, is refused", async () => {

@@ -45,7 +45,7 @@ test("what is new is of the day it is; a restart begins at nothing", async () =>
   const usage = createVllmUsage({ db, clock }, { provider: "vllm", baseUrl: `${server.url}/v1` });
   // What it had counted before it was known is of no day.
   await usage.task.activate();
-  assert.deepEqual(await usage.counts("2026-11-20"), []);
+  assert.equal(await usage.counts("2026-11-20"), null);
   counters = { a: [1_500, 150] };
   await usage.task.activate();
   counters = { a: [40, 4] };
