@@ -89,7 +89,7 @@ async function trustIn(
 }
 
 async function isolate(
-  { spec, rooms, runAs, outbox, seclusion }: Job<AgentSpec | VerifySpec>,
+  { spec, rooms, runAs, outbox, stop, seclusion }: Job<AgentSpec | VerifySpec>,
   egress: Proxied,
   gatewayUrl: string | null,
   open: OpenIsolation,
@@ -102,6 +102,10 @@ async function isolate(
     proxyUrl: egress.proxy_url,
     gatewayUrl,
     onDropped: (dropped) => outbox.emit("egress.dropped", { ...dropped }),
+    onLost: (why) => {
+      outbox.emit("egress.isolation", { kind: "none", detail: why });
+      stop.request("isolation_lost", why);
+    },
   });
   const { kind, detail } = isolation;
   outbox.emit("egress.isolation", { kind, detail });

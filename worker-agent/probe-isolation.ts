@@ -24,6 +24,7 @@ export async function probeIsolation(
       proxyUrl: "http://127.0.0.1:9",
       gatewayUrl: null,
       onDropped: () => {},
+      onLost: () => {},
     });
     return { kind: isolation.kind, detail: isolation.detail };
   } finally {

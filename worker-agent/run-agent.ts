@@ -152,7 +152,7 @@ async function explained(said: Ending, stop: Stop): Promise<Ending> {
   if (said.outcome !== "finished") await pause(EXPLANATION_MS, stop.signal);
   const reason = stop.reason();
   if (reason === null) return said;
-  const detail = reason === "signal" ? "the worker was told to end" : `stopped: ${reason}`;
+  const detail = reason === "signal" ? "the worker was told to end" : (stop.detail() ?? reason);
   return { outcome: reason === "budget" || reason === "quota" ? reason : "killed", detail };
 }
 

@@ -3,7 +3,7 @@
  * whoever waits for work listens to `signal`.
  */
 
-/** `budget` to `shutdown` are the orchestrator's directives; the last two are our own. */
+/** `budget` to `shutdown` are the orchestrator's directives; the last three are our own. */
 export type StopReason =
   | "budget"
   | "quota"
@@ -11,24 +11,29 @@ export type StopReason =
   | "fenced"
   | "shutdown"
   | "signal"
-  | "orphaned";
+  | "orphaned"
+  | "isolation_lost";
 
 export interface Stop {
   readonly signal: AbortSignal;
   reason(): StopReason | null;
-  request(reason: StopReason): void;
+  /** Why, for people: what was said with the reason, or the reason itself. */
+  detail(): string | null;
+  request(reason: StopReason, detail?: string): void;
 }
 
 /** A stop that nobody has asked for yet. */
 export function createStop(): Stop {
   const controller = new AbortController();
   let first: StopReason | null = null;
-  return { signal: controller.signal, reason: () => first, request };
+  let said: string | null = null;
+  return { signal: controller.signal, reason: () => first, detail: () => said, request };
 
-  function request(reason: StopReason): void {
+  function request(reason: StopReason, detail = `stopped: ${reason}`): void {
     // Being fenced outranks: what was to be reported is no longer ours to report.
     if (first !== null && reason !== "fenced") return;
     first = reason;
-    controller.abort(new Error(`stopped: ${reason}`));
+    said = detail;
+    controller.abort(new Error(detail));
   }
 }

@@ -16,7 +16,7 @@ test("every way's own words tell why there is none", async () => {
   const proxyUrl = "http://10.0.0.1:8080";
   const request = { allocationId: "allocation_1", rooms, runAs: null, gatewayUrl: null, proxyUrl };
   await using isolation = await openIsolation(
-    { ...request, hidden: [], kept: [], onDropped: () => {} },
+    { ...request, hidden: [], kept: [], onDropped: () => {}, onLost: () => {} },
     [refuse("no namespace: not root"), refuse("no sandbox: bwrap is not installed")],
   );
   assert.deepEqual(

@@ -6,11 +6,15 @@
  * its forwarding matter. Its name has the link's hardware address, which is drawn for each
  * allocation: a table whose link is gone is nobody's, and is removed by whoever comes next.
  */
-import { networkInterfaces } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "../faults.ts";
 import type { Dropped } from "./isolate.ts";
 import { runProgram } from "./programs.ts";
 
 const PREFIX = "autocode_link_";
+/** Every link of the host, whether it is up or not. */
+const LINKS = "/sys/class/net";
 /** Destinations that are counted apart; the rest is one sum. */
 const DESTINATIONS_MAX = 1_024;
 const TOLD_DESTINATIONS_MAX = 200;
@@ -27,7 +31,7 @@ export interface Link {
 }
 
 export interface Firewall {
-  /** What was dropped since the last call. */
+  /** What was dropped since the last call. @throws FirewallGone when it holds nothing any more. */
   count(): Promise<Dropped[]>;
   remove(): Promise<void>;
 }
@@ -43,21 +47,36 @@ export async function raiseFirewall(
   await runProgram(nft, ["-f", "-"], { input: ruleset(table, link, ports) });
   const tally = createTally();
   return {
-    count: async () => tally(await runProgram(nft, ["-j", "list", "table", "inet", table])),
+    count: async () => tally(await look()),
     remove: async () => {
       // Its link is gone: what is left of it would be nobody's, and goes with the next one.
       await runProgram(nft, ["delete", "table", "inet", table]).catch(() => {});
     },
   };
+
+  async function look(): Promise<string> {
+    try {
+      const json = await runProgram(nft, ["-j", "list", "table", "inet", table]);
+      const { nftables } = JSON.parse(json) as Listing;
+      if (nftables.some(({ rule }) => rule !== undefined)) return json;
+    } catch (error) {
+      // nft that does not run says nothing of the table.
+      if (!/No such file or directory/.test(messageOf(error))) throw error;
+    }
+    throw new FirewallGone(`the nftables table ${table} was removed or emptied from outside`);
+  }
+}
+
+/** What guarded the link is not there, and was not removed by us. */
+export class FirewallGone extends Error {
+  override readonly name = "FirewallGone";
 }
 
 /** Tables of links that are no more: their worker-agent was killed. */
 async function removeOrphans(nft: string): Promise<void> {
   // First the tables, then the links: a table is made after its link, and goes before it.
   const listed = JSON.parse(await runProgram(nft, ["-j", "list", "tables"])) as Listing;
-  const macs = new Set(
-    Object.values(networkInterfaces()).flatMap((ends = []) => ends.map(({ mac }) => mac)),
-  );
+  const macs = await addressesOfLinks();
   for (const { table } of listed.nftables) {
     const hex = table?.name.startsWith(PREFIX) ? table.name.slice(PREFIX.length) : null;
     if (table?.family !== "inet" || hex === null) continue;
@@ -65,6 +84,17 @@ async function removeOrphans(nft: string): Promise<void> {
     // Another worker-agent may have been quicker.
     await runProgram(nft, ["delete", "table", "inet", table.name]).catch(() => {});
   }
+}
+
+/** Of those that are down too: such a link still needs its table. */
+async function addressesOfLinks(): Promise<ReadonlySet<string>> {
+  const macs = new Set<string>();
+  for (const name of await readdir(LINKS)) {
+    // A link may go while we look, and some entries are no links.
+    const mac = await readFile(join(LINKS, name, "address"), "utf8").catch(() => "");
+    macs.add(mac.trim());
+  }
+  return macs;
 }
 
 /** In one transaction: there is no moment in which half of it holds. */
@@ -100,6 +130,7 @@ function ruleset(table: string, link: Link, ports: readonly number[]): string {
 
 interface Listing {
   readonly nftables: readonly {
+    readonly rule?: object;
     readonly table?: { readonly family: string; readonly name: string };
     readonly set?: { readonly name: string; readonly elem?: readonly { readonly elem: Counted }[] };
     readonly counter?: { readonly name: string; readonly packets: number };

@@ -43,6 +43,8 @@ export interface IsolationRequest {
   readonly gatewayUrl: string | null;
   /** Called for each destination, bounded; never after the end. */
   readonly onDropped: (dropped: Dropped) => void;
+  /** Called once when the closing was taken away from outside: its network is off by then. */
+  readonly onLost: (why: string) => void;
 }
 
 export interface Isolation extends AsyncDisposable {

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { pause } from "../clock.ts";
 import { messageOf } from "../faults.ts";
 import { enter } from "./enter.ts";
-import { type Firewall, type Link, raiseFirewall } from "./firewall.ts";
+import { type Firewall, FirewallGone, type Link, raiseFirewall } from "./firewall.ts";
 import type { Isolation, IsolationRequest } from "./isolate.ts";
 import { CLEAN_ENV, findPrograms, runProgram } from "./programs.ts";
 import { openRelay, relayedUrl } from "./relay.ts";
@@ -64,7 +64,8 @@ export async function openNamespace(request: IsolationRequest): Promise<Isolatio
   undo.defer(async () => {
     await runProgram(programs.ip, ["link", "delete", link.name]).catch(() => {});
   });
-  undo.use(followDrops(link, firewall, request.onDropped));
+  const stopLink = () => runProgram(programs.ip, ["link", "set", link.name, "down"]);
+  undo.use(followDrops(link, firewall, { ...request, stopLink }));
 
   const resolver = await writeResolver(request.rooms.side, link);
   const network = `/proc/${process.pid}/fd/${made.fd}`;
@@ -235,13 +236,21 @@ async function writeResolver(folder: string, { hostAddress }: Link) {
   return { file, at: realpathOrNull("/etc/resolv.conf") };
 }
 
-/** Asks for the counters when packets have come, and once at the end. */
+/**
+ * Asks for the counters when packets have come, and once at the end. Where the firewall is gone,
+ * nothing of what comes is held: the link goes down first, then it is told.
+ */
 function followDrops(
   link: Link,
   firewall: Firewall,
-  onDropped: IsolationRequest["onDropped"],
+  {
+    onDropped,
+    onLost,
+    stopLink,
+  }: Pick<IsolationRequest, "onDropped" | "onLost"> & { stopLink(): Promise<unknown> },
 ): AsyncDisposable {
   const over = new AbortController();
+  let isLost = false;
   let seen: string | null = null;
   const following = follow();
   return {
@@ -253,7 +262,7 @@ function followDrops(
   };
 
   async function follow(): Promise<void> {
-    while (!over.signal.aborted) {
+    while (!over.signal.aborted && !isLost) {
       await pause(COUNT_EVERY_MS, over.signal);
       if (over.signal.aborted) return;
       const path = `/sys/class/net/${link.name}/statistics/rx_packets`;
@@ -265,8 +274,19 @@ function followDrops(
   }
 
   async function tell(): Promise<void> {
-    // A look that fails costs a count, and no trial.
-    for (const dropped of await firewall.count().catch(() => [])) onDropped(dropped);
+    if (isLost) return;
+    try {
+      for (const dropped of await firewall.count()) onDropped(dropped);
+    } catch (error) {
+      // A look that fails costs a count, and no trial; the firewall's absence does.
+      if (error instanceof FirewallGone) await lose(error.message);
+    }
+  }
+
+  async function lose(why: string): Promise<void> {
+    isLost = true;
+    const stopped = await stopLink().then(() => "its link is down", messageOf);
+    onLost(`${why}; ${stopped}`);
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmdirSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -59,6 +59,54 @@ test("namespace: what is dropped is counted by its destination", { skip }, async
     ["udp", "192.0.2.7:53", 3],
     ["udp", "[2001:db8::7]:443", 1],
   ]);
+});
+
+for (const how of ["delete table inet", "flush table inet"]) {
+  const name = `namespace: after "nft ${how}" from outside its network is off within 2 s`;
+  test(name, { skip }, async (t) => {
+    await using world = await openIsolatedWorld(options);
+    const link = linkOf(world.isolation);
+    const mac = networkInterfaces()[link]?.[0]?.mac.replaceAll(":", "") ?? "none";
+    const stop = new AbortController();
+    let all = "";
+    const running = world.sh("while :; do curl -s -m 1 $PROXY/asked || echo off; sleep 0.1; done", {
+      stop: stop.signal,
+      onOutput: (said) => {
+        all = said;
+      },
+    });
+    await eventually(
+      () => all,
+      (said) => said.includes("proxy /asked"),
+    );
+    execFileSync("nft", [...how.split(" "), `autocode_link_${mac}`]);
+    const startedMs = performance.now();
+    await eventually(
+      () => world.losses.length,
+      (count) => count === 1,
+    );
+    const tookMs = performance.now() - startedMs;
+    t.diagnostic(`${Math.round(tookMs)} ms`);
+    assert.ok(tookMs < 2_000, `${tookMs}`);
+    assert.match(world.losses[0] ?? "", /was removed or emptied from outside; its link is down$/);
+    assert.equal(readFileSync(`/sys/class/net/${link}/operstate`, "utf8").trim(), "down");
+    await eventually(
+      () => all,
+      (said) => said.endsWith("off\n"),
+    );
+    stop.abort();
+    await running;
+  });
+}
+
+test("namespace: a link that is down keeps its table when others come", { skip }, async () => {
+  await using one = await openIsolatedWorld(options);
+  const link = linkOf(one.isolation);
+  const mac = networkInterfaces()[link]?.[0]?.mac.replaceAll(":", "") ?? "none";
+  execFileSync("ip", ["addr", "flush", "dev", link]);
+  execFileSync("ip", ["link", "set", link, "down"]);
+  await using _ = await openIsolatedWorld({ ...options, runAs: null });
+  assert.match(tables(), new RegExp(mac));
 });
 
 test("namespace: several at once have networks of their own", { skip }, async () => {

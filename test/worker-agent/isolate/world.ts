@@ -23,6 +23,8 @@ export interface IsolatedWorld extends AsyncDisposable {
   readonly home: string;
   readonly allocationId: string;
   readonly drops: readonly Dropped[];
+  /** Why its closing was lost. */
+  readonly losses: readonly string[];
   /** What the shell printed, and how it ended. */
   sh(script: string, options?: ShellOptions): Promise<{ said: string; end: ProcessEnd }>;
 }
@@ -58,6 +60,7 @@ export async function openIsolatedWorld(options: WorldOptions): Promise<Isolated
   const proxyUrl = options.proxyUrl ?? (await serve("proxy", opening));
   const gatewayUrl = options.gatewayUrl ?? `${await serve("gateway", opening)}/v1`;
   const drops: Dropped[] = [];
+  const losses: string[] = [];
   const id = allocationId();
   const isolation = opening.use(
     await open({
@@ -69,6 +72,7 @@ export async function openIsolatedWorld(options: WorldOptions): Promise<Isolated
       proxyUrl,
       gatewayUrl,
       onDropped: (dropped) => drops.push(dropped),
+      onLost: (why) => losses.push(why),
     }),
   );
   const opened = opening.move();
@@ -78,6 +82,7 @@ export async function openIsolatedWorld(options: WorldOptions): Promise<Isolated
     home,
     allocationId: id,
     drops,
+    losses,
     sh,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
