@@ -21,7 +21,7 @@ import type { Log } from "../runtime/log.ts";
 import { callIdOf, type LedgerFacts, matchFlow } from "./match.ts";
 import { isCallPath, isLlmHost } from "./paid-hosts.ts";
 import { beforeOf } from "./retention.ts";
-import type { Traffic } from "./traffic.ts";
+import type { FlowQuery, Traffic } from "./traffic.ts";
 
 export interface Matcher extends UnmatchedCalls {
   /** Takes what was just stored; looks at it within a second. */
@@ -56,8 +56,10 @@ export interface MatcherOptions {
   /** How long the other half may take. */
   graceMs: number;
   sweepPeriodMs: number;
-  /** How far back a sweep looks. */
+  /** How far back the first sweep of a process looks. */
   sweepMs: number;
+  /** When a later one looks as far back; the others go on from the last. */
+  wholeSweepPeriodMs: number;
   /** Flows that wait to be looked at; beyond it, the sweep finds them. */
   waitingMax: number;
 }
@@ -67,6 +69,7 @@ export const MATCHER_DEFAULTS: MatcherOptions = {
   graceMs: 120_000,
   sweepPeriodMs: 600_000,
   sweepMs: 25 * 3_600_000,
+  wholeSweepPeriodMs: 6 * 3_600_000,
   waitingMax: 20_000,
 };
 
@@ -76,6 +79,7 @@ type Waiting = { flow: FlowRecord; since: EpochMs };
 type Alarm = Pick<UnmatchedCall, "id" | "project_id" | "trial_id" | "host" | "detail">;
 
 const PAGE = 1_000;
+const FINDS_AT_ONCE = 16;
 
 export function createMatcher(
   dependencies: MatcherDependencies,
@@ -84,6 +88,8 @@ export function createMatcher(
   const { db, traffic, providers, tell, clock, log } = dependencies;
   const options = { ...MATCHER_DEFAULTS, ...given };
   let waiting: Waiting[] = [];
+  /** How far the last sweep came, and when the last whole one was. */
+  let swept: { untilMs: EpochMs; wholeMs: EpochMs } | null = null;
   return {
     list: ({ isAnsweredToo }) => listRows(db, isAnsweredToo),
     answer,
@@ -132,30 +138,59 @@ export function createMatcher(
     waiting = [...batch, ...waiting].slice(0, options.waitingMax);
   }
 
-  /** Both directions, over what began in the last day and has had its time. */
+  /**
+   * Both directions, over what began since the last sweep and has had its time. The first of a
+   * process, and one at times, looks at all of `sweepMs`: records may come late, of long calls or
+   * when their spool was held up.
+   */
   async function sweepAll(): Promise<{ flows: number; unmatched: number; unrecorded: number }> {
-    const until = clock.now() - options.graceMs;
-    const since = clock.now() - options.sweepMs;
-    const recorded = new Set<string>();
+    const now = clock.now();
+    const until = now - options.graceMs;
+    const oldest = now - options.sweepMs;
+    const isWhole = swept === null || now - swept.wholeMs >= options.wholeSweepPeriodMs;
+    const since =
+      swept === null || isWhole ? oldest : Math.max(oldest, swept.untilMs - options.graceMs);
+    const calls = await settledCalls(db, { startedSince: oldest, endedSince: since, until });
+    const open = await openCalls(db);
+    const unseen = new Map<string, CallFacts>([...open, ...calls].map((call) => [call.id, call]));
     let flows = 0;
     let unmatched = 0;
-    for await (const page of pages(since)) {
+    for await (const page of pages({ since: rfc3339(since) })) {
       flows += page.length;
-      for (const { door, call_id: callId } of page) {
-        if (door === "gateway" && callId !== null) recorded.add(callId);
-      }
+      forget(unseen, page);
       unmatched += await sweepPage(page, until);
     }
-    const unrecorded = await raise(await lacking(since, until, recorded));
-    await settleRecorded(recorded);
+    await seek(unseen, since + options.graceMs);
+    const lacking = calls.filter((call) => unseen.has(call.id) && isKept(call));
+    const unrecorded = await raise(lacking.map(alarmOfCall));
+    await settleRecorded(
+      db,
+      clock,
+      open.flatMap(({ id }) => (unseen.has(id) ? [] : id)),
+    );
+    swept = { untilMs: until, wholeMs: swept === null || isWhole ? now : swept.wholeMs };
     return { flows, unmatched, unrecorded };
   }
 
-  async function* pages(since: EpochMs): AsyncGenerator<FlowSummary[]> {
+  /** Looks for the records of calls that began before then: no page had them. */
+  async function seek(unseen: Map<string, CallFacts>, before: EpochMs): Promise<void> {
+    const early = [...unseen.values()].filter((call) => readTime(call.started_at) < before);
+    for (const [trialId, calls] of Map.groupBy(early, (call) => call.trial_id)) {
+      const begun = calls.map((call) => readTime(call.started_at));
+      const query: FlowQuery = {
+        ...{ trial_id: trialId, door: "gateway" },
+        since: rfc3339(Math.min(...begun) - options.graceMs),
+        until: rfc3339(Math.max(...begun) + options.graceMs),
+      };
+      for await (const page of pages(query)) forget(unseen, page);
+    }
+  }
+
+  async function* pages(query: FlowQuery): AsyncGenerator<FlowSummary[]> {
     let cursor: string | undefined;
     do {
       const at = cursor === undefined ? {} : { cursor };
-      const page = await traffic.search({ since: rfc3339(since) }, { limit: PAGE, ...at });
+      const page = await traffic.search(query, { limit: PAGE, ...at });
       yield page.flows;
       cursor = page.next_cursor ?? undefined;
     } while (cursor !== undefined);
@@ -163,13 +198,18 @@ export function createMatcher(
 
   /** Only what a list cannot rule out is fetched whole. */
   async function sweepPage(page: readonly FlowSummary[], until: EpochMs): Promise<number> {
-    const suspects: FlowRecord[] = [];
     const paid = await callsWithTransfer(db, page);
-    for (const summary of page) {
-      if (Date.parse(summary.started_at) > until || !isSuspect(summary)) continue;
-      if (summary.door === "gateway" && paid.has(summary.call_id ?? "")) continue;
-      const found = await traffic.find(summary.id as FlowId);
-      if (found !== null) suspects.push(slim(found));
+    const doubtful = page.filter(
+      (summary) =>
+        Date.parse(summary.started_at) <= until &&
+        isSuspect(summary) &&
+        !(summary.door === "gateway" && paid.has(summary.call_id ?? "")),
+    );
+    const suspects: FlowRecord[] = [];
+    for (let at = 0; at < doubtful.length; at += FINDS_AT_ONCE) {
+      const batch = doubtful.slice(at, at + FINDS_AT_ONCE);
+      const found = await Promise.all(batch.map(({ id }) => traffic.find(id as FlowId)));
+      suspects.push(...found.flatMap((flow) => (flow === null ? [] : slim(flow))));
     }
     const facts = await readFacts(db, suspects);
     const alarms = suspects.flatMap((flow) => {
@@ -186,33 +226,10 @@ export function createMatcher(
     return isLlmHost(host, port, providers()) && kind !== "packet";
   }
 
-  /** Calls that were settled, and that no record tells of though one should be there. */
-  async function lacking(
-    since: EpochMs,
-    until: EpochMs,
-    recorded: ReadonlySet<string>,
-  ): Promise<Alarm[]> {
-    const calls = await settledCalls(db, since, until);
-    return calls
-      .filter((call) => !recorded.has(call.id) && isKept(call))
-      .map(({ id, trial_id, project_id, provider }) => ({
-        ...{ id, project_id, trial_id, host: provider },
-        detail: `the call ${id} to ${provider} was settled, and no flow is recorded of it`,
-      }));
-  }
-
   /** Whether its record is within its project's retention, and does not just leave it. */
   function isKept({ started_at: startedAt, retention }: SettledCall): boolean {
     const before = beforeOf(retention ?? {}, "meta", clock.now());
     return readTime(startedAt) >= before + options.graceMs;
-  }
-
-  /** The other half came after all. */
-  async function settleRecorded(recorded: ReadonlySet<string>): Promise<void> {
-    await db.sql.execute(sql`
-      update unmatched_call set answered_at = ${rfc3339(clock.now())},
-        answer = 'its record came after all'
-      where answered_at is null and id = any(${sql.param([...recorded])}::text[])`);
   }
 
   /**
@@ -326,12 +343,11 @@ async function countOpen(
   return open ?? { unpaid: 0, unrecorded: 0 };
 }
 
-type SettledCall = {
-  id: string;
-  trial_id: string;
+type CallFacts = { id: string; trial_id: string; started_at: string };
+
+type SettledCall = CallFacts & {
   project_id: string;
   provider: string;
-  started_at: string;
   retention: Retention | null;
 };
 
@@ -341,19 +357,54 @@ type SettledCall = {
  */
 async function settledCalls(
   db: Pick<Database, "sql">,
-  since: EpochMs,
-  until: EpochMs,
+  within: { startedSince: EpochMs; endedSince: EpochMs; until: EpochMs },
 ): Promise<SettledCall[]> {
   return rows<SettledCall>(
     db.sql,
     sql`select call.id, trial_id, trial.project_id, provider, call.started_at,
         project.config -> 'retention' as retention
       from call join trial on trial.id = trial_id join project on project.id = trial.project_id
-      where call.started_at >= ${rfc3339(since)} and call.ended_at <= ${rfc3339(until)}
+      where call.started_at >= ${rfc3339(within.startedSince)}
+        and call.ended_at >= ${rfc3339(within.endedSince)}
+        and call.ended_at <= ${rfc3339(within.until)}
         and call.cost_nanos > 0 and request_gzip is null and response_gzip is null
         and call.started_at >=
           (select min(started_at) from traffic_source where door = 'gateway')`,
   );
+}
+
+/** Those that an alarm is open of, the newest. */
+async function openCalls(db: Pick<Database, "sql">): Promise<CallFacts[]> {
+  return rows<CallFacts>(
+    db.sql,
+    sql`select call.id, call.trial_id, call.started_at
+      from unmatched_call join call on call.id = unmatched_call.id
+      where answered_at is null order by found_at desc limit 1000`,
+  );
+}
+
+/** The other half came after all. */
+async function settleRecorded(
+  db: Pick<Database, "sql">,
+  clock: Clock,
+  ids: readonly string[],
+): Promise<void> {
+  if (ids.length === 0) return;
+  await db.sql.execute(sql`
+    update unmatched_call set answered_at = ${rfc3339(clock.now())},
+      answer = 'its record came after all'
+    where answered_at is null and id = any(${sql.param(ids)}::text[])`);
+}
+
+function forget(calls: Map<string, unknown>, recorded: readonly FlowSummary[]): void {
+  for (const { door, call_id: callId } of recorded) {
+    if (door === "gateway" && callId !== null) calls.delete(callId);
+  }
+}
+
+function alarmOfCall({ id, project_id, trial_id, provider }: SettledCall): Alarm {
+  const detail = `the call ${id} to ${provider} was settled, and no flow is recorded of it`;
+  return { id, project_id, trial_id, host: provider, detail };
 }
 
 /** The ledger's side of these flows. */

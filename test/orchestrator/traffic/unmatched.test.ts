@@ -10,7 +10,7 @@ import { sql } from "drizzle-orm";
 import type { FlowRecord } from "../../../orchestrator/contract/flows.ts";
 import { rows } from "../../../orchestrator/db/rows.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
-import { systemClock } from "../../../orchestrator/runtime/clock.ts";
+import { rfc3339, systemClock } from "../../../orchestrator/runtime/clock.ts";
 import type { CallId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { createTrafficSources } from "../../../orchestrator/traffic/sources-postgres.ts";
@@ -236,6 +236,54 @@ test("what no process heard of, the sweep finds", async () => {
     (await t.matcher.list({ isAnsweredToo: false })).map(({ id }) => id),
     [flow.id],
   );
+});
+
+test("a sweep goes on from the last one; at times it looks at the whole day again", async () => {
+  await using t = await open();
+  const sweep = async () => {
+    const { flows, unmatched } = (await t.matcher.sweep.activate()) as Record<string, number>;
+    return { flows, unmatched };
+  };
+  await t.store({});
+  t.clock.ms += 3 * GRACE_MS;
+  assert.deepEqual(await sweep(), { flows: 1, unmatched: 0 });
+  await t.store(OPENAI);
+  assert.deepEqual(await sweep(), { flows: 1, unmatched: 0 }, "it has not had its time");
+  t.clock.ms += GRACE_MS + 1;
+  assert.deepEqual(await sweep(), { flows: 1, unmatched: 1 });
+  t.clock.ms += 3 * GRACE_MS;
+  assert.deepEqual(await sweep(), { flows: 1, unmatched: 0 }, "the last grace once more");
+  assert.deepEqual(await sweep(), { flows: 0, unmatched: 0 });
+  await t.store({ ...OPENAI, started_at: rfc3339(t.clock.ms - 3_600_000) });
+  assert.deepEqual(await sweep(), { flows: 0, unmatched: 0 }, "it came late");
+  t.clock.ms += 6 * 3_600_000;
+  assert.deepEqual(await sweep(), { flows: 3, unmatched: 1 });
+});
+
+test("the record of a call that began long before the sweep is looked for", async () => {
+  await using t = await open();
+  const beganMs = t.clock.ms - 600_000;
+  await t.register(beganMs - 1);
+  await t.matcher.sweep.activate();
+  const call = await t.call();
+  await t.gateway.database.sql.execute(sql`update call set started_at = ${rfc3339(beganMs)}`);
+  t.clock.ms += GRACE_MS + 60_000;
+  await t.store({ ...t.recordOf(call), started_at: rfc3339(beganMs) });
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
+});
+
+test("the record that comes late ends its alarm, however long ago the call was", async () => {
+  await using t = await open();
+  await t.register(t.clock.ms);
+  const call = await t.call();
+  const beganMs = t.clock.ms;
+  t.clock.ms += GRACE_MS + 60_000;
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 1 });
+  t.clock.ms += 3_600_000;
+  await t.matcher.sweep.activate();
+  await t.store({ ...t.recordOf(call), started_at: rfc3339(beganMs) });
+  assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
+  assert.deepEqual(await t.matcher.list({ isAnsweredToo: false }), []);
 });
 
 test("while alarms cannot be kept nothing grows, and each is told when they can", async () => {
