@@ -211,10 +211,11 @@ test("a call whose record is past its project's retention is no alarm", async ()
   await t.register(t.clock.ms - 600_000);
   await t.call();
   t.clock.ms += GRACE_MS + 60_000;
-  const keep = (days: number) =>
-    t.gateway.database.sql.execute(
-      sql`update project set config = config || ${JSON.stringify({ retention: { meta_days: days } })}::jsonb`,
-    );
+  const keep = async (days: number) => {
+    const config = JSON.stringify({ retention: { meta_days: days } });
+    const { sql: database } = t.gateway.database;
+    await database.execute(sql`update project set config = config || ${config}::jsonb`);
+  };
   await keep(0);
   assert.deepEqual(await t.matcher.sweep.activate(), { flows: 0, unmatched: 0, unrecorded: 0 });
   await keep(1);
