@@ -98,10 +98,13 @@ const PREFIX_BYTES = 80;
 /** @throws Problem `unavailable` when the folder cannot be made, `conflict` when it is in use. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const folder = join(options.dir, options.source.id);
+  const { disk = localDisk } = options;
   let lock: Disposable | null;
   let last: number;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
+    // The folder's own name is durable, before anything in it is said to be.
+    await disk.syncFolder(options.dir);
     lock = lockWriter(folder);
     if (lock === null) throw new Problem("conflict", `Another process writes to ${folder}`);
     await writeSource(folder, options.source);
@@ -359,17 +362,18 @@ function createSpool(
     isClosing = true;
     clearTimeout(sealTimer);
     clearInterval(healTimer);
+    // A run that was about to end when we came did not see that it is to seal.
     do {
       kick();
       await running;
-    } while (running !== null || waiting.length > 0);
+    } while (running !== null || waiting.length > 0 || isSealDue());
     await mend().catch(() => undefined);
     for (const { file } of broken) await file.close().catch(() => undefined);
-    // Empty, or `run` would have sealed it; a broken disk may keep it.
     if (segment !== null) {
-      const { file, path } = segment;
+      const { file, path, count } = segment;
       await file.close().catch(() => undefined);
-      await disk.remove(path).catch(() => undefined);
+      // Of one with records, whoever settles the folder makes the best.
+      if (count === 0) await disk.remove(path).catch(() => undefined);
     }
     lock[Symbol.dispose]();
   }

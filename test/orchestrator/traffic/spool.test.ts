@@ -121,12 +121,40 @@ test("records are numbered without gaps, across segments and a restart of their 
   );
 });
 
+test("what was acknowledged outlives a close, however soon after it that comes", async () => {
+  for (let turns = 0; turns < 15; turns++) {
+    await using world = await openWorld();
+    const spool = await world.open();
+    await Promise.all([1, 2, 3].map((value) => spool.append(record(value))));
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    await spool[Symbol.asyncDispose]();
+    const names = await segmentsIn(world.folder);
+    assert.deepEqual([names.length, names[0]?.isSealed], [1, true], `after ${turns} turns`);
+    assert.equal((await world.numbers()).length, 3);
+  }
+});
+
 test("a source has one writer; a record that is alone waits for nobody", async () => {
   await using world = await openWorld();
   await using spool = await world.open();
   await assert.rejects(world.open(), { code: "conflict" });
   assert.equal(await spool.append(record(1)), 1);
   assert.equal(await spool.append(record(2)), 2);
+});
+
+test("a source's folder is durable in its parent before its first record is", async () => {
+  await using world = await openWorld();
+  const synced: string[] = [];
+  const syncFolder = (path: string) => {
+    synced.push(path);
+    return localDisk.syncFolder(path);
+  };
+  const facts = { door: "egress", engine: "embedded", host: "here", startedAtMs: 0 } as const;
+  const source = { id: ids.next("process"), ...facts };
+  const disk = { ...localDisk, syncFolder };
+  await using spool = await openSpool({ dir: world.dir, source, bytesMax: 2 ** 20, log, disk });
+  await spool.append(record(1));
+  assert.deepEqual(synced, [world.dir, join(world.dir, source.id)]);
 });
 
 test("a spool that is full refuses, says why, and takes records again once it was drained", async () => {
