@@ -7,6 +7,8 @@
  * root the namespace is real.
  */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { EgressSpec } from "../../orchestrator/contract/worker.ts";
@@ -14,6 +16,7 @@ import { openEgress, proxyVariables } from "../../worker-agent/egress.ts";
 import type { OpenIsolation } from "../../worker-agent/isolate/isolate.ts";
 import { openIsolation } from "../../worker-agent/open-isolation.ts";
 import { makeRooms } from "../../worker-agent/rooms.ts";
+import { eventually } from "../support/eventually.ts";
 import { openRefusingProxy } from "../support/refusing-proxy.ts";
 import { createTestAuthority } from "../support/test-authority.ts";
 import { openWorkerOrchestrator } from "../support/worker-orchestrator.ts";
@@ -84,6 +87,39 @@ test("a proxied agent reaches the proxy and the gateway by relays, and says so",
   assert.deepEqual(
     orchestrator.eventsOf("egress.isolation").map(({ kind }) => kind),
     ["namespace"],
+  );
+});
+
+test("an agent whose firewall is removed from outside is ended, and its report says why", {
+  skip: needsRoot,
+}, async () => {
+  using folder = openFolder();
+  const source = makeRepository(folder.path, { "a.txt": "one\n" });
+  await using proxy = await openRefusingProxy(() => {});
+  const spec = agentSpec(source.baseCommit, { egress: await proxied(proxy.url) });
+  await using orchestrator = await openWorkerOrchestrator({ spec, bundle: source.bundle });
+  const steps = [
+    { sayEnv: ["HTTPS_PROXY"] },
+    { run: "while :; do curl -s -m 1 http://192.0.2.9/; sleep 0.1; done" },
+  ];
+  const agent = fakeAgent({ execute: steps });
+  const running = runInProcess(orchestrator, { folder: folder.path, agent });
+  const [said] = await eventually(
+    () => orchestrator.eventsOf("agent.message"),
+    ({ length }) => length === 1,
+  );
+  const { hostname } = new URL(JSON.parse(String(said?.["text"])).HTTPS_PROXY);
+  const ends = Object.values(networkInterfaces()).flatMap((one = []) => one);
+  const mac = ends.find(({ address }) => address === hostname)?.mac.replaceAll(":", "");
+  execFileSync("nft", ["delete", "table", "inet", `autocode_link_${mac}`]);
+  await running;
+  const [report] = orchestrator.reports;
+  assert.ok(report?.purpose === "agent");
+  assert.equal(report.outcome, "killed");
+  assert.match(report.detail, /autocode_link_\w+ was removed or emptied from outside/);
+  assert.deepEqual(
+    orchestrator.eventsOf("egress.isolation").map(({ kind }) => kind),
+    ["namespace", "none"],
   );
 });
 
