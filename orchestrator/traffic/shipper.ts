@@ -11,10 +11,9 @@ import { access, open, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename } from "node:path";
 import type { FlowRecord } from "../contract/flows.ts";
-import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import type { Clock } from "../runtime/clock.ts";
-import type { FlowId } from "../runtime/ids.ts";
+import { type FlowId, isId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Random } from "../runtime/random.ts";
 import { appendRejected } from "./dead-letters.ts";
@@ -55,7 +54,7 @@ export interface Shipper {
   readonly task: BackgroundTask;
   /** Carries what is there now; at the end of a process, after its sinks were closed. */
   drain(): Promise<Shipped>;
-  /** Why the store takes nothing; null when it does, or has not been asked yet. */
+  /** Why some records are not in the store yet; null when all are, or none has been there yet. */
   fault(): string | null;
 }
 
@@ -107,27 +106,36 @@ export function createShipper(
 
   async function pass(isThorough: boolean): Promise<Shipped> {
     const shipped: Shipped = { stored: 0, rejected: 0 };
-    try {
-      for (const folder of await sourceFolders(spoolDir)) {
-        await shipFolder(folder, isThorough, shipped);
-      }
+    const errors: unknown[] = [];
+    const folders = await sourceFolders(spoolDir).catch((error: unknown) => {
+      errors.push(error);
+      return [];
+    });
+    for (const folder of folders) {
+      // One source's trouble is not the others'.
+      await shipFolder(folder, isThorough, shipped).catch((error: unknown) => errors.push(error));
+    }
+    const [first] = errors;
+    if (errors.length === 0) {
       // What was away is back once it took something, or there was nothing to take.
       failures = 0;
       notBeforeMs = 0;
       trouble = null;
-    } catch (error) {
-      backOff(error);
-      if (isThorough) throw error;
+    } else {
+      backOff(first, shipped.stored > 0);
+      if (isThorough) throw first;
     }
     return shipped;
   }
 
-  function backOff(error: unknown): void {
-    const isExpected = error instanceof Problem && error.code === "unavailable";
+  /** Where the store took something, the others' records must not wait for the one's for long. */
+  function backOff(error: unknown, isStoreThere: boolean): void {
+    const words = `records of traffic are not stored: ${(error as Error).message}`;
+    const level = words === trouble ? "debug" : "warn";
+    trouble = words;
+    if (isStoreThere) failures = 0;
     const delayMs = Math.min(BACKOFF_MS_MAX, BACKOFF_MS * 2 ** Math.min(failures, 10));
     notBeforeMs = clock.now() + delayMs / 2 + random.below(Math.ceil(delayMs / 2));
-    trouble = `the store of traffic takes nothing: ${(error as Error).message}`;
-    const level = failures === 0 || !isExpected ? "warn" : "debug";
     failures++;
     log[level]({ err: error, failures }, "traffic not stored yet");
   }
@@ -183,9 +191,9 @@ export function createShipper(
     for (const line of lines) {
       if (line === "") continue;
       sequence++;
-      const flow = parse(line);
+      const { flow, reason } = parse(line);
       if (flow === null) {
-        await appendRejected(spoolDir, source.id, [{ line, reason: "the line is no record" }]);
+        await appendRejected(spoolDir, source.id, [{ line, reason }]);
         rejected.push(sequence);
         continue;
       }
@@ -228,7 +236,7 @@ export function createShipper(
     const known = await readSource(folder);
     if (known !== null && known.id === id) return known;
     const [segment] = await segmentsIn(folder);
-    const flow = segment === undefined ? null : parse(await firstLine(segment.path));
+    const { flow } = parse(segment === undefined ? "" : await firstLine(segment.path));
     return {
       id,
       door: flow?.door ?? "egress",
@@ -239,12 +247,24 @@ export function createShipper(
   }
 }
 
-function parse(line: string): FlowRecord | null {
+/** A record, as far as those who carry and store it must be able to rely on; or why it is none. */
+function parse(line: string): { flow: FlowRecord; reason: "" } | { flow: null; reason: string } {
+  const none = (what = "") => ({ flow: null, reason: `the line is no record${what}` });
+  let flow: Partial<FlowRecord> | null;
   try {
-    return JSON.parse(line) as FlowRecord;
+    flow = JSON.parse(line);
   } catch {
-    return null;
+    return none();
   }
+  if (typeof flow !== "object" || flow === null) return none();
+  const { id, sequence, started_at, server } = flow;
+  if (typeof id !== "string" || !isId("flow", id)) return none(": id is no flow's");
+  if (!Number.isSafeInteger(sequence) || Number(sequence) < 1) return none(": sequence is none");
+  if (typeof started_at !== "string" || Number.isNaN(Date.parse(started_at))) {
+    return none(": started_at is no time");
+  }
+  if (typeof server?.host !== "string") return none(": server has no host");
+  return { flow: flow as FlowRecord, reason: "" };
 }
 
 /** Null also when the folder went away: another drained it. */

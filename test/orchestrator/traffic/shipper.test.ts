@@ -59,10 +59,10 @@ async function openWorld() {
     return createShipper(deps, { recordsMax: 50, bytesMax: 2 ** 20 });
   }
 
-  function open() {
+  function open(sealAfterMs = 5) {
     const facts = { door: "egress", engine: "embedded", host: "here" } as const;
     const source: SourceFacts = { id: ids.next("process"), ...facts, startedAtMs: NOW_MS };
-    return openSpool({ dir, source, bytesMax: 2 ** 30, log, segmentBytes: 20_000, sealAfterMs: 5 });
+    return openSpool({ dir, source, bytesMax: 2 ** 30, log, segmentBytes: 20_000, sealAfterMs });
   }
 
   /** The text that a sink would give the spool. */
@@ -170,7 +170,7 @@ test("two processes on one folder, one of them dead: each record once, the livin
 
 test("what the store refuses for good is a dead letter, counted; what is no record too", async () => {
   await using world = await openWorld();
-  const spool = await world.open();
+  const spool = await world.open(60_000);
   for (let at = 0; at < 5; at++) await spool.append(world.spooled());
   await spool[Symbol.asyncDispose]();
   const folder = join(world.dir, spool.source.id);
@@ -192,6 +192,49 @@ test("what the store refuses for good is a dead letter, counted; what is no reco
     .split("\n")
     .map((line) => JSON.parse(line).reason);
   assert.deepEqual(reasons.toSorted(), ["mapping error", "the line is no record"]);
+});
+
+test("a line without what a record must have is a dead letter that names it, the rest is stored", async () => {
+  await using world = await openWorld();
+  const spool = await world.open();
+  const without = (what: object) =>
+    spool.append(JSON.stringify({ ...JSON.parse(world.spooled()), ...what }));
+  await spool.append(world.spooled());
+  await without({ server: undefined, serves: { host: "x" } });
+  await without({ id: "flow_x" });
+  await without({ started_at: "yesterday" });
+  await spool.append(world.spooled());
+  await spool[Symbol.asyncDispose]();
+  assert.deepEqual(await world.shipper().drain(), { stored: 2, rejected: 3 });
+  assert.deepEqual((await world.stored()).get(spool.source.id), [1, 5]);
+  const letters = await readFile(join(world.dir, "rejected", `${spool.source.id}.ndjson`), "utf8");
+  for (const field of ["server", "id", "started_at"]) {
+    assert.match(letters, new RegExp(`"the line is no record: ${field} `));
+  }
+  assert.deepEqual((await world.sources.list())[0]?.missing, []);
+});
+
+test("a source whose records the store chokes on holds up nobody else, and is told of", async () => {
+  await using world = await openWorld();
+  const [bad, good] = [await world.open(), await world.open()];
+  for (const spool of [bad, good]) {
+    await Promise.all(upTo(3).map(() => spool.append(world.spooled())));
+    await spool[Symbol.asyncDispose]();
+  }
+  let isChoking = true;
+  const shipper = world.shipper(async (flows) => {
+    if (isChoking && flows[0]?.source_id === bad.source.id) throw new TypeError("no such field");
+    return world.memory.append(flows);
+  });
+  assert.deepEqual(await shipper.task.activate(), { stored: 3, rejected: 0 });
+  assert.deepEqual([...(await world.stored()).keys()], [good.source.id]);
+  assert.match(shipper.fault() ?? "", /no such field/);
+  // At once is too early; the store that took something is not waited for as one that is away.
+  assert.deepEqual(await shipper.task.activate(), { stored: 0, rejected: 0 });
+  isChoking = false;
+  world.clock.ms += 500;
+  assert.deepEqual(await shipper.task.activate(), { stored: 3, rejected: 0 });
+  assert.equal(shipper.fault(), null);
 });
 
 test("a folder that cannot be locked is told of; one that went away is not", async () => {
