@@ -21,7 +21,7 @@ import type { Spool } from "./spool.ts";
 export interface FlowSinkDeps {
   spool: Spool;
   sources: TrafficSources;
-  /** Asked again at most once a second; must not wait for anything. */
+  /** Asked for every draft: the same list while it holds the same; must not wait for anything. */
   knownSecrets: () => KnownSecrets;
   log: Log;
 }
@@ -66,6 +66,7 @@ export function createFlowSink(
   const pending = new Set<Promise<void>>();
   let waitingBytes = 0;
   let known = knownSecrets();
+  let lastRead = known;
   let knownCount = known.sha256.size;
   let redactor: Redactor = createRedactor(known);
   let knownAtMs = monotonicMs();
@@ -136,11 +137,13 @@ export function createFlowSink(
     }
   }
 
+  /** A new list counts at once; one that its keeper adds to, a second later at most. */
   function refreshKnown(): void {
     const nowMs = monotonicMs();
-    if (nowMs - knownAtMs < KNOWN_KEPT_MS) return;
-    knownAtMs = nowMs;
     const next = knownSecrets();
+    if (next === lastRead && nowMs - knownAtMs < KNOWN_KEPT_MS) return;
+    knownAtMs = nowMs;
+    lastRead = next;
     if (isSame(known, next) && next.sha256.size === knownCount) return;
     known = next;
     knownCount = next.sha256.size;

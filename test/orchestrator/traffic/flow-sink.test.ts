@@ -29,7 +29,8 @@ async function openWorld(waitingBytesMax: number) {
   const source = { id: ids.next("process"), ...facts };
   const spool = await openSpool({ dir, source, bytesMax: 2 ** 30, log });
   const values = [{ value: SECRET, kind: "forge_token" }];
-  const knownSecrets = () => ({ values, sha256: new Set<string>() });
+  const list = { known: { values, sha256: new Set<string>() } };
+  const knownSecrets = () => list.known;
   const sink = createFlowSink({ spool, sources, knownSecrets, log }, { waitingBytesMax });
   const store = createMemoryTraffic();
   const random = seededRandom(1);
@@ -39,7 +40,7 @@ async function openWorld(waitingBytesMax: number) {
       request: { method: "POST", body: captureOf(`${SECRET} ${"word ".repeat(byteCount / 5)}`) },
     });
   return {
-    ...{ sink, shipper, store, sources, draft },
+    ...{ sink, shipper, store, sources, draft, list },
     [Symbol.asyncDispose]: async () => {
       await database[Symbol.asyncDispose]();
       await rm(dir, { recursive: true });
@@ -79,4 +80,25 @@ test("what waits is bounded: behind first, then refused, and none of it when it 
   await sink.append(world.draft(10_000));
   await sink[Symbol.asyncDispose]();
   assert.deepEqual(await world.shipper.drain(), { stored: 31 - refused.length, rejected: 0 });
+});
+
+test("a secret that becomes known is redacted from the next draft on, small or large", async () => {
+  await using world = await openWorld(64 * 2 ** 20);
+  const { sink, list } = world;
+  await sink.append(world.draft(300_000));
+  list.known = {
+    values: [...list.known.values, { value: "word word word", kind: "secret" }],
+    sha256: list.known.sha256,
+  };
+  await Promise.all([sink.append(world.draft(100)), sink.append(world.draft(300_000))]);
+  await sink[Symbol.asyncDispose]();
+  await world.shipper.drain();
+  const found = await Array.fromAsync(world.store.scan({}));
+  const contents = found
+    .toSorted((a, b) => a.sequence - b.sequence)
+    .map(({ request }) => request?.body?.content ?? "");
+  assert.deepEqual(
+    contents.map((content) => content.includes("[redacted:secret]")),
+    [false, true, true],
+  );
 });
