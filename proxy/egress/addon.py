@@ -26,6 +26,7 @@ from typing import Any
 
 import h2.utilities
 import h11
+import wsproto.events
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from mitmproxy import certs, connection, ctx, flow as mitmflow, http, tcp, tls
@@ -50,6 +51,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 from mitmproxy.proxy.layers.tls import parse_client_hello
+from mitmproxy.proxy.layers.websocket import WebsocketConnection
 
 PROTOCOL_VERSION = 1
 # What a client that was refused may still send before it is cut off.
@@ -64,6 +66,8 @@ MESSAGES_MAX = 10_000
 LEAF_RENEWED_S = 7 * 86_400
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
 GONE = "the bridge is gone"
+# Of a WebSocket (RFC 6455, 7.4.1).
+CLOSED_BY_POLICY = 1008
 NEVER_IN_TRAILERS = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te "
     b"transfer-encoding upgrade http2-settings host content-length content-encoding content-type "
@@ -228,6 +232,8 @@ class Exchange:
         self.messages: list[dict[str, Any]] = []
         self.message_parts: list[bytes] = []
         self.message_room = 0
+        # By who sent it: of a WebSocket's messages, and of control frames between them as well.
+        self.watches: dict[bool, tuple[Watch, Watch]] = {}
 
     def is_over(self) -> bool:
         """Whether its end was told, or needs no telling; from now on it does not."""
@@ -245,6 +251,22 @@ def held_length(data: bytes, values: Sequence[bytes]) -> int:
                 longest = length
                 break
     return longest
+
+
+class Watch:
+    """Looks for values in what comes one after the other, also where they are cut in between."""
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        self._values = values
+        self._held = b""
+
+    def finds(self, data: bytes) -> bool:
+        whole = self._held + data
+        if any(value in whole for value in self._values):
+            return True
+        length = held_length(whole, self._values)
+        self._held = whole[len(whole) - length :] if length else b""
+        return False
 
 
 class Outgoing:
@@ -509,6 +531,37 @@ def refuse_heads(addon: Addon) -> None:
     Http1Server.read_headers = read  # type: ignore[method-assign]
 
 
+def watch_controls(addon: Addon) -> None:
+    """A WebSocket's pings, pongs and closes carry bytes, too; no hook is told of them."""
+    relay_messages = layers.WebsocketLayer.relay_messages
+    events_of = WebsocketConnection.events
+
+    def relay(self: layers.WebsocketLayer, event: events.Event) -> layer.CommandGenerator[None]:
+        self.client_ws.flow = self.server_ws.flow = self.flow  # type: ignore[attr-defined]
+        yield from relay_messages(self, event)
+
+    def watched(self: WebsocketConnection) -> Iterator[Any]:
+        for event in events_of(self):
+            payload = control_payload(event)
+            flow = self.flow  # type: ignore[attr-defined]
+            if payload and not addon.may_control(flow, self.conn is flow.client_conn, payload):
+                # In its place both are closed: nothing of it, nor what follows, goes on.
+                yield wsproto.events.CloseConnection(code=CLOSED_BY_POLICY)
+                return
+            yield event
+
+    layers.WebsocketLayer.relay_messages = relay  # type: ignore[method-assign]
+    WebsocketConnection.events = watched  # type: ignore[method-assign]
+
+
+def control_payload(event: Any) -> bytes:
+    if isinstance(event, (wsproto.events.Ping, wsproto.events.Pong)):
+        return bytes(event.payload)
+    if isinstance(event, wsproto.events.CloseConnection):
+        return (event.reason or "").encode()
+    return b""
+
+
 def tell_failures() -> None:
     """A request that fails before its answer began is answered in our words, not mitmproxy's."""
     original = HttpStream.handle_protocol_error
@@ -639,6 +692,7 @@ class Addon:
     async def running(self) -> None:
         patch_mitmproxy()
         refuse_heads(self)
+        watch_controls(self)
         asyncio.get_running_loop().getaddrinfo = resolve  # type: ignore[method-assign]
         self._remove_addons()
         try:
@@ -1057,14 +1111,16 @@ class Addon:
         content = message.content
         if message.from_client:
             self.bridge.tell("sent", client=exchange.client.key, byte_count=len(content))
-            if any(canary in content for canary in exchange.canaries):
-                message.drop()
-                self.cut(exchange, "canary")
-                asyncio.get_running_loop().call_soon(self._close, flow.client_conn.id)
         elif exchange.scrubs:
             for value, placeholder in exchange.scrubs:
                 content = content.replace(value, placeholder)
             message.content = content
+        of_messages, of_all = self._watches(exchange, message.from_client)
+        is_found = of_messages.finds(content)
+        if of_all.finds(content) or is_found:
+            message.drop()
+            self.cut(exchange, *forbidden(message.from_client))
+            asyncio.get_running_loop().call_soon(self._close, flow.client_conn.id)
         if len(exchange.messages) < MESSAGES_MAX:
             kept = content[: exchange.message_room]
             exchange.message_room -= len(kept)
@@ -1077,6 +1133,24 @@ class Addon:
                 }
             )
             exchange.message_parts.append(kept)
+
+    def may_control(self, flow: http.HTTPFlow, from_client: bool, payload: bytes) -> bool:
+        """Whether a WebSocket's ping, pong or close may go on with what it carries."""
+        exchange: Exchange = flow.metadata["exchange"]
+        if from_client:
+            self.bridge.tell("sent", client=exchange.client.key, byte_count=len(payload))
+        _, of_all = self._watches(exchange, from_client)
+        if not of_all.finds(payload):
+            return True
+        exchange.fault = forbidden(from_client)
+        return False
+
+    def _watches(self, exchange: Exchange, from_client: bool) -> tuple[Watch, Watch]:
+        known = exchange.watches.get(from_client)
+        if known is None:
+            values = exchange.canaries if from_client else [value for value, _ in exchange.scrubs]
+            known = exchange.watches[from_client] = (Watch(values), Watch(values))
+        return known
 
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange = flow.metadata["exchange"]
@@ -1132,6 +1206,13 @@ def hello_of(hello: tls.ClientHello) -> dict[str, Any]:
         "protocols": [text(protocol) for protocol in hello.alpn_protocols],
         "has_encrypted_hello": any(kind == ENCRYPTED_CLIENT_HELLO for kind, _ in hello.extensions),
     }
+
+
+def forbidden(from_client: bool) -> tuple[str, str | None]:
+    """Why a WebSocket is cut in which a value was found, by who sent it."""
+    if from_client:
+        return ("canary", None)
+    return ("upstream_failed", "an answer holds a secret that was put in")
 
 
 def is_among(host: str, allowed: tuple[str, ...]) -> bool:

@@ -29,12 +29,14 @@ export interface MessageReader {
 /**
  * @param isFromClient whose frames are masked
  * @param extensions what the server answered in `Sec-WebSocket-Extensions`
+ * @param onControl what a ping, a pong or a close carries
  * @throws Error for an extension we do not know.
  */
 export function createMessageReader(
   { isFromClient, extensions }: { isFromClient: boolean; extensions: string | undefined },
   bytesMax: number,
   onMessage: (message: Buffer, isText: boolean) => void,
+  onControl: (payload: Buffer) => void,
 ): MessageReader {
   const maxPayload = bytesMax;
   const accepted: Record<string, Deflate> = {};
@@ -49,6 +51,9 @@ export function createMessageReader(
   const options = { isServer: isFromClient, extensions: accepted, maxPayload };
   const receiver = new Receiver({ ...options, skipUTF8Validation: true });
   receiver.on("message", (data: Buffer, isBinary: boolean) => onMessage(data, !isBinary));
+  receiver.on("ping", onControl);
+  receiver.on("pong", onControl);
+  receiver.on("conclude", (_: number, reason: Buffer) => onControl(reason));
   receiver.on("error", () => undefined);
   return { read };
 

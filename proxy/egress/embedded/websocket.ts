@@ -1,7 +1,7 @@
 /**
  * WebSockets: the handshake is a request like any other; then frames go through as they are, and
  * their messages are read from a copy. Where something must not pass (a canary, a secret that was
- * put in), a message waits until all of it was looked at.
+ * put in), a message or control frame waits until all of it was looked at, after those before it.
  */
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -22,7 +22,7 @@ import { createFrames } from "./frames.ts";
 import { endToEnd, pairsOf, sentHeaders } from "./headers.ts";
 import { readHttp1 } from "./http1.ts";
 import { createMessageReader, knownExtensions } from "./messages.ts";
-import { scrubText } from "./needles.ts";
+import { createWatch, scrubText } from "./needles.ts";
 import type { Forward } from "./passage.ts";
 
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
@@ -174,10 +174,10 @@ function relay(
   flow.messages = [];
   let sentCount = 0;
   let receivedCount = 0;
-  const canaries = decided.canaries.filter(Boolean).map((text) => Buffer.from(text, "latin1"));
+  const canaries = decided.canaries.filter(Boolean);
   const values = decided.scrubs
     .filter(({ value }) => value !== "")
-    .map((s) => Buffer.from(s.value));
+    .map(({ value }) => Buffer.from(value).toString("latin1"));
   const up = createDirection("client", server, canaries, (chunk) => {
     sentCount += chunk.length;
     if (sentCount > decided.requestBytesMax || !session.sent(chunk.length)) {
@@ -223,13 +223,16 @@ function relay(
   function createDirection(
     from: "client" | "server",
     to: Duplex,
-    forbidden: readonly Buffer[],
+    forbidden: readonly string[],
     count: (chunk: Buffer) => void,
   ): { push(chunk: Buffer): void; end(): void } {
     const source = from === "client" ? client : server;
     const frames = createFrames(MESSAGE_BYTES_MAX);
     const isHeld = forbidden.length > 0;
     const isFromClient = from === "client";
+    // What is cut over messages, and over messages and control frames between them.
+    const ofMessages = createWatch(forbidden);
+    const ofAll = createWatch(forbidden);
     const reader = openReader();
     let isCut = false;
     let working: Promise<void> = Promise.resolve();
@@ -256,7 +259,8 @@ function relay(
 
     function openReader() {
       try {
-        return createMessageReader({ isFromClient, extensions }, MESSAGE_BYTES_MAX, onMessage);
+        const how = { isFromClient, extensions };
+        return createMessageReader(how, MESSAGE_BYTES_MAX, onMessage, onControl);
       } catch (error) {
         cut(error instanceof Error ? error.message : String(error));
         return null;
@@ -287,7 +291,13 @@ function relay(
       if (!to.destroyed) to.write(raw);
     }
 
+    function onControl(payload: Buffer): void {
+      if (ofAll.push(payload) === null) forbid();
+    }
+
     function forbid(): void {
+      if (isCut) return;
+      isCut = true;
       if (!isFromClient) {
         stop("an answer holds a secret that was put in");
         return;
@@ -297,8 +307,8 @@ function relay(
     }
 
     function onMessage(message: Buffer, isText: boolean): void {
-      if (forbidden.some((needle) => message.includes(needle))) {
-        isCut = true;
+      const isFound = ofMessages.push(message) === null;
+      if (ofAll.push(message) === null || isFound) {
         forbid();
         return;
       }

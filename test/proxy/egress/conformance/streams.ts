@@ -22,6 +22,7 @@ function allow(port: number, more: object = {}) {
 }
 
 export function testStreams(name: string, open: OpenEngine): void {
+  testWebSocketPieces(name, open);
   test(`${name}: each event goes on when it comes: the next is sent once it was seen`, async () => {
     const answers: ServerResponse[] = [];
     await using server = await startUpstream((_, response) => {
@@ -247,9 +248,8 @@ export function testStreams(name: string, open: OpenEngine): void {
     await using server = await startUpstream((request, response) => {
       const all = `you sent ${request.headers["x-key"]}`;
       const [, from, to] = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "") ?? [];
-      if (from === undefined) return void response.end(all);
-      response.writeHead(206);
-      response.end(all.slice(Number(from), Number(to) + 1));
+      if (from !== undefined) response.writeHead(206);
+      response.end(from === undefined ? all : all.slice(Number(from), Number(to) + 1));
     });
     const credential = { secret: "a", header: "X-Key" };
     const limits = allow(server.port, { action: "inject", credential });
@@ -349,6 +349,80 @@ export function testStreams(name: string, open: OpenEngine): void {
       assert.deepEqual(arrived, ["first"]);
       assert.equal((await onlyDraft(world)).decision.reason, "canary");
       assert.deepEqual(world.guard.canaries, ["api.test"]);
+    });
+  }
+}
+
+/** Ways for a text to leave by a WebSocket, other than in one message. */
+const PIECES: readonly (readonly [string, (one: WebSocket, text: string) => void])[] = [
+  ["a ping", (one, text) => one.ping(text)],
+  ["a pong", (one, text) => one.pong(text)],
+  ["a close", (one, text) => one.close(4000, text)],
+  [
+    "two messages",
+    (one, text) => {
+      one.send(text.slice(0, 8));
+      one.ping("between");
+      one.send(text.slice(8));
+    },
+  ],
+  [
+    "a message and a ping",
+    (one, text) => {
+      one.send(text.slice(0, 8));
+      one.ping(text.slice(8));
+    },
+  ],
+];
+
+/** Whatever comes at one end of a WebSocket, one after the other. */
+function listen(one: WebSocket): Buffer[] {
+  const arrived: Buffer[] = [];
+  for (const type of ["message", "ping", "pong"] as const) {
+    one.on(type, (data: Buffer) => arrived.push(data));
+  }
+  one.on("close", (_: number, reason: Buffer) => arrived.push(reason));
+  one.on("error", () => undefined);
+  return arrived;
+}
+
+function testWebSocketPieces(name: string, open: OpenEngine): void {
+  for (const [how, send] of PIECES) {
+    test(`${name}: S4: a canary does not leave by a WebSocket in ${how}`, async () => {
+      let arrived: Buffer[] = [];
+      await using server = await startUpstream((_, response) => response.end());
+      const sockets = new WebSocketServer({ server: server.server });
+      sockets.on("connection", (one) => {
+        arrived = listen(one);
+      });
+      await using world = await openWorld(open, allow(server.port));
+      const client = await openWebSocket(world, server.port, false);
+      client.on("error", () => undefined);
+      send(client, CANARY);
+      await once(client, "close");
+      assert.equal((await onlyDraft(world)).decision.reason, "canary");
+      assert.deepEqual(world.guard.canaries, ["api.test"]);
+      const seen = String(Buffer.concat(arrived)).replaceAll("between", "");
+      assert.ok(!seen.includes(CANARY.slice(8)), seen);
+    });
+
+    test(`${name}: a secret that was put in does not come back by a WebSocket in ${how}`, async () => {
+      await using server = await startUpstream((_, response) => response.end());
+      const sockets = new WebSocketServer({ server: server.server });
+      sockets.on("connection", (one, request) => {
+        one.on("error", () => undefined);
+        one.once("message", () => send(one, String(request.headers["x-key"])));
+      });
+      const credential = { secret: "a", header: "X-Key" };
+      const limits = allow(server.port, { action: "inject", credential });
+      await using world = await openWorld(open, { ...limits, secrets: { a: SECRET } });
+      const client = await openWebSocket(world, server.port, false);
+      const arrived = listen(client);
+      client.send("go");
+      await once(client, "close");
+      assert.notEqual((await onlyDraft(world)).error, null);
+      const seen = String(Buffer.concat(arrived)).replaceAll("between", "");
+      assert.ok(!seen.includes(SECRET.slice(8)), seen);
     });
   }
 }
