@@ -23,7 +23,7 @@ export type Injection =
     }
   | { readonly outcome: "failed"; readonly detail: string };
 
-/** With these the worker would choose the pieces of an answer, none of which holds a whole secret. */
+/** With these a worker would choose an answer's pieces, none of which holds a whole secret. */
 const OF_PIECES = /^(range|if-range|request-range|x-ms-range)$/i;
 const PLACEHOLDER = /\{\{secret:([^{}]{1,200})\}\}/g;
 

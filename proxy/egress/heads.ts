@@ -122,7 +122,7 @@ export function forwarded(
   return headers.filter(([name]) => !NOT_FORWARDED.test(name.toLowerCase()));
 }
 
-/** As HTTP/1.1 would write what is forwarded of it: a path and headers carry bytes out as a body. */
+/** As HTTP/1.1 writes what is forwarded: a path and headers carry bytes out as a body does. */
 export function headBytes({ method, path, headers }: RequestHead): number {
   const line = `${method} ${path} HTTP/1.1\r\n\r\n`;
   const lines = forwarded(headers).map(([name, value]) => `${name}: ${value}\r\n`);
