@@ -108,7 +108,7 @@ export interface EgressSession {
   /** `hello` is null where the first bytes are no TLS. */
   hello(target: Target, hello: ClientHello | null): Promise<TunnelDecision>;
   request(head: RequestHead): Promise<RequestDecision>;
-  /** Counts bodies as they leave (`request` counts heads); false: the trial has sent all that it may. */
+  /** Counts bodies as they leave; `request` counts heads. False: the trial sent all it may. */
   sent(byteCount: number): boolean;
   /** The canary was about to leave: the trial is stopped. */
   onCanary(flowId: string, host: string): void;
