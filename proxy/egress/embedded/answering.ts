@@ -64,10 +64,14 @@ export function tellRefused(
   noteAnswer(flow, refusal);
 }
 
-/** The worker gets these bytes; nothing is recorded. */
+/** The worker gets these bytes, or is broken off; nothing is recorded, nothing thrown. */
 export function sendRefusal(client: ClientExchange, refusal: Refusal): void {
   const hasBody = client.head.method !== "HEAD";
   const out = client.begin(refusal.status, refusal.headers, hasBody);
+  if (out === null) {
+    client.abort();
+    return;
+  }
   if (hasBody) out.write(refusal.body);
   client.finish([]);
 }

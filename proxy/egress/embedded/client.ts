@@ -36,8 +36,11 @@ export interface ClientExchange {
   trailers(): HeaderList;
   sayContinue(): void;
   hasBegun(): boolean;
-  /** Sends the head; the body is written to what comes back. */
-  begin(status: number, headers: HeaderList, hasBody: boolean): Writable;
+  /**
+   * Sends the head; the body is written to what comes back. Null, and nothing sent: it is no head
+   * that can be said, or nobody is there to be told. Throws nothing.
+   */
+  begin(status: number, headers: HeaderList, hasBody: boolean): Writable | null;
   /** After the last write. What the worker has not sent yet is not waited for long. */
   finish(trailers: HeaderList): void;
   /** Breaks off. */

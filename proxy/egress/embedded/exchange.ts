@@ -73,6 +73,12 @@ function answer(
   const framed = headers.filter(([name]) => !/^(content-length|transfer-encoding)$/i.test(name));
   const sent = hasBody ? [...framed, ["Content-Length", String(body.length)] as const] : headers;
   const out = client.begin(status, sent, hasBody);
+  if (out === null) {
+    flow.error = "The record's answer cannot be told to the worker";
+    client.abort();
+    session.record(flow.draft(session));
+    return;
+  }
   if (hasBody && body.length > 0) {
     out.write(body);
     flow.responseBody?.add(body);

@@ -36,27 +36,39 @@ export function readHttp1(
     ...{ head, hasBody, body: incoming, denial },
     expectsContinue: valuesOf(headers, "expect").some((value) => /^100-continue$/i.test(value)),
     trailers: () => trailersOf(incoming.rawTrailers),
-    sayContinue: () => response.writeContinue(),
+    sayContinue: () => {
+      if (!response.destroyed) response.writeContinue();
+    },
     hasBegun: () => response.headersSent,
     ...{ begin, finish, abort, onGone },
     isGone: () => response.destroyed || incoming.socket.destroyed,
   };
 
-  function begin(status: number, sent: HeaderList, answerHasBody: boolean): Writable {
+  function begin(status: number, sent: HeaderList, answerHasBody: boolean): Writable | null {
+    if (response.destroyed || response.headersSent) return null;
     response.sendDate = false;
     response.shouldKeepAlive &&= denial === null && tunnel?.refusal == null;
     const flat: string[] = [];
     for (const [name, value] of sent) flat.push(name, value);
-    response.writeHead(status, flat);
-    // An answer that is long in coming, such as a stream of events, has begun all the same.
-    if (answerHasBody) response.flushHeaders();
+    try {
+      response.writeHead(status, flat);
+      // An answer that is long in coming, such as a stream of events, has begun all the same.
+      if (answerHasBody) response.flushHeaders();
+    } catch {
+      return null;
+    }
     return response;
   }
 
   function finish(trailers: HeaderList): void {
     isFinished = true;
-    if (trailers.length > 0)
+    try {
       response.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+    } catch {
+      // The body is whole, and its trailers cannot be said: an end would hide that they are missing.
+      abort();
+      return;
+    }
     if (incoming.complete) {
       response.end();
       return;

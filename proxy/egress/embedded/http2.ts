@@ -49,6 +49,7 @@ function readHttp2(
   let trailers: HeaderList = [];
   let lastWords: HeaderList = [];
   let isFinished = false;
+  let isAborted = false;
   stream.on("error", () => undefined);
   stream.on("trailers", (_: unknown, __: unknown, raw: readonly string[]) => {
     trailers = trailersOf(raw);
@@ -59,21 +60,38 @@ function readHttp2(
     ...{ head, hasBody, body: stream, denial },
     expectsContinue: valuesOf(head.headers, "expect").some((value) => value === "100-continue"),
     trailers: () => trailers,
-    sayContinue: () => stream.additionalHeaders({ ":status": 100 }),
+    sayContinue: () => {
+      if (!isGone() && !stream.headersSent) stream.additionalHeaders({ ":status": 100 });
+    },
     hasBegun: () => stream.headersSent,
-    ...{ begin, finish, abort, onGone },
-    isGone: () => stream.destroyed || stream.closed,
+    ...{ begin, finish, abort, onGone, isGone },
   };
 
-  function begin(status: number, sent: HeaderList, answerHasBody: boolean): Writable {
-    stream.respond(headersOf(status, sent), {
-      endStream: !answerHasBody,
-      waitForTrailers: answerHasBody,
-    });
-    if (answerHasBody) {
-      stream.once("wantTrailers", () => stream.sendTrailers(fieldsOf(lastWords)));
+  function isGone(): boolean {
+    return stream.destroyed || stream.closed;
+  }
+
+  function begin(status: number, sent: HeaderList, answerHasBody: boolean): Writable | null {
+    if (isGone() || stream.headersSent) return null;
+    try {
+      stream.respond(headersOf(status, sent), {
+        endStream: !answerHasBody,
+        waitForTrailers: answerHasBody,
+      });
+    } catch {
+      return null;
     }
+    if (answerHasBody) stream.once("wantTrailers", sayLastWords);
     return stream;
+  }
+
+  function sayLastWords(): void {
+    if (isGone()) return;
+    try {
+      stream.sendTrailers(fieldsOf(lastWords));
+    } catch {
+      abort();
+    }
   }
 
   function finish(given: HeaderList): void {
@@ -88,12 +106,18 @@ function readHttp2(
   }
 
   function abort(): void {
+    isAborted = true;
     stream.close(NGHTTP2_INTERNAL_ERROR);
   }
 
   function onGone(listener: () => void): void {
+    // A stream that is reset while nobody reads of it is not closed before somebody does; and what
+    // is aborted is ended at once, which looks like the answer's own end.
+    stream.once("aborted", () => {
+      if (!isAborted) listener();
+    });
     stream.once("close", () => {
-      if (!isFinished || !stream.writableFinished) listener();
+      if (!stream.aborted && (!isFinished || !stream.writableFinished)) listener();
     });
   }
 }
@@ -150,6 +174,20 @@ function withOneCookie(headers: [string, string][]): [string, string][] {
   return [...others, ["cookie", cookies.join("; ")]];
 }
 
+/** Fields that Node lets an HTTP/2 head have once (RFC 9110: what they say has one value). */
+const SINGLE: ReadonlySet<string> = new Set([
+  ...["access-control-allow-credentials", "access-control-max-age", "age", "content-length"],
+  ...["access-control-request-method", "authorization", "content-location", "content-md5"],
+  ...["content-range", "content-type", "date", "dnt", "etag", "expires", "from", "host"],
+  ...["if-modified-since", "if-range", "if-unmodified-since", "last-modified", "location"],
+  ...["max-forwards", "proxy-authorization", "range", "referer", "retry-after", "tk"],
+  ...["upgrade-insecure-requests", "user-agent", "x-content-type-options"],
+]);
+/** Likewise; they are lists, and may be said in one line. */
+const LISTED: ReadonlySet<string> = new Set([
+  ...["content-encoding", "content-language", "if-match", "if-none-match"],
+]);
+
 function headersOf(status: number, sent: HeaderList): OutgoingHttpHeaders {
   return { ":status": status, ...fieldsOf(sent) };
 }
@@ -160,6 +198,9 @@ function fieldsOf(sent: HeaderList): Record<string, string | string[]> {
     const lower = name.toLowerCase();
     const before = fields[lower];
     if (before === undefined) fields[lower] = value;
+    // The first, as Node's own client and browsers read them.
+    else if (SINGLE.has(lower)) continue;
+    else if (LISTED.has(lower)) fields[lower] = `${before}, ${value}`;
     else if (typeof before === "string") fields[lower] = [before, value];
     else before.push(value);
   }

@@ -19,6 +19,8 @@ export type Forward = Extract<RequestDecision, { outcome: "forward" }>;
 /** Requests that may be sent twice: an idle connection may be closed just as we use it. */
 const REPEATABLE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
+const WITHOUT_A_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+
 interface Passage {
   readonly deps: ExchangeDependencies;
   readonly session: EgressSession;
@@ -37,6 +39,8 @@ interface Passage {
   fail(message: string): void;
   /** All went through. */
   done(): void;
+  /** The worker's doing. */
+  gone(): void;
 }
 
 /** Carries an exchange to its end and records it; throws nothing. */
@@ -53,13 +57,13 @@ export function carry(
   const idle = deps.idle.watch((why) => fail(why));
   const passage: Passage = {
     ...{ deps, session, client, flow, decided, sentAtMs: monotonicMs(), isAnsweredEarly: false },
-    ...{ touch: idle.touch, isOver: () => isOver, deny, fail, done: () => end(null) },
+    ...{ touch: idle.touch, isOver: () => isOver, deny, fail, done: () => end(null), gone },
   };
   flow.decision = decided.decision;
   flow.credentials = decided.credentials;
   flow.secrets = [...decided.scrubs.map(({ value }) => value), ...decided.canaries];
   flow.server = { ...flow.server, host: decided.host };
-  client.onGone(() => end("The worker broke off"));
+  client.onGone(gone);
   open(false);
   return promise;
 
@@ -88,6 +92,10 @@ export function carry(
     });
     if (client.hasBody) sendBody(passage, up);
     else up.end();
+  }
+
+  function gone(): void {
+    end("The worker broke off");
   }
 
   function deny(denial: Denial): void {
@@ -214,13 +222,17 @@ function receive(passage: Passage, up: ClientRequest, answer: IncomingMessage): 
   const { client, flow, decided } = passage;
   if (passage.isOver()) return;
   passage.touch();
-  const status = answer.statusCode ?? 502;
+  const status = answer.statusCode ?? 0;
+  if (status < 200 || status > 599) {
+    passage.fail(`it answered with the status ${status}`);
+    return;
+  }
   flow.timings = { ...flow.timings, first_byte_ms: Math.max(0, monotonicMs() - passage.sentAtMs) };
   flow.server = { ...flow.server, http_version: answer.httpVersion };
   answer.on("error", (error) => passage.fail(said(error)));
   answer.on("aborted", () => passage.fail("it broke off its answer"));
-  const hasBody = client.head.method !== "HEAD" && status !== 204 && status !== 304;
-  const headers = endToEnd(pairsOf(answer.rawHeaders));
+  const hasBody = client.head.method !== "HEAD" && !WITHOUT_A_BODY.has(status);
+  const headers = framedAs(status, endToEnd(pairsOf(answer.rawHeaders)));
   const isScrubbed = decided.scrubs.length > 0;
   const decoder = isScrubbed && hasBody ? decoderOf(valuesOf(headers, "content-encoding")) : "none";
   if (decoder === "unknown") {
@@ -228,8 +240,13 @@ function receive(passage: Passage, up: ClientRequest, answer: IncomingMessage): 
     return;
   }
   const sent = isScrubbed ? scrubbedHeaders(headers, decided, hasBody) : headers;
-  flow.response = { status, headers: sent };
   const out = client.begin(status, sent, hasBody);
+  if (out === null) {
+    if (client.isGone()) passage.gone();
+    else passage.fail("its answer's head cannot be passed on");
+    return;
+  }
+  flow.response = { status, headers: sent };
   const source = decoder === "none" ? answer : decoded(passage, answer, decoder);
   if (hasBody) {
     out.once("finish", () => finished(passage, up));
@@ -302,6 +319,15 @@ function pipeBody(
       source.resume();
     });
   }
+}
+
+/** In HTTP/1.1 a 205 could have a body that HTTP/2 has no place for; it may not (RFC 9110). */
+function framedAs(status: number, headers: [string, string][]): [string, string][] {
+  if (status !== 205) return headers;
+  return [
+    ...headers.filter(([name]) => name.toLowerCase() !== "content-length"),
+    ["Content-Length", "0"],
+  ];
 }
 
 /** A body that is scrubbed has another length, and is no longer encoded. */
