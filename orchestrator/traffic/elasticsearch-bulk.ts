@@ -10,7 +10,7 @@ import type { Log } from "../runtime/log.ts";
 import { type EcsDocument, toDocuments } from "./ecs.ts";
 import { indexBase } from "./ecs-templates.ts";
 import {
-  isItemTransient,
+  isItemFinal,
   isTransient,
   itemWords,
   statusOf,
@@ -118,11 +118,11 @@ export function createBulk(client: Client, { prefix, address, log }: BulkOptions
       const line = lines[at];
       const { status, error } = item.create ?? { status: 500 };
       if (line === undefined || error === undefined || status === THERE_ALREADY) return;
-      if (isItemTransient(status, error)) {
+      if (isItemFinal(status, error)) {
+        rejected.set(line.id, itemWords(error));
+      } else {
         left.push(line);
         words = `${status}: ${itemWords(error)}`;
-      } else {
-        rejected.set(line.id, itemWords(error));
       }
     });
     return { left, words };

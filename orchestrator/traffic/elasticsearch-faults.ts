@@ -57,9 +57,22 @@ export function itemWords(error: estypes.ErrorCause): string {
   return by === undefined ? words : `${words} (${by.type}: ${by.reason ?? ""})`;
 }
 
-/** An item that the server refuses now and may take later: busy, or its index is closed to us. */
-export function isItemTransient(status: number, error: estypes.ErrorCause | undefined): boolean {
-  return TRANSIENT.includes(status) || error?.type === "cluster_block_exception";
+const TOO_LARGE = 413;
+/** What the server says of a document that its mapping will never take. */
+const OF_DOCUMENT =
+  /^(document_parsing_exception|mapper_parsing_exception|strict_dynamic_mapping_exception)$/;
+/** Of illegal arguments, those that are in the document: a term beyond Lucene's limit. */
+const OF_TERM = /immense term|max_bytes_length_exceeded/;
+
+/**
+ * Whether an item is refused for what it is, so that it never will be taken. Anything else is the
+ * server's or its operator's to change: rights, a closed index, one that is missing, a full shard.
+ */
+export function isItemFinal(status: number, error: estypes.ErrorCause): boolean {
+  if (status === TOO_LARGE) return true;
+  if (status !== 400) return false;
+  if (OF_DOCUMENT.test(error.type)) return true;
+  return error.type === "illegal_argument_exception" && OF_TERM.test(itemWords(error));
 }
 
 /** The client's own errors all are named so. */

@@ -12,7 +12,7 @@ import type { FlowRecord } from "../../../orchestrator/contract/flows.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
 import { createIds, type FlowId } from "../../../orchestrator/runtime/ids.ts";
 import { seededRandom } from "../../../orchestrator/runtime/random.ts";
-import { wordsOf } from "../../../orchestrator/traffic/elasticsearch-faults.ts";
+import { isItemFinal, wordsOf } from "../../../orchestrator/traffic/elasticsearch-faults.ts";
 import type { Traffic } from "../../../orchestrator/traffic/traffic.ts";
 import { elasticsearchUrl, elasticsearchSkip as skip } from "../../support/elasticsearch.ts";
 import { openElasticsearch } from "../../support/elasticsearch-server.ts";
@@ -57,6 +57,11 @@ const PLANS: readonly [what: string, plan: readonly Answer[]][] = [
   ["503 to whole requests", ["503"]],
   ["429 to some of a request's items", ["some", "some"]],
   ["an answer that is lost after the work was done", ["lost"]],
+  [
+    "items refused for what is not theirs: rights, an index that is missing or closed",
+    ["403 security_exception", "404 index_not_found_exception", "400 index_closed_exception"],
+  ],
+  ["items refused for want of shards", ["400 validation_exception"]],
   ["all of it at once", ["503", "some", "lost", "some", "429"]],
 ];
 for (const [what, plan] of PLANS) {
@@ -109,6 +114,36 @@ test("R11: a record that its mapping refuses is rejected with its words, the oth
     traffic,
     flows.filter(({ response }) => response === null),
   );
+});
+
+test("only what is the document's own fault is refused for good", () => {
+  const final = (status: number, type: string, reason = "") =>
+    isItemFinal(status, { type, reason });
+  const mapping = ["document_parsing_exception", "mapper_parsing_exception"];
+  for (const type of [...mapping, "strict_dynamic_mapping_exception"]) assert.ok(final(400, type));
+  const immense = 'Document contains at least one immense term in field="url.path"';
+  assert.ok(final(400, "illegal_argument_exception", immense));
+  assert.ok(final(413, "any"));
+  assert.ok(!final(400, "illegal_argument_exception", "pipeline with id [x] does not exist"));
+  assert.ok(!final(400, "validation_exception", "this action would add [2] shards"));
+  assert.ok(!final(403, "security_exception") && !final(404, "index_not_found_exception"));
+  assert.ok(!final(403, "cluster_block_exception") && !final(400, "index_closed_exception"));
+});
+
+test("a day that could not be dropped takes records again", { skip }, async () => {
+  await using opened = await openElasticsearchTraffic();
+  const { url, prefix, traffic, settle } = opened;
+  const flows = makeFlows(8);
+  await traffic.append(flows.slice(0, 4));
+  await settle();
+  await using proxy = await openProxy(url, ["after_block"]);
+  await using expiring = await connectTraffic({ url: proxy.url, prefix });
+  const later = NOW_MS + 10 * 86_400_000;
+  await assert.rejects(expiring.expire("everyone", "body", later), isUnavailable(/not any more/));
+  assert.equal(proxy.left(), 0);
+  assert.deepEqual(await traffic.append(flows.slice(4)), new Map());
+  await settle();
+  await assertOnce(traffic, flows);
 });
 
 test("a data stream would keep twice what is sent again after its rollover", { skip }, async () => {
@@ -178,11 +213,20 @@ async function assertOnce(traffic: Traffic, flows: readonly FlowRecord[]): Promi
   assert.deepEqual(await traffic.find((first?.id ?? "") as FlowId), first);
 }
 
-type Answer = "429" | "503" | "some" | "lost";
+type Answer =
+  | "429"
+  | "503"
+  | "some"
+  | "lost"
+  /** As "some", with this of the others. */
+  | `${number} ${string}`
+  /** Of no bulk request: what comes after a write block is refused, once. */
+  | "after_block";
 
 /** Passes all on, but answers bulk requests as the plan says, one after the other. */
 async function openProxy(target: string, given: readonly Answer[]) {
   const plan = [...given];
+  let isRefusing = false;
   const server = createServer((request, response) => {
     void answer(request, response).catch(() => response.destroy());
   });
@@ -203,6 +247,9 @@ async function openProxy(target: string, given: readonly Answer[]) {
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString();
     const isBulk = request.url?.includes("_bulk") === true;
+    const isNext = isRefusing;
+    isRefusing = plan[0] === "after_block" && request.url?.includes("_block/write") === true;
+    if (isRefusing) plan.shift();
     const how = isBulk ? plan.shift() : undefined;
     const headers = { "x-elastic-product": "Elasticsearch", ...JSON_TYPE };
     if (how === "429" || how === "503") {
@@ -210,8 +257,16 @@ async function openProxy(target: string, given: readonly Answer[]) {
       response.writeHead(Number(how), headers).end(JSON.stringify({ error, status: Number(how) }));
       return;
     }
-    if (how === "some") {
-      response.writeHead(200, headers).end(await takeEverySecond(request, body));
+    if (isNext) {
+      const error = { type: "security_exception", reason: "not any more" };
+      response.writeHead(403, headers).end(JSON.stringify({ error, status: 403 }));
+      return;
+    }
+    if (how === "some" || how?.includes(" ")) {
+      const [status, type] =
+        how === "some" ? [429, "es_rejected_execution_exception"] : how.split(" ");
+      const refusal = { status: Number(status), error: { type, reason: "the queue is full" } };
+      response.writeHead(200, headers).end(await takeEverySecond(request, body, refusal));
       return;
     }
     const answered = await forward(request, body);
@@ -241,16 +296,15 @@ async function openProxy(target: string, given: readonly Answer[]) {
     return { status: answered.status, headers: answered.headers, text: await answered.text() };
   }
 
-  /** The others are refused for now, as a full queue does. */
-  async function takeEverySecond(request: IncomingMessage, body: string): Promise<string> {
+  /** The others are refused. */
+  async function takeEverySecond(request: IncomingMessage, body: string, refusal: object) {
     const lines = body.trimEnd().split("\n");
     const isTaken = (line: number) => Math.floor(line / 2) % 2 === 0;
     const taken = lines.filter((_, line) => isTaken(line));
     const { text } = await forward(request, `${taken.join("\n")}\n`);
     const done = (JSON.parse(text) as { items: unknown[] }).items.values();
-    const error = { type: "es_rejected_execution_exception", reason: "the queue is full" };
     const items = Array.from({ length: lines.length / 2 }, (_, at) =>
-      at % 2 === 0 ? done.next().value : { create: { status: 429, error } },
+      at % 2 === 0 ? done.next().value : { create: refusal },
     );
     return JSON.stringify({ took: 1, errors: true, items });
   }
