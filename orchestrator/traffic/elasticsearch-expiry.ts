@@ -68,21 +68,33 @@ export function createExpiry(
   }
 
   async function dropDay(name: string, whose: Whose): Promise<number> {
+    let isDropped = false;
     try {
       await client.indices.addBlock({ index: name, block: "write" });
       await refresh(client, name);
-      if (await hasOthers(name, whose)) {
-        await client.indices.putSettings({ index: name, settings: { "blocks.write": null } });
-        return 0;
-      }
+      if (await hasOthers(name, whose)) return 0;
       const count = await countOf(client, name, { match_all: {} });
       await client.indices.delete({ index: name });
+      isDropped = true;
       log.debug({ index: name, records: count }, "a day of traffic was dropped");
       return count;
     } catch (error) {
       // Another process did it meanwhile.
-      if (isMissing(error)) return 0;
-      throw error;
+      if (!isMissing(error)) throw error;
+      isDropped = true;
+      return 0;
+    } finally {
+      if (!isDropped) await unblock(name);
+    }
+  }
+
+  /** A day that is kept takes records; also where it is not known whether the block was set. */
+  async function unblock(name: string): Promise<void> {
+    try {
+      await client.indices.putSettings({ index: name, settings: { "blocks.write": null } });
+    } catch (error) {
+      if (isMissing(error)) return;
+      log.error({ err: error, index: name }, "a day of traffic that is kept takes no records");
     }
   }
 
