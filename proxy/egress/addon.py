@@ -1021,7 +1021,7 @@ class Addon:
         return response
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        """After the body, before its trailers and its end."""
+        """After the body, before its end; its trailers go nowhere."""
         exchange: Exchange | None = flow.metadata.get("exchange")
         if exchange is None or exchange.is_ours:
             return
@@ -1032,12 +1032,8 @@ class Addon:
                 answer = {"outcome": "refuse"}
             if answer["outcome"] != "open":
                 self.cut(exchange, "sent_too_much")
-        trailers = flow.request.trailers
-        if not trailers:
-            return
-        content = b"\n".join(name + b"\n" + value for name, value in trailers.fields)
-        if any(canary in content for canary in exchange.canaries):
-            self.cut(exchange, "canary")
+        # Nobody decided them: the guard saw the head.
+        flow.request.trailers = None
 
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get("exchange")

@@ -32,8 +32,6 @@ export interface ClientExchange {
   readonly expectsContinue: boolean;
   /** Why it cannot be understood in one way only; null when it can. */
   readonly denial: Denial | null;
-  /** After the body. */
-  trailers(): HeaderList;
   sayContinue(): void;
   hasBegun(): boolean;
   /**

@@ -14,7 +14,7 @@ import {
   type Tunnel,
 } from "./client.ts";
 import type { HeaderList } from "./flow.ts";
-import { pairsOf, trailersOf, valuesOf } from "./headers.ts";
+import { pairsOf, valuesOf } from "./headers.ts";
 
 export const HEADERS_MAX = 200;
 
@@ -35,7 +35,6 @@ export function readHttp1(
     address: incoming.socket.remoteAddress ?? null,
     ...{ head, hasBody, body: incoming, denial },
     expectsContinue: valuesOf(headers, "expect").some((value) => /^100-continue$/i.test(value)),
-    trailers: () => trailersOf(incoming.rawTrailers),
     sayContinue: () => {
       if (!response.destroyed) response.writeContinue();
     },

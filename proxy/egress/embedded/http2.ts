@@ -10,7 +10,7 @@ import type { RequestHead } from "../guard.ts";
 import { denied } from "../refusal.ts";
 import { type ClientExchange, type Denial, LINGER_MS, type Tunnel } from "./client.ts";
 import type { HeaderList } from "./flow.ts";
-import { pairsOf, trailersOf, valuesOf } from "./headers.ts";
+import { pairsOf, valuesOf } from "./headers.ts";
 import { HEADERS_MAX } from "./http1.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
@@ -46,20 +46,15 @@ function readHttp2(
 ): ClientExchange {
   const { head, denial } = readHead(pairs, flags, tunnel);
   const hasBody = (flags & NGHTTP2_FLAG_END_STREAM) === 0;
-  let trailers: HeaderList = [];
   let lastWords: HeaderList = [];
   let isFinished = false;
   let isAborted = false;
   stream.on("error", () => undefined);
-  stream.on("trailers", (_: unknown, __: unknown, raw: readonly string[]) => {
-    trailers = trailersOf(raw);
-  });
   return {
     httpVersion: "2.0",
     address: socket.remoteAddress ?? null,
     ...{ head, hasBody, body: stream, denial },
     expectsContinue: valuesOf(head.headers, "expect").some((value) => value === "100-continue"),
-    trailers: () => trailers,
     sayContinue: () => {
       if (!isGone() && !stream.headersSent) stream.additionalHeaders({ ":status": 100 });
     },

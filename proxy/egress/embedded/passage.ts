@@ -181,13 +181,7 @@ function sendBody(passage: Passage, up: ClientRequest): void {
       const what = `The request's body has ${sentCount} bytes, not the ${declared} it told of`;
       return passage.deny(denied("bad_request", what));
     }
-    const trailers = client.trailers();
-    const text = trailers.flat().join("\n");
-    if (decided.canaries.some((canary) => canary !== "" && text.includes(canary))) {
-      return foundCanary(passage);
-    }
-    if (trailers.length > 0 && client.head.bodyByteCount === null)
-      up.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
+    // The worker's trailers stay here: the guard decided the head, and never saw them.
     up.end();
     passage.sentAtMs = monotonicMs();
   });

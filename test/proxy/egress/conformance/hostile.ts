@@ -229,6 +229,29 @@ export function testHostile(name: string, open: OpenEngine): void {
     assert.deepEqual([...new Set(parsed)], ["POST /ok HTTP/1.1"]);
   });
 
+  test(`${name}: a request's trailers do not leave: nobody decided them`, async () => {
+    const arrived: string[] = [];
+    await using server = await startUpstream((request, response) => {
+      request.resume().on("end", () => {
+        arrived.push(...request.rawTrailers);
+        response.end("whole");
+      });
+    });
+    const { port } = server;
+    const rules = [
+      { action: "allow" as const, hosts: ["api.test"], ports: [port], is_private: true },
+    ];
+    await using world = await openWorld(open, { policy: { rules } });
+    const raw = await sendRaw(
+      world,
+      `api.test:${port}`,
+      `POST / HTTP/1.1\r\nHost: api.test:${port}\r\nConnection: close\r\n` +
+        "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Told: late\r\n\r\n",
+    );
+    assert.match(raw, /whole/);
+    assert.deepEqual(arrived, []);
+  });
+
   test(`${name}: a tunnel inside of a tunnel is refused`, async () => {
     await using scene = await openScene(open);
     const raw = await sendRaw(
