@@ -19,7 +19,7 @@ import { type Static, Type } from "typebox";
 
 export const BACKUP_FORMAT = "autocode-backup/1";
 
-/** Any number that is nobody else's: held in common while files are copied, and alone by whoever would remove some. */
+/** A number of its own: held in common while files are copied, alone by whoever removes some. */
 export const BACKUP_LOCK = 7_205_760;
 
 export type BackupHead = Static<typeof BackupHead>;
