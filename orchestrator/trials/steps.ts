@@ -16,7 +16,7 @@ import { gatherApprovalFacts } from "./approval-facts.ts";
 import type { Enrolments, EnrolmentToken } from "./enrolment.ts";
 import type { TrialRow } from "./rows.ts";
 import { lastShortage, tellShortage } from "./shortage.ts";
-import { createTransitions, endAllocations, type Transitions } from "./transitions.ts";
+import { addFlags, createTransitions, endAllocations, type Transitions } from "./transitions.ts";
 import { type AgentEnd, afterAgent, afterVerifier, asRefused } from "./trial.ts";
 import { tellUnplaceable } from "./unplaceable.ts";
 
@@ -334,10 +334,8 @@ async function endAgent(context: Context, trial: TrialRow, end: AgentEnd): Promi
   const rules = { retries, delayMs: context.retryDelayMs };
   const next = afterAgent(said, trial.tries, rules);
   switch (next.to) {
-    case "verifying": {
-      const flags = sql.param([...trial.flags, ...next.flags]);
-      return context.transitions.move(trial, "verifying", { set: sql`flags = ${flags}::text[]` });
-    }
+    case "verifying":
+      return context.transitions.move(trial, "verifying", { set: addFlags(next.flags) });
     case "paused":
       if (trial.replay_of === null) return pause(context, trial, next);
       return endReplay(context, trial, next.reason);

@@ -115,11 +115,10 @@ export function createTransitions(db: Pick<Database, "sql">, clock: Clock, ids: 
   }
 
   async function end(trial: TrialRow, ending: Ending): Promise<boolean> {
-    const flags = sql.param([...new Set(ending.flags)]);
     return move(trial, ending.to, {
       reason: ending.reason,
       set: sql`verdict = ${ending.verdict}, reward = ${ending.reward},
-        flags = ${flags}::text[], ended_at = ${rfc3339(clock.now())}`,
+        ${addFlags(ending.flags)}, ended_at = ${rfc3339(clock.now())}`,
       also: async (transaction) => {
         const at = rfc3339(clock.now());
         await endAllocations(transaction, trial, at);
@@ -229,4 +228,12 @@ async function goOnFrom(transaction: Sql, trial: TrialRow, resume: Resume): Prom
 export async function endAllocations(db: Sql, trial: TrialRow, at: string): Promise<void> {
   await db.execute(sql`
     update allocation set ended_at = ${at} where trial_id = ${trial.id} and ended_at is null`);
+}
+
+/** Adds what a trial has not: others, such as the egress proxy, add theirs meanwhile. */
+export function addFlags(flags: readonly string[]): SQL {
+  const given = sql.param([...new Set(flags)]);
+  return sql`flags = flags || array(
+    select flag from unnest(${given}::text[]) with ordinality as given (flag, place)
+    where not flag = any(flags) order by place)`;
 }
