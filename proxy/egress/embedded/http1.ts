@@ -64,7 +64,7 @@ export function readHttp1(
     try {
       response.addTrailers(trailers.map(([name, value]): [string, string] => [name, value]));
     } catch {
-      // The body is whole, and its trailers cannot be said: an end would hide that they are missing.
+      // The body is whole, its trailers cannot be said: an end would hide that they are missing.
       abort();
       return;
     }

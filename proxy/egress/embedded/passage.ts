@@ -254,7 +254,7 @@ function receive(passage: Passage, up: ClientRequest, answer: IncomingMessage): 
 }
 
 /**
- * A connection that is still owed bytes of a request serves no other: the server would read the next
+ * A connection that is owed bytes of a request serves no other: the server would read the next
  * one's body as requests, that nobody decided. Called at the answer's end, before the rest of the
  * request is thrown away.
  */
