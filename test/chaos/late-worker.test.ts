@@ -34,7 +34,7 @@ const SCRIPT = {
   execute: [
     { run: 'umask 077; printf %s "$FAKE_KEY" > "$HOME/key"; echo done > work.txt' },
     { say: "at work" },
-    { sleepMs: 1_500 },
+    { sleepMs: 6_000 },
     { say: "done" },
   ],
 };
