@@ -151,7 +151,11 @@ for (const [kind, open] of [
       const mac = Object.values(networkInterfaces())
         .flatMap((ends = []) => ends)
         .find((end) => end.address === address)?.mac;
-      execFileSync("nft", ["delete", "table", "inet", `autocode_link_${mac?.replaceAll(":", "")}`]);
+      // Its rules are passed by, not taken away: that would end the trial's network.
+      const table = `autocode_link_${mac?.replaceAll(":", "")}`;
+      for (const chain of ["guard"]) {
+        execFileSync("nft", ["insert", "rule", "inet", table, chain, "accept"]);
+      }
       await run(all, "curl -s --noproxy '*' -m 3 http://$OUT:8099/control");
       await eventually(
         () => outside.arrived().join("\n"),
