@@ -8,6 +8,7 @@
  * it is measured; a host that cannot be reached is one whose scheduler is not obeyed.
  */
 import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -57,8 +58,7 @@ test("a worker that stood still reports late: refused, given back, charged once"
   t.after(() => {
     for (const pid of stopped) if (isRunning(pid)) process.kill(pid, "SIGKILL");
   });
-  await world.beSilent(first.allocationId);
-  const second = await world.untilAtWork(id, first.allocationId);
+  const second = await world.untilReplaced(id, first.allocationId);
   assert.notEqual(second.pid, first.pid);
   assert.equal((await life.trials.get(id)).tries, 2);
   assert.equal((await life.keys.find(first.key)).outcome, "revoked", "it can buy nothing more");
@@ -108,8 +108,7 @@ test("a worker that stands still on a host that is reached is ended, and its age
   const first = await world.untilAtWork(id);
   const stopped = [first.pid, ...markedProcesses(first.allocationId)];
   for (const pid of stopped) process.kill(pid, "SIGSTOP");
-  await world.beSilent(first.allocationId);
-  const second = await world.untilAtWork(id, first.allocationId);
+  const second = await world.untilReplaced(id, first.allocationId);
   assert.deepEqual(stopped.filter(isRunning), []);
   assert.notEqual(second.allocationId, first.allocationId);
   assert.equal((await world.untilEnded(id)).state, "succeeded");
@@ -137,7 +136,8 @@ interface AtWork {
 /** An orchestrator without its main: its API listens, its engine is moved by the test. */
 async function openLocalWorld() {
   await using opening = new AsyncDisposableStack();
-  const world = opening.use(await openWorld(1));
+  // Its ids are marks of real processes: of no other run of this file on this machine.
+  const world = opening.use(await openWorld(randomInt(2 ** 31)));
   const folder = opening.use(await openSchedulerFolder());
   const fixture = opening.use(await openApiServices());
   let url = "";
@@ -177,11 +177,11 @@ async function openLocalWorld() {
     life,
     create,
     untilAtWork,
+    untilReplaced,
     untilEnded,
     grantOf,
     reserve,
     settle,
-    beSilent,
     reportWith,
     tokenOf: (id: AllocationId) => tokens.get(id) ?? "",
     setReachable: (is: boolean) => {
@@ -215,6 +215,24 @@ async function openLocalWorld() {
       (at): at is AtWork => at !== null,
       60_000,
     ) as Promise<AtWork>;
+  }
+
+  /**
+   * The one after an allocation that has stood still for an hour, by the clock that silence is
+   * measured with. Said at each look: what it had sent before it stopped may be heard yet.
+   */
+  async function untilReplaced(id: TrialId, former: AllocationId): Promise<AtWork> {
+    await eventually(
+      async () => {
+        await life.db.sql.execute(sql`
+          update allocation set heartbeat_at = clock_timestamp() - interval '1 hour'
+            where id = ${former}`);
+        await life.engine.advance();
+        return (await life.trials.get(id)).tries;
+      },
+      (tries) => tries === 2,
+    );
+    return untilAtWork(id, former);
   }
 
   function untilEnded(id: TrialId) {
@@ -257,12 +275,6 @@ async function openLocalWorld() {
     });
     const { type } = (await response.json()) as { type: string };
     return { status: response.status, type };
-  }
-
-  /** Lets so much time pass, by the clock that silence is measured with. */
-  async function beSilent(id: AllocationId): Promise<void> {
-    await life.db.sql.execute(sql`
-      update allocation set heartbeat_at = clock_timestamp() - interval '1 hour' where id = ${id}`);
   }
 
   async function applyProject(): Promise<void> {
