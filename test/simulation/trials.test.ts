@@ -39,7 +39,7 @@ for (const seed of SEEDS) {
     const { scheduler } = workers;
     const never = Number.MAX_SAFE_INTEGER;
     const first = world.open({ operations: never, isAppliedAtDeath: false, scheduler });
-    const trialIds = await prepare(first, world.random.below(4));
+    const trialIds = await prepare(first, 1 + world.random.below(4));
 
     for (let life = 0; life < LIVES_MAX && !(await haveEnded(first, trialIds)); life++) {
       const isLast = life >= LIVES_MAX - 20;
@@ -114,14 +114,13 @@ async function haveEnded(life: Life, trialIds: readonly TrialId[]): Promise<bool
   return trials.every(({ state }) => isTerminal(state));
 }
 
-/** A person answers what waits longest, mostly with more money; a kill may come in between. */
+/** A person answers what waits longest, with more money or an end; a kill may come in between. */
 async function answerOne({ approvals }: Life, random: Random, tally: Tally): Promise<void> {
-  if (random.below(2) !== 0) return;
   const [asked] = await approvals.list({ state: "open" });
   if (asked === undefined) return;
   const { content_sha256 } = asked;
   const id = asked.id as ApprovalId;
-  if (random.below(3) === 0) {
+  if (random.below(2) === 0) {
     await approvals.reject(id, { content_sha256, reason: "too dear" });
     tally.rejections += 1;
   } else {

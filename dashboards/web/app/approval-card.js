@@ -27,7 +27,7 @@ export function ApprovalCard({ id, onAnswered }) {
   }
   if (approval.data === null) return html`<${Skeleton} lines=${3} label="Loading what it asks" />`;
   if (approval.data.state !== "open" || approval.data.facts === null) return null;
-  return html`<${Question} approval=${approval.data} facts=${approval.data.facts}
+  return html`<${Question} key=${id} approval=${approval.data} facts=${approval.data.facts}
     onAnswered=${onAnswered} />`;
 }
 
@@ -79,11 +79,15 @@ function Answer({ approval, facts, onAnswered }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   /** The key of the answer being sent: a repeat after a lost reply is the same answer. */
   const sent = useRef(/** @type {{ key: string, said: string } | null} */ (null));
+  /** Known before the next drawing, and after an answer was taken: the card goes then. */
+  const isSending = useRef(false);
 
   const send = async (/** @type {"approve" | "reject"} */ verb, /** @type {object} */ rest) => {
     const body = { content_sha256: approval.content_sha256, ...rest };
     const said = `${verb} ${JSON.stringify(body)}`;
+    if (isSending.current) return;
     if (sent.current?.said !== said) sent.current = { key: newIdempotencyKey(), said };
+    isSending.current = true;
     setBusy(true);
     setError(null);
     try {
@@ -92,14 +96,15 @@ function Answer({ approval, facts, onAnswered }) {
       onAnswered();
     } catch (caught) {
       setError(/** @type {Error} */ (caught));
+      isSending.current = false;
+      setBusy(false);
     }
-    setBusy(false);
   };
   const approve = (/** @type {Event} */ event) => {
     event.preventDefault();
     const amount = readAmount(text.trim(), unit);
     if (amount === null) setFault("Write an amount above 0, such as 12.50");
-    else if (!isBusy) void send("approve", { amount_nanos: amount });
+    else void send("approve", { amount_nanos: amount });
   };
   const reject = (/** @type {Event} */ event) => {
     event.preventDefault();
