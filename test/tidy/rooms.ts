@@ -77,6 +77,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-secrets.ts`, may: [""] },
   { room: `${O}/compose-nomad.ts`, may: [""] },
   { room: `${O}/compose-accounting.ts`, may: [""] },
+  { room: `${O}/compose-serving.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },
   {
     room: `${O}/main.ts`,
@@ -84,6 +85,9 @@ const ROWS: readonly Row[] = [
   },
   // An adapter may import what its engine is: the catalogue of models, the database.
   { room: `${O}/trials/catalog-pairs.ts`, may: [...CAPABILITY, "models/"] },
+  // What is planned, and run, is a model of the catalogue.
+  { room: `${O}/serving/`, may: [...CAPABILITY, "models/"] },
+  { room: `${O}/weights/`, may: [...CAPABILITY, "models/"] },
   // The rules that a call was charged by.
   { room: `${O}/trials/reprice.ts`, may: [...CAPABILITY, "models/rates.ts"] },
   // Its engine is this machine, run with the code that a host runs its own allocations with.

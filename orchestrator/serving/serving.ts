@@ -1,0 +1,38 @@
+/**
+ * The port of engines: programs that serve a model over HTTP on this machine or a cluster's. What
+ * should be served is in the database (`servers.ts` reconciles it); an adapter only starts, finds
+ * and ends engines, so that a killed orchestrator's engines are adopted by the next.
+ */
+export interface EngineSpec {
+  /** Stable for a (pair, side): an engine that is started again is the same one. */
+  readonly id: string;
+  readonly model: string;
+  /** The whole command, rendered by models/serving/vllm-command.ts; no secret is in it. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Where it will listen: loopback, or an address that only gateways reach. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export type EngineCondition =
+  | { readonly state: "absent" }
+  | { readonly state: "running"; readonly startedAtMs: number }
+  /** It ended by itself; `lastLines` are the end of its log. */
+  | { readonly state: "ended"; readonly exit: string; readonly lastLines: readonly string[] };
+
+export interface EngineLauncher extends AsyncDisposable {
+  /** "processes" or "ray". */
+  readonly name: string;
+  /** Idempotent by `spec.id`. @throws Problem when its port is taken or its program is missing. */
+  start(spec: EngineSpec): Promise<void>;
+  condition(id: string): Promise<EngineCondition>;
+  /** Ends it, if it is there: SIGTERM, and SIGKILL after a grace; frees its GPUs' memory. */
+  stop(id: string): Promise<void>;
+  /** Null when there is no log of it. */
+  logs(
+    id: string,
+    options: { isFollowed: boolean; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array> | null>;
+  onEnd(listener: (id: string) => void): Disposable;
+}
