@@ -6,19 +6,11 @@
  * agent's user reads and does not own, and in `home`, which is the trial's.
  */
 import { constants } from "node:fs";
-import {
-  access,
-  chmod,
-  copyFile,
-  mkdir,
-  readFile,
-  realpath,
-  rm,
-  writeFile,
-} from "node:fs/promises";
+import { access, chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { runTool } from "./install-tools.ts";
+import { javaTrustStore } from "./java-truststore.ts";
 
 /** Where distributions keep the bundle of what they trust. */
 const SYSTEM_BUNDLES = [
@@ -40,7 +32,7 @@ export interface TrustRequest {
   readonly systemBundle: string | null;
   /** The trial's, for its NSS store (Chromium); null or absent: none is made. */
   readonly home?: string | null;
-  /** Where keytool and certutil are looked for; absent: Java and NSS are left out. */
+  /** Where certutil is looked for; absent: NSS is left out. */
   readonly path?: string;
 }
 
@@ -70,15 +62,16 @@ export async function prepareTrust(request: TrustRequest): Promise<Trust> {
   const bundle = join(dir, "bundle.pem");
   const wgetrc = join(dir, "wgetrc");
   await write(authority, authorityPem);
-  await write(bundle, `${(await systemAuthorities(request.systemBundle)).trim()}\n${authorityPem}`);
+  const java = join(dir, "java-truststore");
+  const system = await systemAuthorities(request.systemBundle);
+  const believed = `${system.trim()}\n${authorityPem}`;
+  await write(bundle, believed);
   await write(wgetrc, `ca_certificate = ${bundle}\n`);
-  const [java, nss] = await Promise.all([
-    makeJavaStore(dir, authority, path),
-    home === null ? [] : makeNssStores(home, authority, path),
-  ]);
+  await write(java, javaTrustStore(believed, STORE_PASSWORD));
+  const nss = home === null ? [] : await makeNssStores(home, authority, path);
   return {
-    env: { ...variables(bundle, authority, wgetrc), ...(java === null ? {} : javaVariables(java)) },
-    files: [authority, bundle, wgetrc, ...(java === null ? [] : [java]), ...nss],
+    env: { ...variables(bundle, authority, wgetrc), ...javaVariables(java) },
+    files: [authority, bundle, wgetrc, java, ...nss],
   };
 }
 
@@ -126,29 +119,6 @@ async function systemAuthorities(file: string | null): Promise<string> {
   return rootCertificates.join("\n");
 }
 
-/** The JDK's own store with ours added, in whatever format it has; null where no Java is. */
-async function makeJavaStore(dir: string, authority: string, path: string): Promise<string | null> {
-  const keytool = await findProgram("keytool", path);
-  if (keytool === null) return null;
-  const store = join(dir, "java-truststore");
-  await rm(store, { force: true });
-  const cacerts = join(dirname(dirname(await realpath(keytool))), "lib/security/cacerts");
-  if (await canAccess(cacerts, constants.R_OK)) {
-    await copyFile(cacerts, store);
-    await chmod(store, 0o644);
-  }
-  await runTool(
-    keytool,
-    [
-      ...["-importcert", "-noprompt", "-alias", NICKNAME, "-file", authority],
-      ...["-keystore", store, "-storepass", STORE_PASSWORD],
-    ],
-    { cwd: dir, env: { PATH: path } },
-  );
-  await chmod(store, 0o644);
-  return store;
-}
-
 /** Where Chromium looks: its place of old, and the one beside other data. */
 async function makeNssStores(home: string, authority: string, path: string): Promise<string[]> {
   const certutil = await findProgram("certutil", path);
@@ -182,7 +152,7 @@ function canAccess(path: string, mode: number): Promise<boolean> {
   );
 }
 
-async function write(path: string, content: string): Promise<void> {
+async function write(path: string, content: string | Buffer): Promise<void> {
   await writeFile(path, content);
   await chmod(path, 0o644);
 }

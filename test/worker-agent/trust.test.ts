@@ -79,7 +79,6 @@ const TOOLS: readonly Tool[] = [
   {
     name: "java",
     program: "java",
-    needs: ["keytool"],
     args: (url, dir) => [join(dir, "Fetch.java"), url],
   },
   {
@@ -131,7 +130,6 @@ test("the bundle holds the system's authorities and ours, and can be read by eve
     `${authority.cert.trim()}\n`,
   );
   for (const file of files) assert.equal((await stat(file)).mode & 0o777, 0o644, file);
-  assert.equal("JAVA_TOOL_OPTIONS" in env, false, "no path, no keytool");
 });
 
 test("without a bundle of the system's named, the one of this machine is taken", async () => {
