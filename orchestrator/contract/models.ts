@@ -69,6 +69,18 @@ export const MemoryPart = Type.Object(
   { additionalProperties: false },
 );
 
+/** Of the weights, as the model's card says. */
+export type PlanLicence = Static<typeof PlanLicence>;
+export const PlanLicence = Type.Object(
+  {
+    id: Type.String({ examples: ["apache-2.0", "qwen-research"] }),
+    url: Type.String(),
+    /** `UpRequest.accepted_licences` must name it, unless it was accepted before. */
+    needs_acceptance: Type.Boolean(),
+  },
+  { additionalProperties: false },
+);
+
 export type ModelPlan = Static<typeof ModelPlan>;
 export const ModelPlan = Type.Object(
   {
@@ -76,6 +88,7 @@ export const ModelPlan = Type.Object(
     /** The card's name: what agents and the price book call it. */
     model: Type.String(),
     quantisation: Type.String({ examples: ["bf16", "fp8", "awq-int4"] }),
+    licence: PlanLicence,
     /** Which GPUs of the machine, from 0. */
     gpus: Type.Array(Type.Integer({ minimum: 0, maximum: 63 })),
     tensor_parallel: Type.Integer({ minimum: 1 }),
@@ -220,6 +233,33 @@ export const UpRequest = Type.Object(
     /** Licences whose terms are accepted by this request, by their id. */
     accepted_licences: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 100 }), { maxItems: 10 }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** `POST /models/down`. Its engines end what they are answering first. */
+export type DownRequest = Static<typeof DownRequest>;
+export const DownRequest = Type.Object(
+  { pair: Type.String({ minLength: 1, maxLength: 200 }) },
+  { additionalProperties: false },
+);
+
+/** `GET /hardware`: the GPUs that a plan may be made for. */
+export type HardwareList = Static<typeof HardwareList>;
+export const HardwareList = Type.Object(
+  {
+    gpus: Type.Array(
+      Type.Object(
+        {
+          name: GpuName,
+          title: Type.String(),
+          memory_bytes: Bytes,
+          rate_per_hour: DecimalText,
+          currency: CurrencyCode,
+        },
+        { additionalProperties: false },
+      ),
     ),
   },
   { additionalProperties: false },
