@@ -48,7 +48,14 @@ export interface Licence {
 export interface Architecture {
   readonly layers: number;
   readonly hidden: number;
+  /** Of the dense feed-forward; of a mixture of experts all that one token uses, together. */
   readonly intermediate: number;
+  /** Null where it is dense: each token then reads all weights. */
+  readonly experts: {
+    readonly total: number;
+    /** That one token uses. */
+    readonly perToken: number;
+  } | null;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;

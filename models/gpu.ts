@@ -2,8 +2,9 @@
 export interface Gpu {
   /** `h100`, `rtx-4090`. */
   readonly name: string;
+  /** What the driver calls it (`nvidia-smi --query-gpu=name`): a machine's own are known by it. */
   readonly title: string;
-  /** As the driver reports it, which is less than the box says. */
+  /** As cudaMemGetInfo reports the whole, which is less than nvidia-smi and the box say. */
   readonly memoryBytes: number;
   readonly bandwidthBytesPerSecond: number;
   /** Dense, without sparsity. */
