@@ -3,8 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createParser, type EventSourceMessage } from "eventsource-parser";
-import { Value } from "typebox/value";
-import { Endpoint, ProblemBody } from "../contract/system.ts";
+import type { Endpoint, ProblemBody } from "../contract/system.ts";
 import type { CliConfig } from "./config.ts";
 import { EXIT, Failure, failureOf } from "./failure.ts";
 
@@ -26,6 +25,7 @@ const RECONNECTS_MAX = 10;
 const RECONNECT_MS = 500;
 const PROBE_MS = 1_000;
 const API = "/api/v1";
+const PROBLEM_TEXTS = ["type", "title", "detail"] as const;
 
 /**
  * A client for the server that the configuration names.
@@ -141,7 +141,7 @@ async function refusal(answer: Response): Promise<Failure> {
   } catch {
     body = null;
   }
-  if (Value.Check(ProblemBody, body)) {
+  if (isProblem(body)) {
     const failure = failureOf(body);
     if (answer.status !== 401) return failure;
     return new Failure(
@@ -177,10 +177,20 @@ async function readEndpoint({ url, token, endpointFile }: CliConfig): Promise<En
   } catch {
     written = null;
   }
-  if (!Value.Check(Endpoint, written)) {
+  if (!hasTexts<Endpoint>(written, ["url", "token"])) {
     throw new Failure(EXIT.failed, `${file} is damaged: restart with \`npm start\``);
   }
   return { url: url ?? written.url, token: token ?? written.token };
+}
+
+function isProblem(body: unknown): body is ProblemBody {
+  return hasTexts<ProblemBody>(body, PROBLEM_TEXTS) && typeof body.status === "number";
+}
+
+/** By hand: the contract's schemas take longer to load than most commands to run. */
+function hasTexts<Body>(value: unknown, names: readonly (keyof Body & string)[]): value is Body {
+  if (typeof value !== "object" || value === null) return false;
+  return names.every((name) => typeof (value as Record<string, unknown>)[name] === "string");
 }
 
 /** Where several orchestrators share the folder, the first that answers: any of them will do. */

@@ -1,9 +1,8 @@
 /** Flows as they are asked for and shown: one flow, its queries, and "allow this". */
 import { type Static, Type } from "typebox";
 import { EgressRule } from "./egress.ts";
-import { FLOW_GROUPS, FlowFilter, FlowRecord } from "./flows.ts";
-
-export const FLOW_PAGE_MAX = 200;
+import { EXPORT_FORMATS, FLOW_GROUPS, FLOW_PAGE_MAX } from "./flow-choices.ts";
+import { FlowFilter, FlowRecord } from "./flows.ts";
 
 export type FlowListQuery = Static<typeof FlowListQuery>;
 export const FlowListQuery = Type.Object(
@@ -22,8 +21,6 @@ export const FlowTotalsQuery = Type.Object(
   { additionalProperties: false },
 );
 
-export const EXPORT_FORMATS = ["jsonl", "har"] as const;
-export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 export const FlowExportQuery = Type.Object(
   { ...FlowFilter.properties, format: Type.Enum(EXPORT_FORMATS) },
   { additionalProperties: false },

@@ -224,9 +224,6 @@ export const FlowPage = Type.Object(
   { additionalProperties: false },
 );
 
-export const FLOW_GROUPS = ["host", "trial", "agent", "hour", "action", "status"] as const;
-export type FlowGroup = (typeof FLOW_GROUPS)[number];
-
 export type FlowTotals = Static<typeof FlowTotals>;
 export const FlowTotals = Type.Object(
   {

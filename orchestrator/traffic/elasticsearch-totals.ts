@@ -1,6 +1,7 @@
 /** Totals of flows: what Elasticsearch is asked for them, and the same of flows at hand. Pure. */
 import type { estypes } from "@elastic/elasticsearch";
-import type { FlowGroup, FlowRecord, FlowTotals } from "../contract/flows.ts";
+import type { FlowGroup } from "../contract/flow-choices.ts";
+import type { FlowRecord, FlowTotals } from "../contract/flows.ts";
 import { summaryOf } from "./filter.ts";
 
 type Total = FlowTotals["groups"][number];

@@ -8,7 +8,8 @@
  */
 import { readFile } from "node:fs/promises";
 import type { ClientOptions, estypes } from "@elastic/elasticsearch";
-import type { FlowGroup, FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
+import type { FlowGroup } from "../contract/flow-choices.ts";
+import type { FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
 import { dayOf } from "../db/partitions.ts";
 import { Problem } from "../problem.ts";
 import type { Clock } from "../runtime/clock.ts";

@@ -6,7 +6,8 @@
  * may be short, or empty, and its cursor goes on from there. No extension is needed for it.
  */
 import { type SQL, sql } from "drizzle-orm";
-import type { FlowGroup, FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
+import type { FlowGroup } from "../contract/flow-choices.ts";
+import type { FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
 import type { Database } from "../db/database.ts";
 import { type Day, dayOf, listPartitions, makePartitions } from "../db/partitions.ts";
 import { readTime, rows, serverError } from "../db/rows.ts";

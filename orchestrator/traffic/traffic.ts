@@ -2,7 +2,8 @@
  * The traffic port: where flow records are kept and looked for. What arrives has been redacted and
  * is durable in a spool already, so that a store may be away for a while.
  */
-import type { FlowFilter, FlowGroup, FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
+import type { FlowGroup } from "../contract/flow-choices.ts";
+import type { FlowFilter, FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { FlowId, ProjectId } from "../runtime/ids.ts";
 

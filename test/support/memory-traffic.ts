@@ -1,5 +1,6 @@
 /** The traffic port in memory, for tests of what reads it; held to the port's conformance suite. */
-import type { FlowGroup, FlowRecord, FlowTotals } from "../../orchestrator/contract/flows.ts";
+import type { FlowGroup } from "../../orchestrator/contract/flow-choices.ts";
+import type { FlowRecord, FlowTotals } from "../../orchestrator/contract/flows.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import type { FlowId } from "../../orchestrator/runtime/ids.ts";
 import { matchesQuery, summaryOf, withoutContents } from "../../orchestrator/traffic/filter.ts";

@@ -8,8 +8,8 @@
 import { Readable } from "node:stream";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import type { FastifyRequest } from "fastify";
+import { FLOW_PAGE_MAX } from "../../contract/flow-choices.ts";
 import {
-  FLOW_PAGE_MAX,
   FlowDetail,
   FlowExportQuery,
   FlowListQuery,

@@ -1,7 +1,7 @@
 /** Changes a project's budget where it is written down: in its file, which is then applied. */
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
-import { type Document, parseDocument } from "yaml";
+import type { Document } from "yaml";
 import type { Project } from "../../contract/projects.ts";
 import { parseUnits } from "../../money.ts";
 import { type Command, JSON_OPTION, type Option, type Values } from "../command.ts";
@@ -53,7 +53,7 @@ export const budgetSet: Command = {
     const before = await readFile(file, "utf8").catch((cause: unknown) => {
       throw new Failure(EXIT.usage, `${file}: there is no such file; name it with --path`, cause);
     });
-    const after = editBudget(before, { file, project: name, options });
+    const after = await editBudget(before, { file, project: name, options });
     const client = await connect();
     const applied = { file_text: after, file_name: basename(file), folder: dirname(file) };
     const project = await client.post<Project>("projects", applied);
@@ -68,10 +68,11 @@ export const budgetSet: Command = {
 };
 
 /** The file's text with the options' changes, and all else as it was. @throws Failure: usage. */
-export function editBudget(
+export async function editBudget(
   text: string,
   { file, project, options }: { file: string; project: string; options: Values },
-): string {
+): Promise<string> {
+  const { parseDocument } = await import("yaml");
   const document = parseDocument(text);
   if (document.errors.length > 0) throw usage(`${file}: it is not YAML; mend it first`);
   const written = document.get("project");

@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { LedgerFault, LedgerReport, LedgerStatus } from "../../contract/ledger.ts";
 import { keyIdOf } from "../../journal/chain.ts";
-import { type VerifyOptions, verifyExport } from "../../journal/verify.ts";
+import type { VerifyOptions } from "../../journal/verify.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
 import type { Printer } from "../print.ts";
@@ -80,6 +80,7 @@ export const ledgerVerify: Command = {
       throw new Failure(EXIT.usage, `${file}: there is no such file`, cause);
     });
     const trusted = await readKeys(config.cwd, keys);
+    const { verifyExport } = await import("../../journal/verify.ts");
     const report = await verifyExport(() => createReadStream(file), {
       ...trusted,
       onProgress: (count) => print.progress(`${count} transfers checked`, "checking"),

@@ -1,11 +1,6 @@
 /** What passed: flows looked for, as they come, and in totals. */
-import { FLOW_PAGE_MAX } from "../../contract/flow-views.ts";
-import {
-  FLOW_GROUPS,
-  type FlowPage,
-  type FlowSummary,
-  type FlowTotals,
-} from "../../contract/flows.ts";
+import { FLOW_GROUPS, FLOW_PAGE_MAX } from "../../contract/flow-choices.ts";
+import type { FlowPage, FlowSummary, FlowTotals } from "../../contract/flows.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
 import { EXIT, usage } from "../failure.ts";
 import { byteText, FLOW_COLUMNS, FLOW_OPTIONS, flowLine, flowQuery } from "../flow-rows.ts";

@@ -7,11 +7,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  FLOW_GROUPS,
-  type FlowRecord,
-  type FlowTotals,
-} from "../../../orchestrator/contract/flows.ts";
+import { FLOW_GROUPS } from "../../../orchestrator/contract/flow-choices.ts";
+import type { FlowRecord, FlowTotals } from "../../../orchestrator/contract/flows.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
 import { createIds, type FlowId, type ProjectId } from "../../../orchestrator/runtime/ids.ts";
 import { seededRandom } from "../../../orchestrator/runtime/random.ts";
