@@ -3,6 +3,9 @@
  * should be served is in the database (`servers.ts` reconciles it); an adapter only starts, finds
  * and ends engines, so that a killed orchestrator's engines are adopted by the next.
  */
+import type { Side } from "../contract/agents.ts";
+import type { ServedPair, UpRequest } from "../contract/models.ts";
+
 export interface EngineSpec {
   /** Stable for a (pair, side): an engine that is started again is the same one. */
   readonly id: string;
@@ -35,4 +38,24 @@ export interface EngineLauncher extends AsyncDisposable {
     options: { isFollowed: boolean; signal: AbortSignal },
   ): Promise<AsyncIterable<Uint8Array> | null>;
   onEnd(listener: (id: string) => void): Disposable;
+}
+
+/** Pairs on own GPUs, for who brings them up and down. */
+export interface ModelServers {
+  /**
+   * Plans, and unless it is a dry run makes what fits wanted, priced by its plan from now on. What
+   * is up already is planned anew, and its failed engines are tried again.
+   *
+   * @throws Problem `invalid_request` (unknown pair or GPU), `conflict` (it does not fit, or a
+   * licence is not accepted).
+   */
+  up(request: UpRequest): Promise<ServedPair>;
+  /** Its engines end what they are answering, then they end. @throws Problem `not_found`. */
+  down(pair: string): Promise<ServedPair>;
+  list(): Promise<ServedPair[]>;
+  /** @throws Problem `not_found` when it is not up, or there is no log of it here. */
+  logs(
+    engine: { pair: string; side: Side },
+    options: { isFollowed: boolean; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array>>;
 }

@@ -1,0 +1,306 @@
+/**
+ * Engines as processes of this machine, each in a process group of its own. One outlives whoever
+ * started it: the next one to open the same folder finds it by its pid and start time, or, where
+ * its starter was killed before it wrote those down, by its environment.
+ *
+ * Invariant: of one id at most one process runs, and when `stop` is done nothing of its group does.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { basename, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { Problem } from "../problem.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { EngineCondition, EngineLauncher, EngineSpec } from "./serving.ts";
+
+export interface ProcessesOptions {
+  /** What is known of this machine's engines: a file each. */
+  dir: string;
+  /** A log each, of its last start; the one before has `.previous`. */
+  logsDir: string;
+  /** What every engine gets of our environment; no secret is among it. */
+  env: Readonly<Record<string, string>>;
+  /** Between asking an engine to end and ending it. */
+  graceMs: number;
+  /** How often an engine that an earlier process started is looked after, and a log is read on. */
+  pollMs: number;
+}
+
+interface ProcessFile {
+  pid: number;
+  /** Since boot, in clock ticks: tells a process from a later one with its number. */
+  start_ticks: string;
+  started_at_ms: number;
+}
+
+const MARK = "AUTOCODE_ENGINE";
+const LAST_LINES = 20;
+const LAST_BYTES = 16_384;
+const CHUNK_BYTES = 65_536;
+const STOP_LOOK_MS = 50;
+const ENGINE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
+
+export async function openProcesses(
+  { clock, log }: { clock: Clock; log: Log },
+  options: ProcessesOptions,
+): Promise<EngineLauncher> {
+  const listeners = new Set<(id: string) => void>();
+  /** How those of our own ended; of others' nobody knows. */
+  const exits = new Map<string, string>();
+  const starting = new Map<string, Promise<void>>();
+  const watched = new Map<string, NodeJS.Timeout>();
+  await mkdir(options.dir, { recursive: true, mode: 0o700 });
+  await mkdir(options.logsDir, { recursive: true, mode: 0o700 });
+  await adoptAll();
+  return { name: "processes", start, condition, stop, logs, onEnd, [Symbol.asyncDispose]: close };
+
+  function start(spec: EngineSpec): Promise<void> {
+    const begun = starting.get(spec.id);
+    if (begun !== undefined) return begun;
+    const started = startOnce(spec).finally(() => starting.delete(spec.id));
+    starting.set(spec.id, started);
+    return started;
+  }
+
+  async function startOnce(spec: EngineSpec): Promise<void> {
+    if ((await condition(spec.id)).state === "running") return;
+    await refuseTakenPort(spec);
+    exits.delete(spec.id);
+    const log = logPath(spec.id);
+    await rename(log, `${log}.previous`).catch(() => {
+      // There is none yet.
+    });
+    const child = await spawnEngine(spec, log, {
+      ...options.env,
+      ...spec.env,
+      [MARK]: processPath(spec.id),
+    });
+    const { pid } = child;
+    if (pid === undefined) {
+      const [program = ""] = spec.argv;
+      const detail = `${program} could not be started for ${spec.model}`;
+      throw new Problem("conflict", `${detail}; set AUTOCODE_VLLM_PYTHON to a Python with vLLM`);
+    }
+    child.once("exit", (code, signal) => {
+      exits.set(spec.id, signal === null ? `exit status ${code}` : `signal ${signal}`);
+      tell(spec.id);
+    });
+    const startTicks = (await readStartTicks(pid)) ?? "";
+    await writeProcess(spec.id, {
+      pid,
+      start_ticks: startTicks,
+      started_at_ms: clock.now(),
+    });
+    child.unref();
+  }
+
+  async function condition(id: string): Promise<EngineCondition> {
+    const known = await readProcess(id);
+    if (known === null) return { state: "absent" };
+    if (await isRunning(known)) return { state: "running", startedAtMs: known.started_at_ms };
+    const exit = exits.get(id) ?? "its exit status is not known";
+    return { state: "ended", exit, lastLines: await lastLines(logPath(id)) };
+  }
+
+  async function stop(id: string): Promise<void> {
+    await starting.get(id)?.catch(() => {});
+    const known = await readProcess(id);
+    if (known === null) return;
+    if (await isRunning(known)) {
+      signal(known.pid, "SIGTERM");
+      const endMs = performance.now() + options.graceMs;
+      while ((await isRunning(known)) && performance.now() < endMs) await pause(STOP_LOOK_MS);
+      if (await isRunning(known)) log.warn({ engine: id }, "engine did not end in time; killed");
+    }
+    // Its workers hold the GPU's memory, and may outlive it.
+    for (;;) {
+      const left = (await findMarked()).filter(({ mark }) => mark === processPath(id));
+      if (left.length === 0) break;
+      for (const { pid } of left) signal(pid, "SIGKILL");
+      await pause(STOP_LOOK_MS);
+    }
+    await rm(processPath(id), { force: true });
+    clearTimeout(watched.get(id));
+    watched.delete(id);
+    exits.delete(id);
+  }
+
+  async function logs(
+    id: string,
+    { isFollowed, signal: ended }: { isFollowed: boolean; signal: AbortSignal },
+  ): Promise<AsyncIterable<Uint8Array> | null> {
+    if (!ENGINE_ID.test(id)) return null;
+    const file = await open(logPath(id), "r").catch(() => null);
+    if (file === null) return null;
+    return (async function* read() {
+      await using _ = file;
+      for (let at = 0; !ended.aborted; ) {
+        const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK_BYTES), 0, null, at);
+        at += bytesRead;
+        if (bytesRead > 0) yield buffer.subarray(0, bytesRead);
+        else if (!isFollowed || (await condition(id)).state !== "running") return;
+        else await pause(options.pollMs, undefined, { signal: ended }).catch(() => {});
+      }
+    })();
+  }
+
+  function onEnd(listener: (id: string) => void): Disposable {
+    listeners.add(listener);
+    return { [Symbol.dispose]: () => void listeners.delete(listener) };
+  }
+
+  /** Engines run on: whoever opens the folder next finds them. */
+  async function close(): Promise<void> {
+    for (const timer of watched.values()) clearTimeout(timer);
+    listeners.clear();
+  }
+
+  async function adoptAll(): Promise<void> {
+    const known = new Set(await readdir(options.dir));
+    // A starter may have been killed before it wrote its engine down.
+    for (const { mark, ...found } of await findMarked()) {
+      const name = mark.startsWith(`${options.dir}/`) ? basename(mark) : "";
+      const id = name.replace(/[.]json$/, "");
+      if (known.has(name) || !ENGINE_ID.test(id)) continue;
+      known.add(name);
+      await writeProcess(id, { ...found, started_at_ms: clock.now() });
+    }
+    for (const name of known) {
+      if (name.endsWith(".json")) await watchAdopted(name.slice(0, -".json".length));
+    }
+  }
+
+  async function watchAdopted(id: string): Promise<void> {
+    const known = await readProcess(id);
+    if (known === null || !(await isRunning(known))) return;
+    log.info({ engine: id, pid: known.pid }, "engine adopted");
+    const look = () => {
+      const timer = setTimeout(async () => {
+        if (!watched.has(id)) return;
+        if (await isRunning(known)) return look();
+        watched.delete(id);
+        tell(id);
+      }, options.pollMs);
+      watched.set(id, timer.unref());
+    };
+    look();
+  }
+
+  function tell(id: string): void {
+    for (const listener of [...listeners]) listener(id);
+  }
+
+  async function readProcess(id: string): Promise<ProcessFile | null> {
+    if (!ENGINE_ID.test(id)) throw new RangeError(`an engine cannot be called "${id}"`);
+    try {
+      return JSON.parse(await readFile(processPath(id), "utf8")) as ProcessFile;
+    } catch {
+      return null;
+    }
+  }
+
+  async function writeProcess(id: string, written: ProcessFile): Promise<void> {
+    const path = processPath(id);
+    await writeFile(`${path}.new`, JSON.stringify(written), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+  }
+
+  function processPath(id: string): string {
+    return join(options.dir, `${id}.json`);
+  }
+
+  function logPath(id: string): string {
+    return join(options.logsDir, `engine-${id}.log`);
+  }
+}
+
+async function spawnEngine(
+  { argv }: EngineSpec,
+  logPath: string,
+  env: Record<string, string>,
+): Promise<ChildProcess> {
+  const [file = "", ...args] = argv;
+  const output = await open(logPath, "w", 0o600);
+  const child = spawn(file, args, { detached: true, stdio: ["ignore", output.fd, output.fd], env });
+  child.once("error", () => {
+    // Told by the missing pid.
+  });
+  await output.close();
+  return child;
+}
+
+/** An engine that cannot listen says so minutes later, when its weights are loaded. */
+async function refuseTakenPort({ host, port, model }: EngineSpec): Promise<void> {
+  const fault = await new Promise<Error | null>((resolve) => {
+    const probe = createServer();
+    probe.once("error", resolve);
+    probe.listen(port, host, () => probe.close(() => resolve(null)));
+  });
+  if (fault === null) return;
+  const where = `${host}:${port}`;
+  const { code } = fault as NodeJS.ErrnoException;
+  const detail =
+    code === "EADDRINUSE"
+      ? `${where} is taken by another program, so ${model} cannot listen there: end that program, ` +
+        "or bring the pair down and up again for another port"
+      : `nothing can listen at ${where} (${code}): check AUTOCODE_ENGINES_HOST`;
+  throw new Problem("conflict", detail, { cause: fault });
+}
+
+/** What runs as an engine or a worker of one; what began first is first. */
+async function findMarked(): Promise<
+  (Pick<ProcessFile, "pid" | "start_ticks"> & { mark: string })[]
+> {
+  const found: (Pick<ProcessFile, "pid" | "start_ticks"> & { mark: string })[] = [];
+  for (const name of await readdir("/proc").catch((): string[] => [])) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const text = await readFile(`/proc/${name}/environ`, "latin1").catch(() => "");
+    const entry = text.split("\0").find((each) => each.startsWith(`${MARK}=`));
+    const ticks = entry === undefined ? null : await readStartTicks(Number(name));
+    if (entry === undefined || ticks === null) continue;
+    found.push({ pid: Number(name), start_ticks: ticks, mark: entry.slice(MARK.length + 1) });
+  }
+  return found.toSorted((a, b) => Number(a.start_ticks) - Number(b.start_ticks));
+}
+
+async function lastLines(path: string): Promise<string[]> {
+  try {
+    await using file = await open(path, "r");
+    const { size } = await file.stat();
+    const from = Math.max(0, size - LAST_BYTES);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(LAST_BYTES), 0, LAST_BYTES, from);
+    const lines = buffer.toString("utf8", 0, bytesRead).trimEnd().split("\n");
+    return lines.slice(-LAST_LINES);
+  } catch {
+    return [];
+  }
+}
+
+async function isRunning({ pid, start_ticks: startTicks }: ProcessFile): Promise<boolean> {
+  const now = await readStartTicks(pid);
+  if (now !== null) return now === startTicks;
+  return startTicks === "" && signal(pid, 0);
+}
+
+/** Field 22 of /proc/<pid>/stat (proc_pid_stat(5)); null when it runs no more, or without /proc. */
+async function readStartTicks(pid: number): Promise<string | null> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, "latin1");
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return state === "Z" ? null : (fields[18] ?? null);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the signal could be sent. */
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, name);
+    return true;
+  } catch {
+    return false;
+  }
+}
