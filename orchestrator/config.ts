@@ -88,10 +88,10 @@ const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 
 /**
  * A tool's own settings that an installer on a worker needs (registries, proxies, authorities), and
- * what an allocation may take of its host.
+ * what an allocation may take of its host, and where it keeps what Node compiled.
  */
 const WORKER_VARIABLE =
-  /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|AUTOCODE_LIMIT_[A-Z_]+)$/;
+  /^(PATH|LANG|LC_\w+|TZ|TMPDIR|HOME|(NPM|npm)_config_\w+|PIP_\w+|UV_\w+|(http|https|no|all)_proxy|(HTTP|HTTPS|NO|ALL)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|NODE_COMPILE_CACHE|AUTOCODE_LIMIT_[A-Z_]+)$/;
 const SECRET_VARIABLE = /auth|token|password|secret|_(key|otp)$/i;
 
 /** One line for a person, naming each variable that is wrong and how to mend it. */

@@ -16,10 +16,8 @@ import type { Install, Job } from "./job.ts";
 import { createWatch } from "./limits.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
 import { closedFolder, makeRooms } from "./rooms.ts";
-import { runAgent } from "./run-agent.ts";
 import type { Stop } from "./stop.ts";
 import { isUserActive } from "./survivors.ts";
-import { verify } from "./verify.ts";
 
 const HEARTBEAT_WAIT_MS = 20_000;
 /** Between two beats, so that an orchestrator that does not hold them open is not flooded. */
@@ -80,7 +78,12 @@ async function work(
   { findAgent }: WorkerDeps,
 ): Promise<Report | null> {
   const { spec } = job;
-  if (spec.purpose === "verify") return verify({ ...job, spec });
+  // A worker has one purpose: it loads what that takes, and starts sooner.
+  if (spec.purpose === "verify") {
+    const { verify } = await import("./verify.ts");
+    return verify({ ...job, spec });
+  }
+  const { runAgent } = await import("./run-agent.ts");
   return runAgent({ ...job, spec }, findAgent(spec.agent));
 }
 
