@@ -15,7 +15,12 @@ export interface ModelCard {
   readonly architecture: Architecture;
   /** The best first: the planner takes the first that fits. */
   readonly quantisations: readonly Quantisation[];
-  /** As vLLM names it; null where the model calls no tools, or vLLM needs none. */
+  /** It was taught to call tools, and its chat template shows it which there are. */
+  readonly callsTools: boolean;
+  /**
+   * As vLLM names it; null: vLLM needs none. A model that calls no tools has one too: without a
+   * parser vLLM refuses every call that carries tools, as agents' calls do while they plan.
+   */
   readonly toolParser: {
     readonly name: string;
     /** A file of `models/serving/` for --tool-parser-plugin; null: vLLM has it. */

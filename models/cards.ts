@@ -59,6 +59,7 @@ const CardFile = Type.Object(
       ),
       { minItems: 1, maxItems: 10 },
     ),
+    calls_tools: Type.Boolean(),
     tool_parser: Type.Optional(
       Type.Object({ name: ParserName, plugin: Type.Optional(ServingFile("py")) }, closed),
     ),
@@ -118,6 +119,7 @@ export function parseCard(text: string, fileName: string): ModelCard {
     parameters: { total: parameters.total, active: parameters.active ?? parameters.total },
     architecture,
     quantisations: readQuantisations({ value, fault }),
+    callsTools: value.calls_tools,
     toolParser:
       toolParser === undefined
         ? null
