@@ -1043,6 +1043,11 @@ class Addon:
         decode = None
         if exchange.is_last:
             response.headers["connection"] = "close"
+        # None was asked for: in pieces a secret could come back cut in two.
+        if exchange.scrubs and response.status_code == 206:
+            words = "it answered a piece (206) of what was asked for as a whole"
+            await self._replace(flow, exchange, words)
+            return
         if exchange.scrubs:
             response.headers.fields = scrubbed(response.headers, exchange.scrubs)
             has_body = flow.request.method != "HEAD" and response.status_code not in (101, 204, 304)

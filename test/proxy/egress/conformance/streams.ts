@@ -260,6 +260,20 @@ export function testStreams(name: string, open: OpenEngine): void {
     }
   });
 
+  test(`${name}: nor in pieces that nobody asked for`, async () => {
+    await using server = await startUpstream((request, response) => {
+      response.writeHead(206);
+      response.end(String(request.headers["x-key"]).slice(0, 9));
+    });
+    const credential = { secret: "a", header: "X-Key" };
+    const limits = allow(server.port, { action: "inject", credential });
+    await using world = await openWorld(open, { ...limits, secrets: { a: SECRET } });
+    const ran = await curl(world, "-i", `https://api.test:${server.port}/`);
+    assert.match(ran.stdout, /^HTTP\/[\d.]+ 502/);
+    assert.ok(!ran.stdout.includes(SECRET.slice(0, 9)), ran.stdout);
+    assert.match((await onlyDraft(world)).error ?? "", /a piece \(206\)/);
+  });
+
   test(`${name}: nothing is read from workers while too much waits to be recorded`, async () => {
     let arrived = 0;
     await using server = await startUpstream((request, response) => {
