@@ -1,8 +1,8 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
- * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch, mitmproxy
- * and, when `bench` is named, the gateways that the bench measures beside ours. Idempotent: what is
- * there is left alone.
+ * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch, mitmproxy,
+ * vLLM and, when `bench` is named, the gateways that the bench measures beside ours. Idempotent:
+ * what is there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
@@ -11,14 +11,17 @@ import { installBenchPeers } from "./bench-peers.ts";
 import { installElasticsearch } from "./elasticsearch.ts";
 import { installMitmproxy } from "./mitmproxy.ts";
 import { installOpenbao } from "./openbao.ts";
+import { installVllm } from "./vllm.ts";
 
 const BENCH = "bench";
 const ELASTICSEARCH = "elasticsearch";
 const MITMPROXY = "mitmproxy";
 const OPENBAO = "openbao";
+const VLLM = "vllm";
 const agentsDir = join(import.meta.dirname, "../../.engines/agents");
 const wanted = process.argv.slice(2);
-const known = [...AGENTS.map(({ facts }) => facts.name), OPENBAO, ELASTICSEARCH, MITMPROXY, BENCH];
+const others = [OPENBAO, ELASTICSEARCH, MITMPROXY, VLLM, BENCH];
+const known = [...AGENTS.map(({ facts }) => facts.name), ...others];
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
   console.error(`unknown engine ${unknown.join(", ")}; known: ${known.join(", ")}`);
@@ -52,6 +55,13 @@ if (wanted.length === 0 || wanted.includes(MITMPROXY)) {
       console.error(`mitmproxy: ${error instanceof Error ? error.message : error}`);
     },
   );
+}
+if (wanted.length === 0 || wanted.includes(VLLM)) {
+  const places = { dir: join(agentsDir, "../vllm"), models: join(agentsDir, "../vllm-models") };
+  await installVllm(places, (line) => console.log(line)).catch((error) => {
+    failures += 1;
+    console.error(`vllm: ${error instanceof Error ? error.message : error}`);
+  });
 }
 for (const agent of AGENTS) {
   if (wanted.length > 0 && !wanted.includes(agent.facts.name)) continue;

