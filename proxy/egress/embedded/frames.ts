@@ -10,16 +10,21 @@ const MASKED = 0x80;
 const CONTROL = 0x08;
 
 export function createFrames(bytesMax: number): Frames {
-  let held: Buffer = Buffer.alloc(0);
-  /** Of `held`: what belongs to frames that are whole, of a message that is not. */
+  /** `room[start, end)` is held; a chunk that ends with a message is never copied. */
+  let room: Buffer = Buffer.alloc(0);
+  let start = 0;
+  let end = 0;
+  let isRoomOurs = false;
+  /** Of what is held: what belongs to frames that are whole, of a message that is not. */
   let readCount = 0;
   let isInMessage = false;
   return { push };
 
   function push(chunk: Buffer): Buffer[] | null {
-    held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
+    hold(chunk);
     const whole: Buffer[] = [];
     for (;;) {
+      const held = room.subarray(start, end);
       const length = frameLength(held, readCount);
       if (length === null) break;
       if (length > bytesMax) return null;
@@ -29,10 +34,32 @@ export function createFrames(bytesMax: number): Frames {
       if ((first & CONTROL) === 0) isInMessage = (first & FINAL) === 0;
       if (isInMessage) continue;
       whole.push(held.subarray(0, readCount));
-      held = held.subarray(readCount);
+      start += readCount;
       readCount = 0;
     }
-    return held.length > bytesMax ? null : whole;
+    return end - start > bytesMax ? null : whole;
+  }
+
+  /** Room is made twice as large as is needed, so that many small chunks are not copied each time. */
+  function hold(chunk: Buffer): void {
+    const heldCount = end - start;
+    if (heldCount === 0) {
+      room = chunk;
+      start = 0;
+      end = chunk.length;
+      isRoomOurs = false;
+      return;
+    }
+    if (!isRoomOurs || end + chunk.length > room.length) {
+      const larger = Buffer.allocUnsafe(2 * (heldCount + chunk.length));
+      room.copy(larger, 0, start, end);
+      room = larger;
+      start = 0;
+      end = heldCount;
+      isRoomOurs = true;
+    }
+    chunk.copy(room, end);
+    end += chunk.length;
   }
 }
 
