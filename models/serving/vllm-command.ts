@@ -39,8 +39,12 @@ export interface VllmCommand {
   env: Record<string, string>;
 }
 
-/** What vLLM takes by itself below 70 GB; more would take memory that no plan counts. */
+/**
+ * What the planner counts memory for (plan-memory.ts): vLLM's own defaults differ from one kind of
+ * GPU to the next. Sequences that do not fit the cache wait in the engine.
+ */
 const SEQUENCES_MAX = 256;
+const BATCHED_TOKENS = 4096;
 const GIB = 1024 ** 3;
 
 /** @throws CatalogError when the card has no such quantisation. */
@@ -85,7 +89,8 @@ export function vllmSettings({
     "tensor-parallel-size": plan.tensor_parallel,
     "pipeline-parallel-size": plan.pipeline_parallel,
     "max-model-len": plan.context_tokens,
-    "max-num-seqs": Math.min(SEQUENCES_MAX, Math.max(1, plan.max_sequences)),
+    "max-num-seqs": SEQUENCES_MAX,
+    "max-num-batched-tokens": BATCHED_TOKENS,
     ...(isOnGpus ? { "gpu-memory-utilization": plan.gpu_memory_utilization } : {}),
     "enable-prefix-caching": true,
     ...(toolParser === null

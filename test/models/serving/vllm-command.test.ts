@@ -17,7 +17,7 @@ const WHERE = { host: "127.0.0.1", port: 8101, python: "python", pluginsDir: "/p
 const CODER = { card: CODER_CARD, plan: modelPlan(CODER_CARD), weightsDir: "/weights/coder" };
 
 test("A model on its GPUs, from a folder of weights", (t) => {
-  const plan = modelPlan(CODER_CARD, { gpus: [2, 3], tensor_parallel: 2, max_sequences: 900 });
+  const plan = modelPlan(CODER_CARD, { gpus: [2, 3], tensor_parallel: 2 });
   t.assert.snapshot(vllmCommand({ ...WHERE, ...CODER, plan }));
 });
 
