@@ -42,6 +42,9 @@ export const AgentFacts = Type.Object(
       minimum: 0,
       description: "The least input of a first call: what the CLI's own prompt and tools weigh",
     }),
+    needs_tool_calls: Type.Boolean({
+      description: "It edits by tools that the model calls; one that edits by text needs none",
+    }),
   },
   { additionalProperties: false },
 );

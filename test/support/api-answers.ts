@@ -241,6 +241,7 @@ export function agentOf(name: string, isInstalled: boolean): AgentStatus {
       is_exit_code_trusted: false,
       budget_stop_status: 403,
       prompt_floor_tokens: 1000,
+      needs_tool_calls: true,
     },
     installed_version: isInstalled ? "1.2.3" : null,
   };

@@ -149,6 +149,7 @@ export function fakeAgent(script: FakeScript): Agent {
       is_exit_code_trusted: true,
       budget_stop_status: 403,
       prompt_floor_tokens: 0,
+      needs_tool_calls: true,
     },
     binary: { path: "fake", args: [] },
     executableGlobs: [],

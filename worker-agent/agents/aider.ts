@@ -46,6 +46,7 @@ export const aider: Agent = {
     is_exit_code_trusted: false,
     budget_stop_status: 400,
     prompt_floor_tokens: 400,
+    needs_tool_calls: false,
   },
   // Not bin/aider: the first line of that names the folder in which pip made it.
   binary: { path: "bin/python", args: ["-m", "aider"] },

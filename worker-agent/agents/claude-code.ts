@@ -38,6 +38,7 @@ export const claudeCode: Agent = {
     is_exit_code_trusted: true,
     budget_stop_status: 403,
     prompt_floor_tokens: 1_000,
+    needs_tool_calls: true,
   },
   binary: { path: "node_modules/.bin/claude", args: [] },
   executableGlobs: [],

@@ -55,6 +55,7 @@ export const codex: Agent = {
     is_exit_code_trusted: true,
     budget_stop_status: 400,
     prompt_floor_tokens: 2_300,
+    needs_tool_calls: true,
   },
   binary: { path: "node_modules/.bin/codex", args: [] },
   executableGlobs: [],

@@ -53,6 +53,7 @@ export const opencode: Agent = {
     is_exit_code_trusted: true,
     budget_stop_status: 403,
     prompt_floor_tokens: 7_700,
+    needs_tool_calls: true,
   },
   binary: { path: "node_modules/.bin/opencode", args: [] },
   executableGlobs: [],

@@ -33,6 +33,7 @@ export const qwenCode: Agent = {
     is_exit_code_trusted: true,
     budget_stop_status: 403,
     prompt_floor_tokens: 19_600,
+    needs_tool_calls: true,
   },
   binary: { path: "node_modules/.bin/qwen", args: [] },
   executableGlobs: ["node_modules/@qwen-code/qwen-code/vendor/ripgrep/*/rg"],
