@@ -271,6 +271,13 @@ job "autocode-proxy" {
       unlimited      = true
     }
 
+    # Under its home lies the spool of what was recorded and not shipped yet: it goes where it goes.
+    ephemeral_disk {
+      size    = 1024
+      sticky  = true
+      migrate = true
+    }
+
     network {
       mode = "host"
       port "gateway" {
