@@ -37,6 +37,7 @@ import {
   trial,
 } from "./ui-fixture-data.ts";
 import { type FixtureFlows, openFixtureFlows } from "./ui-fixture-flows.ts";
+import { type FixtureModels, openFixtureModels } from "./ui-fixture-models.ts";
 import {
   adherenceReport,
   budgetEvents,
@@ -73,6 +74,8 @@ export interface UiFixture extends AsyncDisposable {
   secrets: SecretsStatus;
   /** Its flows; what is appended is told to live views. */
   flows: FixtureFlows;
+  /** What was brought up and down, and what is asked of the planner. */
+  models: FixtureModels;
   /** Changes a trial (or adds one) and tells the streams of it. */
   change(id: TrialId, changes: Partial<Trial>, event: Pick<TrialEvent, "type" | "data">): void;
   record(line: string): Promise<void>;
@@ -208,6 +211,7 @@ async function fixtureState(dir: string) {
   const flows = await openFixtureFlows(idsOf, ids, at);
   return {
     flows,
+    models: await openFixtureModels(nowMs),
     ofPassed,
     dir,
     idsOf,
@@ -318,14 +322,10 @@ function services(state: State): Services {
       appendArtefact: refuse,
       report: refuse,
     },
-    pairs: async () =>
-      ["qwen3-coder-next", "openai"].map((name) => ({
-        ...{ name, normal: `${name}-normal`, thinking: `${name}-thinking`, provider: "openai" },
-        ...{ is_scripted: false, is_available: true, detail: "ready" },
-      })),
+    pairs: async () => state.models.pairs(),
     pricing: {
-      list: async () => ({ prices: [] }),
-      explain: refuse,
+      list: async () => state.models.prices(),
+      explain: async (model) => state.models.explain(model),
       reprice: async (id, { pair }) => repricing(id, pair),
     },
     doctor: async () => findings(),

@@ -12,7 +12,8 @@ const NAVIGATION = [
   {
     href: "/",
     title: "Trials",
-    isHere: (/** @type {string} */ path) => !/^\/(budgets|traffic|workers|doctor)/.test(path),
+    isHere: (/** @type {string} */ path) =>
+      !/^\/(budgets|traffic|models|workers|doctor)/.test(path),
   },
   {
     href: "/budgets",
@@ -23,6 +24,11 @@ const NAVIGATION = [
     href: "/traffic",
     title: "Traffic",
     isHere: (/** @type {string} */ path) => path.startsWith("/traffic"),
+  },
+  {
+    href: "/models",
+    title: "Models",
+    isHere: (/** @type {string} */ path) => path.startsWith("/models"),
   },
   {
     href: "/workers",
@@ -101,6 +107,8 @@ function Page({ path, search }) {
     return html`<${Lazy} load=${flowPage} id=${name} tab=${tab} />`;
   }
   if (section === "traffic") return html`<${Lazy} load=${trafficPage} search=${search} />`;
+  if (section === "models")
+    return html`<${Lazy} load=${modelsPage} tab=${name} search=${search} />`;
   if (section === "workers") return html`<${Lazy} load=${workersPage} />`;
   if (section === "doctor") return html`<${Lazy} load=${doctorPage} />`;
   return html`<main class="page">
@@ -133,6 +141,11 @@ const flowPage = async () => {
   const style = loadStyle("/style/traffic.css");
   const [{ FlowPage }] = await Promise.all([import("./flow-page.js"), style]);
   return FlowPage;
+};
+const modelsPage = async () => {
+  const style = loadStyle("/style/models.css");
+  const [{ ModelsPage }] = await Promise.all([import("./models-page.js"), style]);
+  return ModelsPage;
 };
 const workersPage = async () => {
   const style = loadStyle("/style/workers.css");
