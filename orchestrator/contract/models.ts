@@ -35,6 +35,11 @@ export const PlanRequest = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /**
+     * Of each GPU, in place of what the planner counts for activations, graphs and the framework:
+     * GPU x gpu_memory_utilization - weights - cache, of a startup log of this engine.
+     */
+    overhead_mib: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
     currency: Type.Optional(CurrencyCode),
     /** For the hour of one GPU; absent: what hardware.yaml says of it, with its source. */
     rate_per_gpu_hour: Type.Optional(DecimalText),
