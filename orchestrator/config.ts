@@ -21,6 +21,7 @@ import {
   type SecretsConfig,
 } from "./config-engines.ts";
 import { type FleetConfig, readFleet } from "./config-fleet.ts";
+import { readServing, type ServingConfig } from "./config-serving.ts";
 import type { LogLevel } from "./runtime/log.ts";
 
 export interface ProviderConfig {
@@ -62,6 +63,7 @@ export interface Config {
   /** Null unless Nomad is the scheduler. */
   nomad: NomadConfig | null;
   fleet: FleetConfig;
+  serving: ServingConfig;
   egress: EgressConfig;
   /** Null: flow records lie in the database. */
   elasticsearch: ElasticsearchConfig | null;
@@ -147,6 +149,7 @@ export function readConfig(
     scheduler,
     nomad: readNomad(read, scheduler),
     fleet: readFleet(read),
+    serving: readServing(read),
     egress: readEgress(read),
     elasticsearch: readElasticsearch(read),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",

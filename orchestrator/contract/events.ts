@@ -5,7 +5,7 @@
 import { type Static, Type } from "typebox";
 
 /**
- * `trial.*` come from the engine, `call.*`, `budget.*` and `quota.*` from the gateway, the rest
+ * `trial.*` and `model.*` come from the engine, `call.*`, `budget.*` and `quota.*` from the gateway, the rest
  * from the worker-agent. Each type's `data` is stated beside it.
  */
 export const EVENT_TYPES = [
@@ -33,6 +33,8 @@ export const EVENT_TYPES = [
   "egress.canary", // { flow_id, host }: the trial's canary was about to leave
   "traffic.unmatched", // { flow_id, host, detail }: a paid call without an entry in the ledger
   "replay.diverged", // { position, expected, asked }: the first request that the record has not
+  // { pair, side, duration_ms, gpu_ms, cost_nanos?, currency? }: an engine was woken for this trial
+  "model.swapped",
   "verify.started", // {}
   "verify.ended", // { verdict, tests_passed, tests_failed, duration_ms }
 ] as const;

@@ -43,11 +43,11 @@ export interface EngineLauncher extends AsyncDisposable {
 /** Pairs on own GPUs, for who brings them up and down. */
 export interface ModelServers {
   /**
-   * Plans, and unless it is a dry run makes what fits wanted, priced by its plan from now on. What
-   * is up already is planned anew, and its failed engines are tried again.
+   * Plans, and unless it is a dry run makes what fits wanted, priced by its plan from now on. Of
+   * what is up by the same plan, what failed is tried again.
    *
-   * @throws Problem `invalid_request` (unknown pair or GPU), `conflict` (it does not fit, or a
-   * licence is not accepted).
+   * @throws Problem `invalid_request` (unknown pair or GPU), `conflict` (it does not fit, a licence
+   * is not accepted, it is up by another plan, or being brought down).
    */
   up(request: UpRequest): Promise<ServedPair>;
   /** Its engines end what they are answering, then they end. @throws Problem `not_found`. */
@@ -58,4 +58,26 @@ export interface ModelServers {
     engine: { pair: string; side: Side },
     options: { isFollowed: boolean; signal: AbortSignal },
   ): Promise<AsyncIterable<Uint8Array>>;
+}
+
+/** An engine as gateways and grants know it, wherever it runs. */
+export interface ServedEngine {
+  readonly pair: string;
+  readonly side: Side;
+  /** The card's name, which it answers to. */
+  readonly model: string;
+  /** What a grant calls it. */
+  readonly provider: string;
+  readonly baseUrl: string;
+  /** Null: it takes calls. */
+  readonly away: EngineAway | null;
+}
+
+/** Why an engine takes no calls now. */
+export interface EngineAway {
+  /** A sentence with what to do. */
+  readonly detail: string;
+  readonly retryAfterMs: number;
+  /** Whether it comes by itself: worth to wait for. */
+  readonly isComing: boolean;
 }

@@ -70,6 +70,7 @@ test("every environment variable has its place in docs/operating.md", async () =
   const files = [
     "orchestrator/config.ts",
     "orchestrator/config-engines.ts",
+    "orchestrator/config-serving.ts",
     "orchestrator/cli/config.ts",
     "worker-agent/config.ts",
   ];

@@ -344,6 +344,43 @@ table migration
   constraint migration_pkey PRIMARY KEY (version)
   CREATE UNIQUE INDEX migration_pkey ON public.migration USING btree (version)
 
+table model_server
+  pair text not null
+  side text not null
+  model text not null
+  machine text not null
+  base_url text not null
+  plan jsonb not null
+  weights_dir text
+  accepted_licences text[] not null default '{}'::text[]
+  is_wanted boolean not null default true
+  is_awake boolean not null default true
+  state text not null
+  has_served boolean not null default false
+  restarts integer not null default 0
+  detail text not null
+  since timestamp with time zone not null
+  not_before timestamp with time zone
+  metrics jsonb
+  brought_up_at timestamp with time zone not null
+  asked_at timestamp with time zone
+  asked_last_at timestamp with time zone
+  asked_by text
+  turn_by text
+  constraint model_server_asked_by_check CHECK ((asked_by ~ '^trial_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint model_server_base_url_check CHECK (((length(base_url) >= 1) AND (length(base_url) <= 2000)))
+  constraint model_server_detail_check CHECK ((length(detail) <= 8000))
+  constraint model_server_machine_check CHECK (((length(machine) >= 1) AND (length(machine) <= 255)))
+  constraint model_server_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint model_server_pair_check CHECK (((length(pair) >= 1) AND (length(pair) <= 200)))
+  constraint model_server_pkey PRIMARY KEY (pair, side)
+  constraint model_server_restarts_check CHECK ((restarts >= 0))
+  constraint model_server_side_check CHECK ((side = ANY (ARRAY['normal'::text, 'thinking'::text])))
+  constraint model_server_state_check CHECK ((state = ANY (ARRAY['starting'::text, 'ready'::text, 'sleeping'::text, 'draining'::text, 'failed'::text])))
+  constraint model_server_turn_by_check CHECK ((turn_by ~ '^trial_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint model_server_weights_dir_check CHECK (((length(weights_dir) >= 1) AND (length(weights_dir) <= 4096)))
+  CREATE UNIQUE INDEX model_server_pkey ON public.model_server USING btree (pair, side)
+
 table orchestrator
   id text not null
   host text not null
@@ -357,6 +394,18 @@ table orchestrator
   constraint orchestrator_url_check CHECK (((length(url) >= 1) AND (length(url) <= 2000)))
   constraint orchestrator_version_check CHECK (((length(version) >= 1) AND (length(version) <= 64)))
   CREATE UNIQUE INDEX orchestrator_pkey ON public.orchestrator USING btree (id)
+
+table own_model_price
+  model text not null
+  currency text not null
+  effective_from timestamp with time zone not null
+  terms jsonb not null
+  source text not null
+  constraint own_model_price_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+  constraint own_model_price_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint own_model_price_pkey PRIMARY KEY (model, currency, effective_from)
+  constraint own_model_price_source_check CHECK (((length(source) >= 1) AND (length(source) <= 500)))
+  CREATE UNIQUE INDEX own_model_price_pkey ON public.own_model_price USING btree (model, currency, effective_from)
 
 table placement
   allocation_id text not null

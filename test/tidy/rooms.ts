@@ -43,11 +43,13 @@ const ROWS: readonly Row[] = [
       `${O}/config-egress.ts`,
       `${O}/config-engines.ts`,
       `${O}/config-fleet.ts`,
+      `${O}/config-serving.ts`,
     ],
   },
   { room: `${O}/config-egress.ts`, may: [`${O}/config-engines.ts`] },
   { room: `${O}/config-engines.ts`, may: [] },
   { room: `${O}/config-fleet.ts`, may: [`${O}/config-engines.ts`] },
+  { room: `${O}/config-serving.ts`, may: [`${O}/config-engines.ts`] },
   { room: `${O}/addresses.ts`, may: [`${O}/config.ts`] },
   { room: `${O}/db/`, may: FOUNDATION },
   // Pure: the journal's arithmetic, which a command checks an export with, offline.

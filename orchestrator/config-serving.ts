@@ -1,0 +1,54 @@
+/** What the environment says of models on own GPUs, read with `config.ts`'s readers. Pure. */
+import type { Reader } from "./config-engines.ts";
+
+export interface ServingConfig {
+  /** What the GPUs are; null: what nvidia-smi says. */
+  gpus: { name: string; count: number } | null;
+  engine: "processes" | "ray";
+  /** Ray's dashboard; null unless Ray serves. */
+  rayUrl: string | null;
+  /** Where engines of ours listen: an address that gateways alone reach. */
+  host: string;
+  /** The Python that has vLLM. */
+  python: string;
+  /** A hub of the Hugging Face kind; null: its own. */
+  weightsUrl: string | null;
+  /** Nothing is fetched: what is not here is refused. */
+  isOffline: boolean;
+}
+
+const RAY_URL = "http://127.0.0.1:8265";
+
+export function readServing(read: Reader): ServingConfig {
+  const engine = read.oneOf("AUTOCODE_SERVING", ["processes", "ray"], "processes");
+  const rayUrl = read.address("AUTOCODE_RAY_URL", /^https?:\/\//);
+  if (rayUrl !== null && engine !== "ray") {
+    read.fault("AUTOCODE_RAY_URL: only goes with AUTOCODE_SERVING=ray");
+  }
+  return {
+    gpus: readGpus(read),
+    engine,
+    rayUrl: engine === "ray" ? (rayUrl ?? RAY_URL) : null,
+    host: read.text("AUTOCODE_ENGINES_HOST") ?? "127.0.0.1",
+    python: read.text("AUTOCODE_VLLM_PYTHON") ?? "python3",
+    weightsUrl: read.address("AUTOCODE_WEIGHTS_URL", /^https?:\/\//),
+    isOffline: read.oneOf("AUTOCODE_OFFLINE", ["on", "off"], "off") === "on",
+  };
+}
+
+/** "2x rtx-4090", "h100" */
+export function parseGpus(text: string): { name: string; count: number } | null {
+  const [, count = "1", name] =
+    /^(?:([1-9][0-9]?)\s*x\s*)?([a-z0-9][a-z0-9-]{0,62})$/.exec(text.trim().toLowerCase()) ?? [];
+  return name === undefined || Number(count) > 64 ? null : { name, count: Number(count) };
+}
+
+function readGpus({ text, fault }: Reader): ServingConfig["gpus"] {
+  const written = text("AUTOCODE_GPUS");
+  if (written === undefined) return null;
+  const gpus = parseGpus(written);
+  if (gpus === null) {
+    fault(`AUTOCODE_GPUS: "${written}" must be GPUs of one kind, such as "2x rtx-4090"`);
+  }
+  return gpus;
+}

@@ -1,0 +1,387 @@
+/**
+ * Makes engines what their rows say: one leader a machine does it, a round a second. All that it
+ * must know is in the rows and at the launcher; what it remembers (misses, busy moments, pulls) it
+ * may lose.
+ *
+ * Invariant: a row says `ready` only while its engine answers, and says otherwise before the engine
+ * is put to sleep or ended.
+ */
+import { sql } from "drizzle-orm";
+import type { ModelCard } from "../../models/card.ts";
+import { ownPrice } from "../../models/own-price.ts";
+import type { EngineMetrics, ModelPlan } from "../contract/models.ts";
+import type { Database } from "../db/database.ts";
+import { readTime, rows } from "../db/rows.ts";
+import { ceilDiv } from "../money.ts";
+import { Problem } from "../problem.ts";
+import type { BackgroundTask } from "../runtime/background.ts";
+import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { TrialId } from "../runtime/ids.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Weights } from "../weights/weights.ts";
+import type { EngineClient } from "./engine-client.ts";
+import { readEngineMetrics } from "./engine-metrics.ts";
+import { type EngineOptions, type EngineStep, nextStep, type Seen } from "./engine-state.ts";
+import {
+  engineId,
+  modelPlan,
+  readServers,
+  SERVED_CHANNEL,
+  type ServerRow,
+  unitOf,
+  viewOf,
+} from "./rows.ts";
+import type { EngineCondition, EngineLauncher } from "./serving.ts";
+import { nextTurn, type SwapOptions } from "./swap.ts";
+import { type Queued, unitsOf } from "./turns.ts";
+
+export interface ServersDeps {
+  db: Pick<Database, "sql">;
+  launcher: EngineLauncher;
+  client: EngineClient;
+  weights: Pick<Weights, "find" | "pull">;
+  cards: ReadonlyMap<string, ModelCard>;
+  /** The program that serves a model. */
+  command: (engine: EngineToStart) => { argv: string[]; env: Record<string, string> };
+  /** An event of a trial. */
+  tell: (trialId: TrialId, type: "model.swapped", data: Record<string, unknown>) => Promise<void>;
+  clock: Clock;
+  log: Log;
+}
+
+export interface EngineToStart {
+  card: ModelCard;
+  plan: ModelPlan;
+  weightsDir: string;
+  host: string;
+  port: number;
+  isSleepable: boolean;
+}
+
+export interface ServersOptions {
+  machine: string;
+  engine: EngineOptions;
+  swap: SwapOptions;
+  /** How long after its last call an engine still counts as busy. */
+  idleMs: number;
+  periodMs: number;
+}
+
+export interface Servers extends AsyncDisposable {
+  /** A duty of this machine's orchestrators. */
+  readonly task: BackgroundTask;
+  /** Ends the engines of this machine, whose rows stay: whoever starts next starts them again. */
+  endAll(): Promise<void>;
+}
+
+interface Looked {
+  row: ServerRow;
+  condition: EngineCondition;
+}
+
+/** Rounds at once, while each has moved something. */
+const ROUNDS_MAX = 8;
+const DETAIL_MAX = 8_000;
+
+export function createServers(deps: ServersDeps, options: ServersOptions): Servers {
+  const { db, launcher, client, clock, log } = deps;
+  const misses = new Map<string, number>();
+  const busyAt = new Map<string, EpochMs>();
+  const pulls = new Map<string, { detail: string; fault: string | null }>();
+  const closing = new AbortController();
+  const task: BackgroundTask = {
+    name: `model_servers_${options.machine}`.slice(0, 100),
+    periodMs: options.periodMs,
+    activate,
+  };
+  return { task, endAll, [Symbol.asyncDispose]: async () => closing.abort() };
+
+  async function activate(): Promise<{ engines: number }> {
+    for (let round = 0; ; round++) {
+      const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
+      if (servers.length === 0) return { engines: 0 };
+      const hasMoved = (await giveTurn(servers)) || (await stepAll(servers));
+      if (!hasMoved || round >= ROUNDS_MAX) return { engines: servers.length };
+    }
+  }
+
+  async function endAll(): Promise<void> {
+    closing.abort();
+    const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
+    await Promise.all(servers.map((row) => launcher.stop(engineId(row))));
+  }
+
+  /** Whether another unit's turn has begun. */
+  async function giveTurn(servers: readonly ServerRow[]): Promise<boolean> {
+    const nowMs = clock.now();
+    const { units, turnSinceMs } = unitsOf(servers, await readQueue(), isBusy, nowMs);
+    const next = nextTurn(units, { nowMs, turnSinceMs }, options.swap);
+    if (next === null) return false;
+    const trialId = units.find(({ id }) => id === next)?.waitingFor ?? null;
+    for (const row of servers) {
+      const isAwake = unitOf(row) === next;
+      await db.sql.execute(sql`update model_server
+        set is_awake = ${isAwake}, turn_by = ${isAwake && row.has_served ? trialId : null}
+        where pair = ${row.pair} and side = ${row.side}`);
+    }
+    log.info({ unit: next, trial_id: trialId }, "models: another turn on the GPUs");
+    return true;
+  }
+
+  function isBusy(row: ServerRow): boolean {
+    const atMs = busyAt.get(engineId(row));
+    return atMs !== undefined && clock.now() - atMs < options.idleMs;
+  }
+
+  function readQueue(): Promise<Queued[]> {
+    return rows<{ pair: string; id: TrialId; created_at: string }>(
+      db.sql,
+      sql`select distinct on (pair) pair, id, created_at from trial
+        where state = 'queued' and not cancel_requested order by pair, created_at`,
+    ).then((found) =>
+      found.map((row) => ({
+        pair: row.pair,
+        trialId: row.id,
+        sinceMs: readTime(row.created_at),
+      })),
+    );
+  }
+
+  /** Whether one of them has moved. One that fails hinders no other. */
+  async function stepAll(servers: readonly ServerRow[]): Promise<boolean> {
+    const looked = await Promise.all(
+      servers.map(async (row) => ({ row, condition: await launcher.condition(engineId(row)) })),
+    );
+    let hasMoved = false;
+    for (const engine of looked) {
+      try {
+        hasMoved = (await stepOne(engine, looked)) || hasMoved;
+      } catch (error) {
+        log.error({ err: error, engine: engineId(engine.row) }, "model server not looked after");
+      }
+    }
+    return hasMoved;
+  }
+
+  async function stepOne(engine: Looked, all: readonly Looked[]): Promise<boolean> {
+    const { row, condition } = engine;
+    const { seen, metrics } = await look(engine, all);
+    const step = nextStep(viewOf(row), seen, options.engine);
+    // Gateways hear that it leaves before it does; that it is there, once it is.
+    const isLeaving = step.action !== null && step.action !== "start" && step.action !== "wake";
+    if (isLeaving && row.state === "ready") {
+      await write(row, { ...step, state: "draining" }, metrics);
+    }
+    const done = await act(row, step);
+    if (done.action === "start") engine.condition = { state: "running", startedAtMs: clock.now() };
+    if (done.action === "wake") engine.row = { ...row, state: "starting" };
+    if (done.action === "stop") engine.condition = { state: "absent" };
+    if (done.action === "remove") {
+      await db.sql.execute(sql`
+        with gone as (delete from model_server
+          where pair = ${row.pair} and side = ${row.side} and not is_wanted returning pair)
+        select pg_notify(${SERVED_CHANNEL}, '') from gone`);
+      return true;
+    }
+    const hasChanged = await write(row, done, metrics);
+    if (done.state === "ready" && row.state !== "ready") await settleTurn(row);
+    return hasChanged && (done.state !== row.state || condition.state !== engine.condition.state);
+  }
+
+  async function look(
+    { row, condition }: Looked,
+    all: readonly Looked[],
+  ): Promise<{ seen: Seen; metrics: EngineMetrics | null }> {
+    const id = engineId(row);
+    const isUp = condition.state === "running" && row.state !== "sleeping";
+    const answers = isUp && (await client.answers(row.base_url, row.model));
+    misses.set(id, answers || !isUp ? 0 : (misses.get(id) ?? 0) + 1);
+    const text = answers ? await client.metrics(row.base_url) : null;
+    const nowMs = clock.now();
+    const metrics = text === null ? null : readEngineMetrics(text, nowMs, row.metrics);
+    const inFlight = metrics === null ? null : metrics.running + metrics.waiting;
+    const before = row.metrics?.generation_tokens_total ?? metrics?.generation_tokens_total;
+    if ((inFlight ?? 0) > 0 || metrics?.generation_tokens_total !== before) busyAt.set(id, nowMs);
+    const seen = {
+      nowMs,
+      condition,
+      answers,
+      misses: misses.get(id) ?? 0,
+      inFlight,
+      isSleepable: isSleepable(row),
+      gpusHeldBy: holderOf(row, all),
+    };
+    return { seen, metrics: isUp ? metrics : null };
+  }
+
+  /** What came of the step: an action that fails is a state of its own. */
+  async function act(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+    const id = engineId(row);
+    switch (step.action) {
+      case "start":
+        return start(row, step);
+      case "stop":
+        await launcher.stop(id);
+        return step;
+      case "sleep":
+        return client.sleep(row.base_url).then(
+          () => step,
+          async (error: Error) => {
+            log.warn({ err: error, engine: id }, "engine does not sleep; it is ended instead");
+            await launcher.stop(id);
+            return { ...step, detail: `ended to free its GPUs: ${error.message}`, action: "stop" };
+          },
+        );
+      case "wake":
+        return client.wake(row.base_url).then(
+          () => step,
+          async (error: Error) => {
+            log.warn({ err: error, engine: id }, "engine does not wake; it is started again");
+            await launcher.stop(id);
+            const detail = `is started again: ${error.message}`;
+            return { ...step, detail, action: "stop" };
+          },
+        );
+      default:
+        return step;
+    }
+  }
+
+  async function start(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+    const plan = modelPlan(row);
+    try {
+      const card = deps.cards.get(row.model);
+      if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
+      const weightsDir = await weightsOf(row, card, plan);
+      if (typeof weightsDir !== "string") return { ...step, ...weightsDir, action: null };
+      const { hostname, port } = new URL(row.base_url);
+      const where = { host: hostname, port: Number(port) };
+      const isAsleep = { isSleepable: isSleepable(row) };
+      const command = deps.command({ card, plan, weightsDir, ...where, ...isAsleep });
+      await launcher.start({ id: engineId(row), model: row.model, ...command, ...where });
+      return step;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { ...step, state: "failed", detail: error.message, action: null };
+    }
+  }
+
+  /** Their folder; while they are pulled, how far that is. A pull goes on beside the rounds. */
+  async function weightsOf(
+    row: ServerRow,
+    card: ModelCard,
+    { quantisation }: ModelPlan,
+  ): Promise<string | Pick<EngineStep, "state" | "detail">> {
+    const id = engineId(row);
+    const pull = pulls.get(id);
+    if (pull !== undefined && pull.fault === null)
+      return { state: "starting", detail: pull.detail };
+    pulls.delete(id);
+    if (pull !== undefined) throw new Problem("conflict", pull.fault ?? "");
+    const found = await deps.weights.find(row.model, quantisation);
+    if (found !== null) return found.dir;
+    const begun: { detail: string; fault: string | null } = {
+      detail: "pulls its weights",
+      fault: null,
+    };
+    pulls.set(id, begun);
+    deps.weights
+      .pull(card, quantisation, {
+        acceptedLicences: row.accepted_licences,
+        signal: closing.signal,
+        onProgress: ({ bytes, bytes_total: total }) => {
+          const part = total > 0 ? ` ${Math.floor((bytes / total) * 100)} %` : "";
+          begun.detail = `pulls its weights${part}`;
+        },
+      })
+      .then(
+        () => void pulls.delete(id),
+        (error: unknown) => {
+          log.warn({ err: error, engine: id }, "weights not pulled");
+          const isTold = error instanceof Problem;
+          begun.fault = isTold ? error.message : "its weights were not pulled; the log says why";
+        },
+      );
+    return { state: "starting", detail: begun.detail };
+  }
+
+  /** Whether anything but its figures was new. Overtaken by an up or a down, it writes nothing. */
+  async function write(
+    row: ServerRow,
+    step: EngineStep,
+    metrics: EngineMetrics | null,
+  ): Promise<boolean> {
+    const isNew = step.state !== row.state;
+    const detail = step.detail.slice(0, DETAIL_MAX);
+    const notBefore = step.notBeforeMs === null ? null : rfc3339(step.notBeforeMs);
+    const same =
+      !isNew && detail === row.detail && step.restarts === row.restarts && notBefore === null;
+    if (same && row.not_before === null && metrics === null && row.metrics === null) return false;
+    const changed = await rows<{ pair: string }>(
+      db.sql,
+      sql`update model_server
+        set state = ${step.state}, detail = ${detail}, has_served = ${step.hasServed},
+          restarts = ${step.restarts}, not_before = ${notBefore},
+          metrics = ${metrics === null ? null : JSON.stringify(metrics)}::jsonb,
+          since = case when ${isNew} then ${rfc3339(clock.now())}::timestamptz else since end
+        where pair = ${row.pair} and side = ${row.side} and is_wanted = ${row.is_wanted}
+          and brought_up_at = ${row.brought_up_at}::timestamptz
+        returning pair`,
+    );
+    if (changed.length === 0 || same) return false;
+    if (isNew) {
+      const { pair, side } = row;
+      log.info({ pair, side, from: row.state, to: step.state, detail }, "model server");
+      await db.sql.execute(sql`select pg_notify(${SERVED_CHANNEL}, '')`);
+    }
+    return true;
+  }
+
+  /** It answers, and whoever it was woken for is told what that took. */
+  async function settleTurn(row: ServerRow): Promise<void> {
+    await db.sql.execute(sql`update model_server
+      set asked_at = null, asked_last_at = null, asked_by = null, turn_by = null
+      where pair = ${row.pair} and side = ${row.side}`);
+    if (row.turn_by === null) return;
+    const plan = modelPlan(row);
+    const durationMs = Math.max(0, clock.now() - readTime(row.since));
+    await deps.tell(row.turn_by, "model.swapped", {
+      pair: row.pair,
+      side: row.side,
+      duration_ms: durationMs,
+      gpu_ms: durationMs * plan.gpus.length,
+      ...swapCost(plan, durationMs),
+    });
+  }
+}
+
+const HOUR_MS = 3_600_000n;
+
+/** The hour of all its GPUs, for as long as none of them served. */
+function swapCost({ price }: ModelPlan, durationMs: number) {
+  if (price === null) return {};
+  const { hourNanos } = ownPrice(price.terms, (field, message) => new Error(`${field} ${message}`));
+  const costNanos = ceilDiv(hourNanos * BigInt(Math.round(durationMs)), HOUR_MS);
+  return { cost_nanos: String(costNanos), currency: price.currency };
+}
+
+/** It alternates with another: it sleeps between its turns. Others end, which frees all. */
+function isSleepable({ plan }: ServerRow): boolean {
+  return plan.residency === "alternate";
+}
+
+/**
+ * Who has the GPUs that it needs: an engine of another unit, or one of its own that shares GPUs
+ * with it and still loads, since each measures what is free as it does.
+ */
+function holderOf(row: ServerRow, all: readonly Looked[]): string | null {
+  const holder = all.find(({ row: other, condition }) => {
+    if (engineId(other) === engineId(row)) return false;
+    if (condition.state !== "running" || other.state === "sleeping") return false;
+    if (unitOf(other) !== unitOf(row)) return true;
+    const { gpus } = modelPlan(row);
+    const isShared = modelPlan(other).gpus.some((gpu) => gpus.includes(gpu));
+    return isShared && other.state === "starting";
+  });
+  return holder === undefined ? null : `${holder.row.model} (${holder.row.pair})`;
+}
