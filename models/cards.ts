@@ -15,6 +15,8 @@ const Big = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 const ServingFile = (ending: string) =>
   Type.String({ pattern: `^[a-z0-9][a-z0-9._-]{0,100}[.]${ending}$` });
 const ParserName = Type.String({ pattern: "^[a-z0-9][a-z0-9_.-]{0,62}$" });
+/** An account and a name at the hub: also a path in the weight store, so none begins with a dot. */
+const REPOSITORY = "^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$";
 const closed = { additionalProperties: false };
 
 const CardFile = Type.Object(
@@ -50,7 +52,7 @@ const CardFile = Type.Object(
       Type.Object(
         {
           name: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,31}$" }),
-          repository: Type.String({ pattern: "^[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}$" }),
+          repository: Type.String({ pattern: REPOSITORY }),
           revision: Type.Optional(Type.String({ pattern: "^[0-9a-f]{40}$" })),
           is_at_load: Type.Optional(Type.Boolean()),
           weight_bytes: Big,

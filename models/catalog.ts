@@ -1,5 +1,6 @@
 /**
- * The catalogue of model pairs: `pairs/*.yaml`, and what a project's `models:` adds to it.
+ * The catalogue of model pairs: `pairs/*.yaml`, the cards of those whose weights we run, and what a
+ * project's `models:` adds to it.
  *
  * A pair names two models of providers that the installation knows; addresses and credentials of
  * the installation's own providers are configuration, never part of the catalogue.
@@ -7,10 +8,13 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { Wire } from "../orchestrator/contract/agents.ts";
 import type { PriceTerms } from "../orchestrator/contract/prices.ts";
 import type { FallbackEntry, PairEntry } from "../orchestrator/contract/projects.ts";
+import type { ModelCard } from "./card.ts";
+import { loadCards } from "./cards.ts";
+import { nearestName } from "./nearest.ts";
 import { type PriceBook, type PriceEntry, parsePriceBook, priceEntry } from "./prices.ts";
 import { CatalogError, readYaml } from "./yaml-file.ts";
 
@@ -57,6 +61,8 @@ export interface NamedProvider {
 export interface Catalog {
   pairs: ReadonlyMap<string, ModelPair>;
   providers: ReadonlyMap<string, NamedProvider>;
+  /** Of the models whose weights we run, by their names. */
+  cards: ReadonlyMap<string, ModelCard>;
   book: PriceBook;
 }
 
@@ -74,9 +80,10 @@ const CatalogModelFile = Type.Object(
     name: Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$" }),
     upstream_name: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
     provider: Type.String({ pattern: "^[a-z][a-z0-9-]{0,62}$" }),
-    wires: Type.Array(Wire, { minItems: 1 }),
-    context_tokens: Type.Integer({ minimum: 1024, maximum: 10_000_000 }),
-    max_output_tokens: Type.Integer({ minimum: 256, maximum: 1_000_000 }),
+    // What a card says of its model is not said again; here may be less than it, never more.
+    wires: Type.Optional(Type.Array(Wire, { minItems: 1 })),
+    context_tokens: Type.Optional(Type.Integer({ minimum: 1024, maximum: 10_000_000 })),
+    max_output_tokens: Type.Optional(Type.Integer({ minimum: 256, maximum: 1_000_000 })),
     fallbacks: Type.Optional(Type.Array(CatalogFallbackFile, { minItems: 1, maxItems: 5 })),
   },
   { additionalProperties: false },
@@ -95,52 +102,93 @@ const PairFile = Type.Object(
 const DEFAULT_CONTEXT_TOKENS = 32_768;
 const DEFAULT_MAX_OUTPUT_TOKENS = 8_192;
 
+/** The provider of models whose weights we run: each has a card. */
+const OWN_PROVIDER = "vllm";
+
+type Fault = (path: readonly (string | number)[], message: string) => CatalogError;
+
 /**
- * Reads `folder/pairs/*.yaml` and `folder/prices.yaml`.
+ * Reads `folder/pairs/*.yaml`, `folder/cards/*.yaml` and `folder/prices.yaml`.
  *
- * @throws CatalogError naming file, line and field.
+ * @throws CatalogError naming file, line and field: one that is wrong, a model of ours without a
+ *   card, a model without a price.
  */
 export async function loadCatalog(folder: string): Promise<Catalog> {
+  const cards = await loadCards(folder);
+  const book = parsePriceBook(await readFile(join(folder, "prices.yaml"), "utf8"), "prices.yaml");
+  const priced = new Set(book.prices.map(({ model }) => model));
   const pairs = new Map<string, ModelPair>();
   const files = (await readdir(join(folder, "pairs"))).filter((file) => file.endsWith(".yaml"));
   for (const file of files.sort()) {
     const text = await readFile(join(folder, "pairs", file), "utf8");
-    const pair = parsePair(text, `pairs/${file}`);
+    const pair = parsePair(text, `pairs/${file}`, cards);
+    for (const { name } of [pair.normal, pair.thinking]) {
+      if (priced.has(name)) continue;
+      throw new CatalogError(`pairs/${file}: ${name} has no price: add one to prices.yaml`);
+    }
     pairs.set(pair.name, pair);
   }
-  const book = parsePriceBook(await readFile(join(folder, "prices.yaml"), "utf8"), "prices.yaml");
-  return { pairs, providers: new Map(), book };
+  return { pairs, providers: new Map(), cards, book };
 }
 
 /** A pair is named by its file. @throws CatalogError naming file, line and field. */
-export function parsePair(text: string, fileName: string): ModelPair {
+export function parsePair(
+  text: string,
+  fileName: string,
+  cards: ReadonlyMap<string, ModelCard>,
+): ModelPair {
   const name = fileName.replace(/^.*\//, "").replace(/\.yaml$/, "");
   const { value, fault } = readYaml(text, fileName, PairFile);
-  const [normal, thinking] = (["normal", "thinking"] as const).map((side): CatalogModel => {
-    const model = value[side];
-    if (model.max_output_tokens > model.context_tokens) {
-      throw fault([side, "max_output_tokens"], "must not be more than context_tokens");
-    }
-    return {
-      name: model.name,
-      upstreamName: model.upstream_name ?? model.name,
-      provider: model.provider,
-      wires: model.wires,
-      contextTokens: model.context_tokens,
-      maxOutputTokens: model.max_output_tokens,
-      fallbacks: (model.fallbacks ?? []).map((fallback) => {
-        // Of another name, it is another model: then its server knows it by that name.
-        const { name = model.name, provider, wires = defaultWires(provider) } = fallback;
-        const known = name === model.name ? (model.upstream_name ?? name) : name;
-        return { name, upstreamName: fallback.upstream_name ?? known, provider, wires };
-      }),
-    };
-  }) as [CatalogModel, CatalogModel];
+  const [normal, thinking] = (["normal", "thinking"] as const).map((side) =>
+    catalogModel(value[side], cards, (path, message) => fault([side, ...path], message)),
+  ) as [CatalogModel, CatalogModel];
   if (normal.name === thinking.name && normal.upstreamName !== thinking.upstreamName) {
     throw fault(["thinking", "name"], `"${thinking.name}" is also the normal model's name`);
   }
   const isScripted = [normal, thinking].some((model) => model.provider === "scripted");
   return { name, title: value.title, note: value.note ?? null, isScripted, normal, thinking };
+}
+
+function catalogModel(
+  model: Static<typeof CatalogModelFile>,
+  cards: ReadonlyMap<string, ModelCard>,
+  fault: Fault,
+): CatalogModel {
+  const { name, provider } = model;
+  const card = provider === OWN_PROVIDER ? cardOf(name, cards, fault) : null;
+  const contextTokens = model.context_tokens ?? card?.contextTokens;
+  const maxOutputTokens = model.max_output_tokens ?? card?.maxOutputTokens;
+  const wires = model.wires ?? (card === null ? undefined : OWN_WIRES);
+  if (contextTokens === undefined) throw fault([], "missing context_tokens");
+  if (maxOutputTokens === undefined) throw fault([], "missing max_output_tokens");
+  if (wires === undefined) throw fault([], "missing wires");
+  if (maxOutputTokens > contextTokens) {
+    throw fault(["max_output_tokens"], "must not be more than context_tokens");
+  }
+  if (card !== null && contextTokens > card.contextTokens) {
+    const most = `its card's, ${card.contextTokens}`;
+    throw fault(["context_tokens"], `must not be more than ${most}`);
+  }
+  if (card !== null && maxOutputTokens > card.maxOutputTokens) {
+    throw fault(["max_output_tokens"], `must not be more than its card's, ${card.maxOutputTokens}`);
+  }
+  // Whoever serves it by hand serves it by the name of its weights; our own engines know both.
+  const upstreamName = model.upstream_name ?? card?.quantisations[0]?.repository ?? name;
+  const fallbacks = (model.fallbacks ?? []).map((fallback): CatalogFallback => {
+    // Of another name, it is another model: then its server knows it by that name.
+    const { name: other = name, provider, wires = defaultWires(provider) } = fallback;
+    const known = other === name ? upstreamName : other;
+    return { name: other, upstreamName: fallback.upstream_name ?? known, provider, wires };
+  });
+  return { name, upstreamName, provider, wires, contextTokens, maxOutputTokens, fallbacks };
+}
+
+function cardOf(name: string, cards: ReadonlyMap<string, ModelCard>, fault: Fault): ModelCard {
+  const card = cards.get(name);
+  if (card !== undefined) return card;
+  const nearest = nearestName(name, cards.keys());
+  const hint = nearest === null ? "" : `; the nearest of cards/ is "${nearest}"`;
+  throw fault(["name"], `"${name}" is ours to run (provider vllm) and has no card${hint}`);
 }
 
 /**
@@ -167,6 +215,7 @@ export function withProjectPairs(
   return {
     pairs,
     providers,
+    cards: catalog.cards,
     book: { prices: [...prices, ...catalog.book.prices], fx: catalog.book.fx },
   };
 
@@ -237,6 +286,12 @@ export function withProjectPairs(
     return name;
   }
 }
+
+/** What vLLM speaks. */
+const OWN_WIRES: readonly Wire[] = [
+  ...(["openai.chat", "openai.completions"] as const),
+  ...(["openai.responses", "anthropic.messages"] as const),
+];
 
 const SCRIPTED_WIRES: readonly Wire[] = [
   ...(["openai.chat", "openai.completions", "openai.embeddings"] as const),

@@ -1,10 +1,17 @@
 /** What somebody may have meant, who wrote a name that there is not. Pure. */
 
-/** The name of `names` with the fewest letters to change; null only where there are none. */
+/**
+ * The shortest name of `names` that has `text` in it, else the one with the fewest letters to
+ * change; null only where there are none.
+ */
 export function nearestName(text: string, names: Iterable<string>): string | null {
-  const wanted = text.toLowerCase();
+  const wanted = text.trim().toLowerCase();
+  const known = [...names];
+  const longer = known.filter((name) => wanted !== "" && name.toLowerCase().includes(wanted));
+  const [shortest] = longer.toSorted((a, b) => a.length - b.length);
+  if (shortest !== undefined) return shortest;
   let nearest: { name: string; changes: number } | null = null;
-  for (const name of names) {
+  for (const name of known) {
     const changes = changesBetween(wanted, name.toLowerCase());
     if (nearest === null || changes < nearest.changes) nearest = { name, changes };
   }

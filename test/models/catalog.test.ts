@@ -1,9 +1,13 @@
 /** Goal: every shipped pair is usable and priced; a wrong file is told by file, line and field. */
 import assert from "node:assert/strict";
+import { cp, mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
+import { parseCard } from "../../models/cards.ts";
 import { loadCatalog, parsePair, withProjectPairs } from "../../models/catalog.ts";
 import { priceAt } from "../../models/prices.ts";
+import { CARD_TEXT } from "../support/card-text.ts";
 
 const MODELS = join(import.meta.dirname, "../../models");
 const NOW_MS = Date.parse("2026-01-15T00:00:00Z");
@@ -23,27 +27,80 @@ test("every shipped pair has prices in CAD and USD", async () => {
   assert.equal(pairs.get("coder-32b")?.isScripted, false);
 });
 
+const NO_CARDS = new Map();
 const MODEL = `
   name: a
-  provider: vllm
+  provider: openai
   wires: [openai.chat]
   context_tokens: 4096
   max_output_tokens: 1024`;
 
 test("a wrong pair file is told by file, line and field", () => {
   const good = `title: T\nnormal:${MODEL}\nthinking:${MODEL}\n`;
-  assert.equal(parsePair(good, "pairs/mine.yaml").name, "mine");
+  assert.equal(parsePair(good, "pairs/mine.yaml", NO_CARDS).name, "mine");
   const faults: [string, RegExp][] = [
     [good.replace("title: T", "title: T\ncolour: red"), /^pairs\/x\.yaml:2: colour: unknown key$/],
     [good.replace("openai.chat", "gopher"), /^pairs\/x\.yaml:5: normal\.wires/],
     [good.replace("4096", "many"), /^pairs\/x\.yaml:6: normal\.context_tokens: /],
     [good.replace("1024", "9999"), /^pairs\/x\.yaml:7: normal\.max_output_tokens: must not be/],
     [good.replace("  name: a\n", ""), /^pairs\/x\.yaml:3: normal: missing name$/],
+    [good.replace("  wires: [openai.chat]\n", ""), /^pairs\/x\.yaml:3: normal: missing wires$/],
+    [good.replace("  context_tokens: 4096\n", ""), /x\.yaml:3: normal: missing context_tokens$/],
     [`title: [`, /^pairs\/x\.yaml:1: /],
   ];
   for (const [text, message] of faults) {
-    assert.throws(() => parsePair(text, "pairs/x.yaml"), { name: "CatalogError", message });
+    assert.throws(() => parsePair(text, "pairs/x.yaml", NO_CARDS), {
+      name: "CatalogError",
+      message,
+    });
   }
+});
+
+test("a model of ours takes from its card what its pair does not say, and is never above it", () => {
+  const card = parseCard(CARD_TEXT, "cards/coder-1b.yaml");
+  const cards = new Map([[card.name, card]]);
+  const side = "  name: coder-1b\n  provider: vllm\n";
+  const file = (more: string) => `title: T\nnormal:\n${side}${more}thinking:\n${side}`;
+  const pair = parsePair(file(""), "pairs/mine.yaml", cards);
+  assert.deepEqual(pair.normal, {
+    name: "coder-1b",
+    upstreamName: "Org/Coder-1B",
+    provider: "vllm",
+    wires: ["openai.chat", "openai.completions", "openai.responses", "anthropic.messages"],
+    contextTokens: 8192,
+    maxOutputTokens: 2048,
+    fallbacks: [],
+  });
+  const less = parsePair(file("  context_tokens: 4096\n"), "pairs/mine.yaml", cards);
+  assert.deepEqual([less.normal.contextTokens, less.thinking.contextTokens], [4096, 8192]);
+
+  const faults: [string, RegExp][] = [
+    [
+      file("  context_tokens: 9000\n"),
+      /^pairs\/x\.yaml:5: normal\.context_tokens: must not be more than its card's, 8192$/,
+    ],
+    [file("  max_output_tokens: 4096\n"), /:5: normal\.max_output_tokens: .* its card's, 2048$/],
+    [
+      file("").replaceAll("coder-1b", "coder-2b"),
+      /^pairs\/x\.yaml:3: normal\.name: "coder-2b" .* has no card; the nearest .* "coder-1b"$/,
+    ],
+  ];
+  for (const [text, message] of faults) {
+    assert.throws(() => parsePair(text, "pairs/x.yaml", cards), { name: "CatalogError", message });
+  }
+});
+
+test("a pair whose model has no price is refused when the catalogue is read", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "autocode-catalogue-"));
+  for (const name of ["cards", "pairs", "prices.yaml"]) {
+    await cp(join(MODELS, name), join(folder.path, name), { recursive: true });
+  }
+  const text = `title: T\nnormal:${MODEL}\nthinking:${MODEL}\n`;
+  await writeFile(join(folder.path, "pairs/mine.yaml"), text);
+  await assert.rejects(loadCatalog(folder.path), {
+    name: "CatalogError",
+    message: "pairs/mine.yaml: a has no price: add one to prices.yaml",
+  });
 });
 
 test("a project's pair brings its provider and its prices", async () => {
@@ -87,7 +144,7 @@ test("fallbacks are named by pair files and by projects, each with a price of it
   const fallback = "\n  fallbacks: [{ provider: openai, name: gpt-4.1-mini }, { provider: vllm }]";
   const file = `title: T\nnormal:${MODEL}${fallback}\nthinking:${MODEL}\n`;
   const hosted = { provider: "openai", wires: ["openai.chat", "openai.responses"] };
-  assert.deepEqual(parsePair(file, "pairs/mine.yaml").normal.fallbacks, [
+  assert.deepEqual(parsePair(file, "pairs/mine.yaml", NO_CARDS).normal.fallbacks, [
     { name: "gpt-4.1-mini", upstreamName: "gpt-4.1-mini", ...hosted },
     { name: "a", upstreamName: "a", provider: "vllm", wires: ["openai.chat"] },
   ]);
