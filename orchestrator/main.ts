@@ -11,20 +11,13 @@ import { compose, type Installation } from "./compose.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { Problem } from "./problem.ts";
 import { createLog, type Log } from "./runtime/log.ts";
+import { aborted, stopSignal } from "./runtime/stop-signal.ts";
 
-const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 const LOGIN_LINK_MS = 15 * 60_000;
 
-const stopping = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    // The second one does not wait: children end with their process groups' terminal.
-    if (stopping.signal.aborted) process.exit(EXIT_FAILED);
-    stopping.abort();
-  });
-}
+const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -65,25 +58,18 @@ async function up(
   print(`autocode: API and UI at ${url}, gateway at ${gatewayUrl}`);
 
   if (config.isFirstRunExample && !(await hasExample(services))) {
-    await runFirstExample({ url, token, signal: stopping.signal });
+    await runFirstExample({ url, token, signal: stopping });
   }
-  if (stopping.signal.aborted) return;
+  if (stopping.aborted) return;
   const secret = await services.access.issueLoginLink(LOGIN_LINK_MS);
   print("");
   print(`Open ${url}/login?secret=${secret}`);
   print("(works once, for 15 minutes; another one: npx autocode login) · Ctrl-C stops everything");
-  await aborted(stopping.signal);
+  await aborted(stopping);
 }
 
 async function hasExample({ projects }: Installation["services"]): Promise<boolean> {
   return (await projects.list()).some(({ name }) => name === "example");
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
 
 /** One line for a person: what was wrong, and what to do where that is known. */

@@ -9,20 +9,12 @@ import { print, printError } from "../../orchestrator/cli/print.ts";
 import { composeEgress } from "../../orchestrator/compose-egress.ts";
 import { type Config, ConfigError, readConfig } from "../../orchestrator/config.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
+import { aborted, stopSignal } from "../../orchestrator/runtime/stop-signal.ts";
 
-const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 
-const stopping = Promise.withResolvers<void>();
-let isStopping = false;
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    if (isStopping) process.exit(EXIT_FAILED);
-    isStopping = true;
-    stopping.resolve();
-  });
-}
+const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -42,7 +34,7 @@ async function main(): Promise<number> {
     print(
       `autocode egress (${config.egress.engine}) at ${at}${fault === null ? "" : `: ${fault}`}`,
     );
-    await stopping.promise;
+    await aborted(stopping);
     print("autocode egress: stopping: what was recorded goes to the store …");
   } catch (error) {
     log.error({ err: error }, "egress failed");

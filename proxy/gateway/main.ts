@@ -9,22 +9,13 @@ import { print, printError } from "../../orchestrator/cli/print.ts";
 import { composeGateway } from "../../orchestrator/compose-gateway.ts";
 import { type Config, ConfigError, readConfig } from "../../orchestrator/config.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
+import { aborted, stopSignal } from "../../orchestrator/runtime/stop-signal.ts";
 import { openAdminServer } from "./admin-server.ts";
 
-const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 
-const stopping = Promise.withResolvers<void>();
-let isStopping = false;
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    // The second one does not wait; what is left open then expires, posted in full.
-    if (isStopping) process.exit(EXIT_FAILED);
-    isStopping = true;
-    stopping.resolve();
-  });
-}
+const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -42,13 +33,13 @@ async function main(): Promise<number> {
     await using admin = await openAdminServer(
       {
         metrics: gateway.metrics,
-        isReady: async () => !isStopping && (await isReady()),
+        isReady: async () => !stopping.aborted && (await isReady()),
       },
       config.gatewayMetricsPort,
     );
     const { url } = await opened.start();
     print(`autocode gateway at ${url}, metrics at http://127.0.0.1:${admin.port}/metrics`);
-    await stopping.promise;
+    await aborted(stopping);
     print(`autocode gateway: stopping: running calls have ${config.gatewayGraceMs} ms to end …`);
     await gateway.close(config.gatewayGraceMs);
   } catch (error) {
