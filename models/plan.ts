@@ -74,7 +74,8 @@ function planOnce(request: PlanRequest, facts: PlanFacts): PairPlan {
   const fits = found !== undefined;
   const [normal, thinking] = taken.placed;
   const concurrency =
-    request.concurrency ?? Math.max(1, Math.min(CONCURRENCY, normal.sequences, thinking.sequences));
+    request.concurrency ??
+    Math.min(sequencesAtOnce(normal, CONCURRENCY), sequencesAtOnce(thinking, CONCURRENCY));
   const models = taken.placed.map((placed) =>
     modelPlan(placed, { request, taken, needs, rate, concurrency, fits }),
   );

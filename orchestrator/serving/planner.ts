@@ -1,0 +1,66 @@
+/**
+ * The planner as the API knows it: over the catalogue, the cards and the hardware table of this
+ * installation. Its errors name the request's field.
+ */
+import type { ModelCard } from "../../models/card.ts";
+import type { Catalog } from "../../models/catalog.ts";
+import type { Gpu } from "../../models/gpu.ts";
+import { findPairName } from "../../models/pair-names.ts";
+import { planPair } from "../../models/plan.ts";
+import { CatalogError } from "../../models/yaml-file.ts";
+import type { HardwareList, PairPlan, PlanRequest } from "../contract/models.ts";
+import { Problem } from "../problem.ts";
+import type { OwnGpus } from "./own-gpus.ts";
+
+export interface Planner {
+  /** @throws Problem `invalid_request` for what the catalogue or the hardware table has not. */
+  plan(request: PlanRequest): PairPlan;
+  hardware(): Promise<HardwareList>;
+  /** "14b" is a pair's name to people. @throws Problem `invalid_request`. */
+  pairName(text: string): string;
+}
+
+export interface PlannerFacts {
+  readonly catalog: Catalog;
+  readonly cards: ReadonlyMap<string, ModelCard>;
+  readonly gpus: ReadonlyMap<string, Gpu>;
+  /** What this machine has; null: nothing that is known. */
+  readonly own: () => Promise<OwnGpus | null>;
+}
+
+export function createPlanner({ catalog, cards, gpus, own }: PlannerFacts): Planner {
+  return { plan, hardware, pairName };
+
+  function plan(request: PlanRequest): PairPlan {
+    const name = pairName(request.pair);
+    const pair = catalog.pairs.get(name);
+    if (pair === undefined) throw new Error(`pair ${name} was found, and is not there`);
+    const facts = { pair, cards, gpus, book: catalog.book, pairs: catalog.pairs };
+    return asked(() => planPair(request, facts));
+  }
+
+  async function hardware(): Promise<HardwareList> {
+    const list = [...gpus.values()].map(({ name, title, memoryBytes, rate }) => ({
+      name,
+      title,
+      memory_bytes: memoryBytes,
+      rate_per_hour: rate.perHour,
+      currency: rate.currency,
+    }));
+    return { gpus: list, own: await own() };
+  }
+
+  function pairName(text: string): string {
+    return asked(() => findPairName(catalog, text));
+  }
+}
+
+/** What the catalogue has not, a request asked for. */
+function asked<Value>(read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof CatalogError)) throw error;
+    throw new Problem("invalid_request", error.message, { cause: error });
+  }
+}
