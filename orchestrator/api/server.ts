@@ -33,6 +33,7 @@ import { flowRoutes } from "./routes/flows.ts";
 import { hostRoutes } from "./routes/hosts.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
+import { modelPlanRoutes } from "./routes/model-plans.ts";
 import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { secretRoutes } from "./routes/secrets.ts";
@@ -94,6 +95,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       projectRoutes(services),
       agentRoutes(services),
       priceRoutes(services),
+      modelPlanRoutes(services),
       secretRoutes(services),
       trialRoutes(services),
       trialRecordRoutes(services, streams),
