@@ -112,7 +112,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const safe = opening.use(await openSecrets(config, log));
   const { secrets, apiKeys, identity: key } = safe;
   const addressesOf = () => providerAddresses(config, scriptedUrl, apiKeys.read);
-  const pairs = createCatalogPairs(catalog, addressesOf, apiKeys.read, clock);
+  const agents = AGENTS.map(({ facts }) => facts);
+  const pairs = createCatalogPairs(catalog, addressesOf, apiKeys.read, clock, agents);
 
   const ledger = createLedger(db, clock);
   const { scheduler: schedulerName } = config;
@@ -124,7 +125,6 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const days = createDays({ db, ledgerIn, ids, clock });
   const topUps = createTopUps({ db, ledgerIn, clock, log });
   const tasks = createTasks(db, layout, clock, ids);
-  const agents = AGENTS.map(({ facts }) => facts);
   const funds = { db, ledger, ledgerIn };
   const projects = createProjects({ ...funds, tasks, days, pairs, agents, clock, ids });
   const wakes = opening.use(await openWakes(db));

@@ -13,6 +13,34 @@ export const Finding = Type.Object(
   { additionalProperties: false },
 );
 
+/** Why an agent does worse with a pair, or does not work with it at all. */
+export type SoundnessReason = Static<typeof SoundnessReason>;
+export const SoundnessReason = Type.Object(
+  {
+    kind: Type.Union([
+      Type.Literal("plans_blind"),
+      Type.Literal("little_room"),
+      Type.Literal("no_room"),
+      Type.Literal("no_tools"),
+      Type.Literal("no_parser"),
+      Type.Literal("other_protocol"),
+    ]),
+    detail: Type.String(),
+  },
+  { additionalProperties: false },
+);
+
+/** `sound`: every phase of the agent works with the pair; `limited`: worse than it could. */
+export type Soundness = Static<typeof Soundness>;
+export const Soundness = Type.Object(
+  {
+    agent: Type.String(),
+    verdict: Type.Union([Type.Literal("sound"), Type.Literal("limited"), Type.Literal("unsound")]),
+    reasons: Type.Array(SoundnessReason),
+  },
+  { additionalProperties: false },
+);
+
 export type PairStatus = Static<typeof PairStatus>;
 export const PairStatus = Type.Object(
   {
@@ -23,6 +51,7 @@ export const PairStatus = Type.Object(
     is_scripted: Type.Boolean(),
     is_available: Type.Boolean(),
     detail: Type.String(),
+    agents: Type.Array(Soundness),
   },
   { additionalProperties: false },
 );

@@ -4,7 +4,7 @@ import { sql } from "drizzle-orm";
 import type { AgentInstaller } from "../agents/installed.ts";
 import type { Services } from "../api/services.ts";
 import type { LedgerStatus } from "../contract/ledger.ts";
-import type { Finding } from "../contract/system.ts";
+import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Database } from "../db/database.ts";
 import { Problem } from "../problem.ts";
 import type { Pairs } from "../trials/pairs.ts";
@@ -61,7 +61,7 @@ export function createDoctor(
     return [
       ...all
         .filter((pair) => pair.is_available)
-        .map(({ name, detail }) => ok(`pair ${name}`, detail)),
+        .flatMap((pair) => [ok(`pair ${pair.name}`, pair.detail), ...agentsOn(pair)]),
       ...[...waiting].map(([nextStep, same]) => {
         const names = same.map(({ name }) => name).join(", ");
         return warn("pairs", `not set up: ${names}`, nextStep);
@@ -161,6 +161,23 @@ export function createDoctor(
     ];
     return `${[...head, ...lines].join("\n")}\n${await gateway.metrics()}`;
   }
+}
+
+/** Which agents do worse with a pair than they could; nothing where all of them are sound with it. */
+function agentsOn({ name, agents }: PairStatus): Finding[] {
+  if (agents.every(({ verdict }) => verdict === "sound")) return [];
+  const same = Map.groupBy(agents, ({ verdict, reasons }) => {
+    const why = reasons.map(({ detail }) => detail).join("; ");
+    return JSON.stringify([verdict, why]);
+  });
+  const detail = [...same].map(([key, group]) => {
+    const [verdict, why]: [string, string] = JSON.parse(key);
+    const names = group.map(({ agent }) => agent).join(", ");
+    return `${verdict}: ${names}${why === "" ? "" : ` (${why})`}`;
+  });
+  const part = `agents on ${name}`;
+  if (agents.every(({ verdict }) => verdict !== "unsound")) return [ok(part, detail.join(". "))];
+  return [warn(part, detail.join(". "), "choose another pair for the unsound: autocode model ls")];
 }
 
 function version(program: string): Promise<string | null> {

@@ -8,6 +8,7 @@ import {
 } from "../../models/catalog.ts";
 import { explainPrice, listPrices } from "../../models/explain.ts";
 import { type Price, type PriceBook, parsePriceBook, priceAt } from "../../models/prices.ts";
+import { soundnessOf } from "../../models/soundness.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
 import type { AgentFacts, Side } from "../contract/agents.ts";
 import type { ModelPrice, PriceReport } from "../contract/prices.ts";
@@ -45,13 +46,15 @@ export interface CatalogPairs extends Pairs, Prices {
 
 /**
  * `installed`: the installation's own providers as they are now; `readSecret`: a key by the
- * variable that a project's file names.
+ * variable that a project's file names; `agents`: those of which a pair says whether they work with
+ * it.
  */
 export function createCatalogPairs(
   catalog: Catalog,
   installed: () => readonly ProviderAddress[],
   readSecret: (name: string) => string | null,
   clock: Clock,
+  agents: readonly AgentFacts[] = [],
 ): CatalogPairs {
   let providers = mapOf(installed());
   const learned = new Map<string, ProjectFile>();
@@ -187,6 +190,7 @@ export function createCatalogPairs(
         is_scripted: pair.isScripted,
         is_available: missing === undefined,
         detail: missing === undefined ? (pair.note ?? pair.title) : howTo(missing),
+        agents: agents.map((agent) => soundnessOf(agent, pair, own.cards)),
       };
     });
   }

@@ -82,6 +82,7 @@ const pairs: Pairs = {
       is_scripted: true,
       is_available: true,
       detail: "",
+      agents: [],
     },
   ],
   resolve: (file, name) => {

@@ -299,6 +299,7 @@ export async function openApiServices(): Promise<ApiFixture> {
           is_scripted: true,
           is_available: true,
           detail: "plays a script",
+          agents: [{ agent: "qwen-code", verdict: "sound", reasons: [] }],
         },
       ],
       pricing: {
@@ -326,6 +327,7 @@ export async function openApiServices(): Promise<ApiFixture> {
           next_step: "install it",
         },
       ],
+      weights: fakePulls(),
       readiness: async () => fixture.readiness,
       backups: { open: async () => Readable.from([Buffer.from("a backup")]) },
       orchestrators: { list: async () => [], urls: () => ["http://127.0.0.1:7700"] },
@@ -442,6 +444,24 @@ export async function openApiServices(): Promise<ApiFixture> {
 function openJournals(database: TestDatabase, clock: ApiFixture["clock"]): Services["journal"] {
   const { journal, ledgerExport } = openTestJournal({ database, clock });
   return { ...ledgerExport, status: journal.status };
+}
+
+/** A store where nothing is yet, and one model that can be pulled. */
+function fakePulls(): Services["weights"] {
+  const blank = { bytes_per_second: null, eta_ms: null };
+  return {
+    list: async () => ({ dir: "model-weights", free_bytes: 1_000, weights: [] }),
+    prepare: async ({ model, quantisation = "bf16" }) => {
+      if (model !== "made-up-1b") throw new Problem("not_found", `unknown pair "${model}"`);
+      const line = { model, quantisation, ...blank, bytes_total: 600 };
+      return {
+        run: async (onProgress) => {
+          onProgress({ ...line, step: "fetching", detail: "made/up", bytes: 300 });
+          onProgress({ ...line, step: "pulled", detail: "model-weights/made-up-1b", bytes: 600 });
+        },
+      };
+    },
+  };
 }
 
 function fakeAgents(): Services["agents"] {

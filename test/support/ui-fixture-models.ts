@@ -44,6 +44,7 @@ export async function openFixtureModels(nowMs: number) {
         normal.provider === "anthropic"
           ? "set ANTHROPIC_API_KEY (and its _BASE_URL), or autocode secret put provider/anthropic"
           : title,
+      agents: [],
     }));
   }
 

@@ -13,6 +13,9 @@ export const modelLs: Command = {
     project: { type: "string", value: "<name>", help: "With those of this project's file" },
     json: JSON_OPTION,
   },
+  notes: [
+    "agents: those with which every phase works. Why others are limited: --json, docs/models.md.",
+  ],
   async run({ options, print, connect }) {
     const client = await connect();
     const project = options.text("project");
@@ -29,6 +32,7 @@ export const modelLs: Command = {
         { title: "thinking", value: ({ thinking }) => thinking, shrinks: true },
         { title: "provider", value: ({ provider }) => provider, shrinks: true },
         { title: "usable", value: (pair) => usableWord(pair) },
+        { title: "agents", value: ({ agents }) => agentsText(agents), shrinks: true },
       ],
       pairs,
     );
@@ -110,6 +114,18 @@ function printReport(print: Printer, { at, price, steps, entries }: PriceReport)
 function stepLines({ what, calculation, source }: PriceStep): string[] {
   const lines = [`${what}:`, `  ${calculation}`];
   return source === null ? lines : [...lines, `  source: ${source}`];
+}
+
+function agentsText(agents: PairStatus["agents"]): string {
+  const sound = agents.filter(({ verdict }) => verdict === "sound");
+  if (sound.length === agents.length) return agents.length === 0 ? "" : "all";
+  const count = (wanted: string) => agents.filter(({ verdict }) => verdict === wanted).length;
+  const parts = [
+    sound.map(({ agent }) => agent).join(", "),
+    count("limited") === 0 ? "" : `${count("limited")} limited`,
+    count("unsound") === 0 ? "" : `${count("unsound")} unsound`,
+  ];
+  return parts.filter((part) => part !== "").join(", ");
 }
 
 function usableWord({ is_available: isAvailable, is_scripted: isScripted }: PairStatus): string {

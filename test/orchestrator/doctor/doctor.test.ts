@@ -15,10 +15,18 @@ import { openTrialLife } from "../../support/trial-life.ts";
 
 const FACTS = AGENTS.map(({ facts }) => facts);
 
-function pair(name: string, next: string | null): PairStatus {
+function pair(
+  name: string,
+  next: string | null,
+  agents: PairStatus["agents"] = [{ agent: "aider", verdict: "sound", reasons: [] }],
+): PairStatus {
   const models = { normal: `${name}-n`, thinking: `${name}-t`, provider: name, is_scripted: false };
-  return { name, ...models, is_available: next === null, detail: next ?? `${name} is ready` };
+  const detail = next ?? `${name} is ready`;
+  return { name, ...models, is_available: next === null, detail, agents };
 }
+
+const BLIND = { kind: "plans_blind", detail: "r1 calls no tools" } as const;
+const FULL = { kind: "no_room", detail: "the prompt takes 9 of 10" } as const;
 
 function dependencies(
   db: DoctorDependencies["db"],
@@ -38,7 +46,17 @@ function dependencies(
         pair("scripted", null),
         pair("coder-7b", "set VLLM_BASE_URL"),
         pair("openai", "set OPENAI_API_KEY"),
-        pair("coder-32b", "set VLLM_BASE_URL"),
+        pair("coder-32b", "set VLLM_BASE_URL", [
+          { agent: "codex", verdict: "unsound", reasons: [FULL] },
+        ]),
+        pair("coder-14b", null, [
+          { agent: "codex", verdict: "limited", reasons: [BLIND] },
+          { agent: "aider", verdict: "sound", reasons: [] },
+          { agent: "opencode", verdict: "limited", reasons: [BLIND] },
+        ]),
+        pair("coder-3b", null, [
+          { agent: "qwen-code", verdict: "unsound", reasons: [BLIND, FULL] },
+        ]),
       ],
     } as unknown as DoctorDependencies["pairs"],
     gateway: { metrics: async () => "autocode_gateway_calls 0\n" },
@@ -95,6 +113,23 @@ test("the doctor", async (t) => {
       [
         ["warn", "not set up: coder-7b, coder-32b", "set VLLM_BASE_URL"],
         ["warn", "not set up: openai", "set OPENAI_API_KEY"],
+      ],
+    );
+    assert.deepEqual(
+      findings.filter(({ part }) => part.startsWith("agents on ")),
+      [
+        {
+          part: "agents on coder-14b",
+          status: "ok",
+          detail: "limited: codex, opencode (r1 calls no tools). sound: aider",
+          next_step: null,
+        },
+        {
+          part: "agents on coder-3b",
+          status: "warn",
+          detail: "unsound: qwen-code (r1 calls no tools; the prompt takes 9 of 10)",
+          next_step: "choose another pair for the unsound: autocode model ls",
+        },
       ],
     );
     for (const { status, part, next_step } of findings) {
