@@ -44,6 +44,7 @@ import { trialRecordRoutes } from "./routes/trial-records.ts";
 import { replayRoutes } from "./routes/trial-replays.ts";
 import { trialRoutes } from "./routes/trials.ts";
 import { webRoutes } from "./routes/web.ts";
+import { weightRoutes } from "./routes/weights.ts";
 import { workerRoutes } from "./routes/worker.ts";
 import { workersRoutes } from "./routes/workers.ts";
 import type { Services } from "./services.ts";
@@ -95,6 +96,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       projectRoutes(services),
       agentRoutes(services),
       priceRoutes(services),
+      weightRoutes(services),
       modelPlanRoutes(services),
       secretRoutes(services),
       trialRoutes(services),

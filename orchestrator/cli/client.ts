@@ -15,8 +15,8 @@ export interface Client {
   bytes(path: string): Promise<AsyncIterable<Uint8Array>>;
   /** Carries a fresh Idempotency-Key, and is sent again with it when the connection broke. */
   post<Answer>(path: string, body?: unknown): Promise<Answer>;
-  /** The lines of a newline-delimited JSON answer, as they come. */
-  postForLines<Line>(path: string): AsyncGenerator<Line>;
+  /** The lines of a newline-delimited JSON answer, as they come; `signal` ends them. */
+  postForLines<Line>(path: string, body?: unknown, signal?: AbortSignal): AsyncGenerator<Line>;
   /** A live stream, resumed after each break, until its `end` event. */
   events(path: string, signal?: AbortSignal): AsyncGenerator<EventSourceMessage>;
 }
@@ -57,8 +57,12 @@ export function createClient({ url, token }: Endpoint): Client {
     return (await answer.json()) as Answer;
   }
 
-  async function* postForLines<Line>(path: string): AsyncGenerator<Line> {
-    const answer = await send("POST", path);
+  async function* postForLines<Line>(
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Line> {
+    const answer = await send("POST", path, { body, ...(signal && { signal }) });
     let pending = "";
     for await (const chunk of (answer.body ?? emptyBody()).pipeThrough(new TextDecoderStream())) {
       const lines = (pending + chunk).split("\n");

@@ -25,6 +25,7 @@ import {
   experimentShow,
 } from "./commands/experiments.ts";
 import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
+import { modelPull } from "./commands/model-pull.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
 import { orchestratorLs } from "./commands/orchestrators.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
@@ -136,6 +137,7 @@ const USUAL: readonly Command[] = [
   agentTest,
   modelLs,
   modelPrice,
+  modelPull,
   workerLs,
   workerShow,
   workerDrain,

@@ -57,7 +57,16 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
   const { dir, hub, cards, clock, nowMs, parallel = PARALLEL } = options;
   const freeBytes = options.freeBytes ?? diskFree;
   const licences = createLicences(join(dir, "licences"), clock);
-  return { find, pull, verify, list: () => listWeights(dir), freeBytes: () => freeBytes(dir) };
+  return {
+    find,
+    pull,
+    verify,
+    list: () => listWeights(dir),
+    freeBytes: () => freeBytes(dir),
+    requireLicence: async (card, accepted, by) => {
+      await licences.require(card.licence, card.name, { accepted, by });
+    },
+  };
 
   async function find(model: string, quantisation: string): Promise<FoundWeights | null> {
     const card = cards.get(model);

@@ -4,7 +4,12 @@
  * hub. A model is there when its manifest is: that is written last.
  */
 import type { ModelCard } from "../../models/card.ts";
-import type { StoredWeights, WeightProgress } from "../contract/weights.ts";
+import type {
+  PullRequest,
+  StoredWeights,
+  WeightList,
+  WeightProgress,
+} from "../contract/weights.ts";
 
 /** `dir` is what an engine is given as its model. */
 export interface FoundWeights {
@@ -53,4 +58,29 @@ export interface Weights {
   list(): Promise<StoredWeights[]>;
   /** Bytes that are free where the store is. */
   freeBytes(): Promise<number>;
+  /**
+   * Whether a model may be pulled as its licence stands; it is accepted from now on where
+   * `accepted` names it.
+   *
+   * @throws Problem `conflict` with the flag that accepts it.
+   */
+  requireLicence(card: ModelCard, accepted: readonly string[], by: string): Promise<void>;
+}
+
+/** Pulls that were asked for and may begin. */
+export interface PreparedPull {
+  /** One model after the other. A fault is told as the last line, and thrown. */
+  run(onProgress: (progress: WeightProgress) => void, signal: AbortSignal): Promise<void>;
+}
+
+/** What the API serves of the store. */
+export interface Pulls {
+  list(): Promise<WeightList>;
+  /**
+   * Finds what is asked for and checks its licences, before anything is fetched.
+   *
+   * @param caller who asks, for the record of what they accept.
+   * @throws Problem `not_found`, `conflict`, `invalid_request`.
+   */
+  prepare(request: PullRequest, caller: string): Promise<PreparedPull>;
 }
