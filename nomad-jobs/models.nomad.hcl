@@ -1,6 +1,7 @@
 # A model server of your own: vLLM with its OpenAI-compatible API, on nodes with GPUs.
 #
 #   nomad job run -var model=Qwen/Qwen2.5-Coder-7B-Instruct -var gpus=1 nomad-jobs/models.nomad.hcl
+#   autocode model render 14b --as nomad --gpu l40s --gpus 2     # the variables of a planned pair
 #
 # Its address goes into a project's file (models.<pair>.normal.base_url: http://<node>:8000/v1, with a
 # price). One job a model: set job_id and port for the next. Only gateways may reach the port: vLLM's
@@ -87,7 +88,7 @@ variable "driver" {
 
 variable "image" {
   type        = string
-  default     = "vllm/vllm-openai:latest"
+  default     = "vllm/vllm-openai:v0.32.0"
   description = "docker: the image; name a version, so that a restart is no upgrade."
   validation {
     condition     = var.image != ""
@@ -135,6 +136,16 @@ variable "gpu_device" {
   }
 }
 
+variable "gpu_memory_mib" {
+  type        = number
+  default     = 0
+  description = "The least memory of each GPU in MiB, as its driver says; 0: any."
+  validation {
+    condition     = var.gpu_memory_mib >= 0 && var.gpu_memory_mib <= 1048576
+    error_message = "The gpu_memory_mib must be from 0 to 1048576."
+  }
+}
+
 variable "max_model_len" {
   type        = number
   default     = 0
@@ -152,6 +163,29 @@ variable "extra_args" {
   validation {
     condition     = length([for each in var.extra_args : each if each == ""]) == 0
     error_message = "The extra_args must not be empty texts."
+  }
+}
+
+variable "plugins" {
+  type        = map(string)
+  default     = {}
+  description = "Files that come with the job, by name, in $${NOMAD_TASK_DIR}/serving: vLLM's plugins."
+  validation {
+    condition = length([
+      for name in keys(var.plugins) : name
+      if regex_replace(name, "^[a-z0-9][a-z0-9._/-]{0,199}$", "") != "" || contains(split("/", name), "..")
+    ]) == 0
+    error_message = "The plugins must be named by a-z, 0-9, dot, _, / and -, below their folder."
+  }
+}
+
+variable "env" {
+  type        = map(string)
+  default     = {}
+  description = "More of the engine's environment; no secrets."
+  validation {
+    condition     = length([for name in keys(var.env) : name if regex_replace(name, "^[A-Z][A-Z0-9_]*$", "") != ""]) == 0
+    error_message = "The env must name variables of A-Z, 0-9 and _."
   }
 }
 
@@ -191,7 +225,9 @@ locals {
   args = concat(
     ["--model", var.model, "--host", "$${NOMAD_IP_http}", "--port", "$${NOMAD_PORT_http}"],
     var.served_name == "" ? [] : ["--served-model-name", var.served_name],
-    var.gpus <= 1 ? [] : ["--tensor-parallel-size", format("%d", var.gpus)],
+    var.gpus <= 1 || contains(var.extra_args, "--tensor-parallel-size") ? [] : [
+      "--tensor-parallel-size", format("%d", var.gpus),
+    ],
     var.max_model_len == 0 ? [] : ["--max-model-len", format("%d", var.max_model_len)],
     var.extra_args,
   )
@@ -271,6 +307,7 @@ job "autocode-model" {
         for_each = var.driver == "docker" ? [var.image] : []
         content {
           image        = config.value
+          entrypoint   = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
           args         = local.args
           network_mode = "host"
           ipc_mode     = "host"
@@ -294,9 +331,22 @@ job "autocode-model" {
         }
       }
 
+      dynamic "template" {
+        for_each = var.plugins
+        content {
+          destination = "local/serving/${template.key}"
+          data        = template.value
+          change_mode = "noop"
+          # Python and Jinja have braces of their own.
+          left_delimiter  = "<%autocode"
+          right_delimiter = "autocode%>"
+        }
+      }
+
       env = merge(
         { VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1" },
         local.has_volume ? { HF_HOME = "/weights" } : {},
+        var.env,
       )
 
       resources {
@@ -308,6 +358,15 @@ job "autocode-model" {
           labels   = [var.gpu_device]
           content {
             count = device.value
+
+            dynamic "constraint" {
+              for_each = var.gpu_memory_mib == 0 ? [] : [var.gpu_memory_mib]
+              content {
+                attribute = "$${device.attr.memory}"
+                operator  = ">="
+                value     = format("%d MiB", constraint.value)
+              }
+            }
           }
         }
       }

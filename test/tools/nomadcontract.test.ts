@@ -88,6 +88,7 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["model=Qwen/Qwen2.5-Coder-7B-Instruct"],
     ["model=/srv/weights", "driver=raw_exec", "gpus=0", "max_model_len=4096"],
     ["model=m", "gpus=4", "weights_volume=weights", 'extra_args=["--enable-prefix-caching"]'],
+    ["model=m", "gpu_memory_mib=46068", 'plugins={"p.py":"x"}', 'env={"HF_HUB_OFFLINE":"1"}'],
   ],
 };
 

@@ -188,6 +188,7 @@ func functions() map[string]function.Function {
 		"flatten":       stdlib.FlattenFunc,
 		"join":          stdlib.JoinFunc,
 		"jsonencode":    stdlib.JSONEncodeFunc,
+		"keys":          stdlib.KeysFunc,
 		"length":        stdlib.LengthFunc,
 		"merge":         stdlib.MergeFunc,
 		"parseint":      stdlib.ParseIntFunc,
