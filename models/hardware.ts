@@ -9,7 +9,7 @@ import { GpuName } from "../orchestrator/contract/models.ts";
 import { CurrencyCode } from "../orchestrator/contract/money.ts";
 import { DecimalText } from "../orchestrator/contract/prices.ts";
 import type { Gpu } from "./gpu.ts";
-import { readYaml } from "./yaml-file.ts";
+import { CatalogError, readYaml } from "./yaml-file.ts";
 
 const Source = Type.String({ minLength: 1, maxLength: 500 });
 const closed = { additionalProperties: false };
@@ -42,12 +42,23 @@ const HardwareFile = Type.Object(
 );
 
 /**
- * Reads `folder/hardware.yaml`; the GPUs by their names.
+ * Reads `folder/hardware.yaml`, and the installation's own file where it has one; the GPUs by
+ * their names.
  *
- * @throws CatalogError naming file, line and field.
+ * @throws CatalogError naming file, line and field, or the own file that cannot be read.
  */
-export async function loadHardware(folder: string): Promise<ReadonlyMap<string, Gpu>> {
-  return parseHardware(await readFile(join(folder, "hardware.yaml"), "utf8"), "hardware.yaml");
+export async function loadHardware(
+  folder: string,
+  ownFile: string | null = null,
+): Promise<ReadonlyMap<string, Gpu>> {
+  const text = await readFile(join(folder, "hardware.yaml"), "utf8");
+  const gpus = parseHardware(text, "hardware.yaml");
+  if (ownFile === null) return gpus;
+  const own = await readFile(ownFile, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    const detail = `${ownFile} cannot be read (${cause.code}); name a file of hardware.yaml's form`;
+    throw new CatalogError(`AUTOCODE_HARDWARE: ${detail}`, { cause });
+  });
+  return mergeHardware(gpus, own, ownFile);
 }
 
 /** @throws CatalogError naming file, line and field. */

@@ -1,5 +1,7 @@
 /** Goal: the hardware table is sound, an installation's own entries go first, faults are placed. */
 import assert from "node:assert/strict";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { loadHardware, mergeHardware, parseHardware } from "../../models/hardware.ts";
@@ -62,6 +64,21 @@ test("an entry is what its file says; one's own goes before ours of that name", 
   });
   const added = mergeHardware(gpus, OWN.replace("name: h100", "name: mine"), "hardware.yaml");
   assert.equal(added.size, gpus.size + 1);
+});
+
+test("an installation's own file is read with ours; one that is not there is named", async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), "autocode-hardware-"));
+  const path = join(folder.path, "mine.yaml");
+  await assert.rejects(loadHardware(MODELS, path), {
+    name: "CatalogError",
+    message: `AUTOCODE_HARDWARE: ${path} cannot be read (ENOENT); name a file of hardware.yaml's form`,
+  });
+  await writeFile(path, OWN);
+  assert.equal((await loadHardware(MODELS, path)).get("h100")?.rate.perHour, "1.10");
+  await writeFile(path, "gpus: []");
+  await assert.rejects(loadHardware(MODELS, path), {
+    message: /mine\.yaml:1: gpus: must not have/,
+  });
 });
 
 test("a wrong table is told by file, line and field", () => {
