@@ -11,10 +11,10 @@ import { createPlanner, type Planner } from "./serving/planner.ts";
 export async function buildPlanner(
   root: string,
   catalog: Catalog,
-  { gpus: configured }: Pick<ServingConfig, "gpus">,
+  { gpus: configured, hardwareFile }: Pick<ServingConfig, "gpus" | "hardwareFile">,
 ): Promise<Planner> {
   const folder = join(root, "models");
-  const [cards, gpus] = await Promise.all([loadCards(folder), loadHardware(folder)]);
+  const [cards, gpus] = await Promise.all([loadCards(folder), loadHardware(folder, hardwareFile)]);
   const own = () => findOwnGpus(configured, gpus.keys());
   return createPlanner({ catalog, cards, gpus, own });
 }

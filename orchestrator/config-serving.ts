@@ -4,6 +4,8 @@ import type { Reader } from "./config-engines.ts";
 export interface ServingConfig {
   /** What the GPUs are; null: what nvidia-smi says. */
   gpus: { name: string; count: number } | null;
+  /** Kinds of GPU of the installation's own, in the form of models/hardware.yaml. */
+  hardwareFile: string | null;
   engine: "processes" | "ray";
   /** Ray's dashboard; null unless Ray serves. */
   rayUrl: string | null;
@@ -27,6 +29,7 @@ export function readServing(read: Reader): ServingConfig {
   }
   return {
     gpus: readGpus(read),
+    hardwareFile: read.text("AUTOCODE_HARDWARE") ?? null,
     engine,
     rayUrl: engine === "ray" ? (rayUrl ?? RAY_URL) : null,
     host: read.text("AUTOCODE_ENGINES_HOST") ?? "127.0.0.1",
