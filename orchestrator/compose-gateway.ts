@@ -35,6 +35,7 @@ import { createIds } from "./runtime/ids.ts";
 import { createKept } from "./runtime/kept.ts";
 import type { Log } from "./runtime/log.ts";
 import { systemRandom as random } from "./runtime/random.ts";
+import { openServedModels, type ServedModels } from "./serving/served-models.ts";
 import { createTasks } from "./tasks/tasks.ts";
 import type { FlowSink } from "./traffic/sink.ts";
 import {
@@ -60,6 +61,7 @@ export interface GatewayParts {
   pairs: CatalogPairs;
   /** Where what passes is recorded. */
   flows: FlowSink;
+  served: Pick<ServedModels, "until">;
   log: Log;
 }
 
@@ -67,7 +69,7 @@ export function buildGateway(
   parts: GatewayParts,
   config: Pick<Config, "keyRequestsPerMinute" | "keyTokensPerMinute" | "keyCallsAtOnce">,
 ): Gateway {
-  const { db, ledger, days, projects, pairs, flows, log } = parts;
+  const { db, ledger, days, projects, pairs, flows, served, log } = parts;
   const events = createGatewayEvents(db, clock);
   const projectOf = createKept(projects.findById, PROJECT_KEPT_MS, clock);
   const deps: GatewayDeps = {
@@ -80,6 +82,7 @@ export function buildGateway(
       chunkTimeoutMs: 10 * 60_000,
     }),
     providers: pairs.provider,
+    untilPresent: (name, { trialId }) => served.until(name, trialId),
     dayAccount: async (grant: Grant) => days.dayAccount(dayOf(await projectOf(grant.projectId))),
     tokenDayAccount: async (grant: Grant) =>
       days.tokenDayAccount(dayOf(await projectOf(grant.projectId))),
@@ -158,7 +161,9 @@ export async function composeGateway(
   const recording = { db, layout, secrets: apiKeys.secrets, ownKeys, log };
   const record = opening.use(await openTraffic(recording, config));
   const flows = await record.openSink("gateway", "gateway");
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);
+  const served = opening.use(await openServedModels({ db, clock, log }, pairs.serve));
+  const parts = { db, ledger, keys, days, projects, pairs, flows, served, log };
+  const gateway = buildGateway(parts, config);
   opening.defer(() => gateway.close(config.gatewayGraceMs));
   const opened = opening.move();
   return { gateway, start, isReady, [Symbol.asyncDispose]: () => opened.disposeAsync() };

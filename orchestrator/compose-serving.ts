@@ -1,11 +1,104 @@
 /** Wires what plans and serves models on own GPUs. */
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { loadCards } from "../models/cards.ts";
 import type { Catalog } from "../models/catalog.ts";
 import { loadHardware } from "../models/hardware.ts";
+import { vllmCommand } from "../models/serving/vllm-command.ts";
+import type { Models } from "./api/services.ts";
+import type { Config } from "./config.ts";
 import type { ServingConfig } from "./config-serving.ts";
+import type { Orchestrator } from "./contract/orchestrators.ts";
+import type { Database } from "./db/database.ts";
+import { Problem } from "./problem.ts";
+import type { Layout } from "./projects/layout.ts";
+import type { BackgroundTask } from "./runtime/background.ts";
+import { systemClock as clock } from "./runtime/clock.ts";
+import type { Log } from "./runtime/log.ts";
+import { createEngineClient } from "./serving/engine-client.ts";
+import { engineFigures } from "./serving/engine-figures.ts";
+import { ENGINE_DEFAULTS } from "./serving/engine-state.ts";
+import { createModelServers } from "./serving/model-servers.ts";
 import { findOwnGpus } from "./serving/own-gpus.ts";
 import { createPlanner, type Planner } from "./serving/planner.ts";
+import { openProcesses } from "./serving/processes.ts";
+import { readServers } from "./serving/rows.ts";
+import { createServers } from "./serving/servers.ts";
+import { SWAP_DEFAULTS } from "./serving/swap.ts";
+import { createEgressEvents } from "./trials/egress-events.ts";
+import type { Weights } from "./weights/weights.ts";
+
+const PERIOD_MS = 1_000;
+const IDLE_MS = 1_500;
+const GRACE_MS = 30_000;
+const LOOK_MS = 500;
+
+export interface Serving extends AsyncDisposable {
+  models: Models;
+  /** One process of this machine does this for all. */
+  task: BackgroundTask;
+  /** Prometheus text. */
+  metrics(): Promise<string>;
+}
+
+export interface ServingParts {
+  db: Database;
+  layout: Pick<Layout, "engines" | "logs">;
+  planner: Planner;
+  cards: Catalog["cards"];
+  weights: Weights;
+  /** The orchestrators of our database: our engines run on for another of this machine. */
+  others: () => Promise<Pick<Orchestrator, "host" | "is_this" | "is_alive">[]>;
+  log: Log;
+}
+
+export async function buildServing(
+  { db, layout, planner, cards, weights, others, log }: ServingParts,
+  { serving, workerEnv }: Pick<Config, "serving" | "workerEnv">,
+): Promise<Serving> {
+  const machine = hostname();
+  const launcher = await openProcesses(
+    { clock, log },
+    {
+      dir: join(layout.engines, machine),
+      logsDir: layout.logs,
+      env: { ...workerEnv, ...serving.env },
+      graceMs: GRACE_MS,
+      pollMs: LOOK_MS,
+    },
+  );
+  const swap = SWAP_DEFAULTS;
+  const servers = createServers(
+    {
+      ...{ db, launcher, weights, cards, clock, log },
+      client: createEngineClient(),
+      tell: createEgressEvents(db, clock).tell,
+      command: (engine) => vllmCommand({ ...engine, python: serving.python }),
+    },
+    { machine, engine: ENGINE_DEFAULTS, swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
+  );
+  const upAndDown = createModelServers(
+    { db, launcher, weights, cards, planner, clock },
+    { machine, host: serving.host, swap },
+  );
+  const { plan, hardware } = planner;
+  return {
+    models: { ...upAndDown, plan, hardware },
+    task: servers.task,
+    metrics: async () => engineFigures(await readServers(db.sql)),
+    [Symbol.asyncDispose]: close,
+  };
+
+  /** In order: what we started ends with the last of us here. A kill leaves it to the next. */
+  async function close(): Promise<void> {
+    const isShared = (await others()).some(
+      ({ host, is_this: isThis, is_alive: isAlive }) => isAlive && !isThis && host === machine,
+    );
+    if (!isShared) await servers.endAll();
+    await servers[Symbol.asyncDispose]();
+    await launcher[Symbol.asyncDispose]();
+  }
+}
 
 /** @param root the folder that has `models/`. @throws CatalogError for a file that is not right. */
 export async function buildPlanner(
@@ -15,6 +108,11 @@ export async function buildPlanner(
 ): Promise<Planner> {
   const folder = join(root, "models");
   const [cards, gpus] = await Promise.all([loadCards(folder), loadHardware(folder, hardwareFile)]);
+  if (configured !== null && !gpus.has(configured.name)) {
+    const known = [...gpus.keys()].join(", ");
+    const detail = `AUTOCODE_GPUS: unknown GPU "${configured.name}"; known: ${known}`;
+    throw new Problem("invalid_request", detail);
+  }
   const own = () => findOwnGpus(configured, gpus.keys());
   return createPlanner({ catalog, cards, gpus, own });
 }

@@ -37,7 +37,9 @@ import { buildGateway, expireTask, learnProviders, providerAddresses } from "./c
 import { buildReplays } from "./compose-replay.ts";
 import { firstUid, openScheduler } from "./compose-scheduler.ts";
 import { changedKeys, openSecrets, refreshTask, sealTask } from "./compose-secrets.ts";
+import { buildPlanner, buildServing } from "./compose-serving.ts";
 import { openTraffic } from "./compose-traffic.ts";
+import { buildWeights } from "./compose-weights.ts";
 import { buildWorkers } from "./compose-workers.ts";
 import type { Config } from "./config.ts";
 import type { Endpoint } from "./contract/system.ts";
@@ -64,6 +66,7 @@ import type { Log } from "./runtime/log.ts";
 import { choosePort } from "./runtime/ports.ts";
 import { systemRandom } from "./runtime/random.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
+import { openServedModels } from "./serving/served-models.ts";
 import { createTasks } from "./tasks/tasks.ts";
 import { createTrafficRetention } from "./traffic/retention.ts";
 import { createApprovals } from "./trials/approvals-postgres.ts";
@@ -137,7 +140,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const replaying = buildReplays({ db, traffic, redact: record.redact, keys, log });
   opening.defer(() => replaying.server.close());
   const flows = await record.openSink("gateway", "gateway");
-  const gateway = buildGateway({ db, ledger, keys, days, projects, pairs, flows, log }, config);
+  const engines = opening.use(await openServedModels({ db, clock, log }, pairs.serve));
+  const passing = { db, ledger, keys, days, projects, pairs, flows, served: engines, log };
+  const gateway = buildGateway(passing, config);
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "", replay: "" };
@@ -157,10 +162,18 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const asked = { config, layout, apiUrl, log, place, db, enrolments };
   const { scheduler, describe, fleet = null } = await openScheduler(asked);
   opening.use(scheduler);
-  const engine = buildEngine({ db, ledger, keys, projects, scheduler, enrolments, wakes, log });
+  const { waitFor } = pairs;
+  const driven = { db, ledger, keys, projects, scheduler, enrolments, wakes, waitFor, log };
+  const engine = buildEngine(driven);
   opening.use(engine);
 
   const hosts = buildWorkers({ db, scheduler, fleet, config: config.fleet, log });
+  const { cards } = catalog;
+  const { weights, pulls } = opening.use(buildWeights({ layout, secrets, cards, catalog }, config));
+  const planner = await buildPlanner(ROOT, catalog, config.serving);
+  const others = register.list;
+  const served = { db, layout, planner, cards, weights, others, log };
+  const serving = opening.use(await buildServing(served, config));
   const kept = buildCheckpoints({ db, layout, clock, random }, config);
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
@@ -178,6 +191,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     budgets: createBudgets({ db, ledger, projects, clock }),
     egress: createEgressPolicies(projects),
     idempotency: createIdempotency(db, clock),
+    models: serving.models,
+    weights: pulls,
     journal: { ...createLedgerExport(db, clock, journal, secrets), status: journal.status },
     projects: {
       ...projects,
@@ -231,7 +246,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     metrics: async () =>
       [
         ...[doctor.metrics(), budgetMetrics.text(), hosts.workers.metrics()],
-        ...[accounting.matcher.metrics(), accounting.reconciler.metrics()],
+        ...[accounting.matcher.metrics(), accounting.reconciler.metrics(), serving.metrics()],
       ].reduce(async (text, more) => `${await text}${await more}`),
   };
   const api = createApi(services, {
@@ -268,7 +283,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     const background = startBackground(
       [
         ...[expireTask(ledger), sealTask(journal), topUps.task, createMarksTask(db, clock, log)],
-        ...[kept.collection, ...hosts.tasks, ...accounting.duties],
+        ...[kept.collection, ...hosts.tasks, ...accounting.duties, serving.task],
         createTrafficRetention({ db, traffic, clock, log }, { periodMs: RETENTION_MS }),
       ],
       log,
@@ -316,6 +331,7 @@ function buildEngine(dependencies: {
   scheduler: Scheduler;
   enrolments: Enrolments;
   wakes: Wakes;
+  waitFor: (pair: string) => string | null;
   log: Log;
 }): Engine {
   const { db, scheduler, wakes, log } = dependencies;

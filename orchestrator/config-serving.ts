@@ -15,13 +15,24 @@ export interface ServingConfig {
   python: string;
   /** A hub of the Hugging Face kind; null: its own. */
   weightsUrl: string | null;
+  /** What it is asked with, where the secret provider/huggingface/key is not to be. */
+  weightsToken: string | null;
   /** Nothing is fetched: what is not here is refused. */
   isOffline: boolean;
+  /** What an engine gets of our environment beside what a worker does. */
+  env: Readonly<Record<string, string>>;
 }
+
+/** Its tools' and its driver's own settings. */
+const ENGINE_VARIABLE =
+  /^((CUDA|NVIDIA|NCCL|VLLM|OMP|HIP|ROCR)_[A-Z0-9_]+|LD_LIBRARY_PATH|LD_PRELOAD|XDG_CACHE_HOME)$/;
 
 const RAY_URL = "http://127.0.0.1:8265";
 
-export function readServing(read: Reader): ServingConfig {
+export function readServing(
+  read: Reader,
+  env: Readonly<Record<string, string | undefined>>,
+): ServingConfig {
   const engine = read.oneOf("AUTOCODE_SERVING", ["processes", "ray"], "processes");
   const rayUrl = read.address("AUTOCODE_RAY_URL", /^https?:\/\//);
   if (rayUrl !== null && engine !== "ray") {
@@ -35,7 +46,15 @@ export function readServing(read: Reader): ServingConfig {
     host: read.text("AUTOCODE_ENGINES_HOST") ?? "127.0.0.1",
     python: read.text("AUTOCODE_VLLM_PYTHON") ?? "python3",
     weightsUrl: read.address("AUTOCODE_WEIGHTS_URL", /^https?:\/\//),
+    weightsToken: read.text("HF_TOKEN") ?? null,
     isOffline: read.oneOf("AUTOCODE_OFFLINE", ["on", "off"], "off") === "on",
+    env: Object.fromEntries(
+      Object.entries(env).filter(
+        (entry): entry is [string, string] =>
+          // A provider's key is the gateway's alone.
+          entry[1] !== undefined && ENGINE_VARIABLE.test(entry[0]) && !/_KEY$/.test(entry[0]),
+      ),
+    ),
   };
 }
 

@@ -149,7 +149,7 @@ export function readConfig(
     scheduler,
     nomad: readNomad(read, scheduler),
     fleet: readFleet(read),
-    serving: readServing(read),
+    serving: readServing(read, env),
     egress: readEgress(read),
     elasticsearch: readElasticsearch(read),
     isFirstRunExample: oneOf("AUTOCODE_EXAMPLE", ["on", "off"], "on") === "on",

@@ -9,18 +9,22 @@ import type { Decision, EffectivePolicy, EgressQuestion } from "../contract/egre
 import type { RuleProposal } from "../contract/flow-views.ts";
 import type { FlowRecord } from "../contract/flows.ts";
 import type { LedgerReport, LedgerStatus } from "../contract/ledger.ts";
+import type { RenderedPair, RenderRequest } from "../contract/model-render.ts";
+import type { HardwareList, PairPlan, PlanRequest } from "../contract/models.ts";
 import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Secrets, SecretsStatus } from "../secrets/secrets.ts";
+import type { ModelServers } from "../serving/serving.ts";
 import type { TrafficSources } from "../traffic/sources.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { TrialReplays, Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
+import type { Pulls } from "../weights/weights.ts";
 import type { Hosts, Workers } from "../workers/workers.ts";
 import type { Access } from "./access.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -89,6 +93,15 @@ export interface EgressPolicies {
   decide(project: string, question: EgressQuestion): Promise<Decision>;
 }
 
+/** Models on own GPUs: planned, and brought up and down. */
+export interface Models extends ModelServers {
+  /** @throws Problem `invalid_request` for an unknown pair, GPU or quantisation. */
+  plan(request: PlanRequest): PairPlan;
+  hardware(): Promise<HardwareList>;
+  /** @throws Problem `invalid_request`: as `plan`, or the form cannot serve what was planned. */
+  render(request: RenderRequest): Promise<RenderedPair>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -103,11 +116,13 @@ export interface Services {
   checkpoints: Checkpoints;
   idempotency: Idempotency;
   journal: Journals;
+  models: Models;
   projects: Projects;
   reconciliations: Reconciliations;
   replays: TrialReplays;
   trials: Trials;
   unmatched: UnmatchedCalls;
+  weights: Pulls;
   workerSessions: WorkerSessions;
   workers: Workers;
   hosts: Hosts;

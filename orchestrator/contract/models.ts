@@ -266,6 +266,16 @@ export const HardwareList = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    /** Those of this machine: what a plan is made for where nothing is said; null: none known. */
+    own: Type.Optional(
+      Type.Union([
+        Type.Object(
+          { gpu: GpuName, gpu_count: Type.Integer({ minimum: 1, maximum: 64 }) },
+          { additionalProperties: false },
+        ),
+        Type.Null(),
+      ]),
+    ),
   },
   { additionalProperties: false },
 );

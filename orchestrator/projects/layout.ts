@@ -13,6 +13,10 @@ export interface Layout {
   agents: string;
   allocations: string;
   logs: string;
+  /** The weights of the models that we serve. */
+  weights: string;
+  /** What is known of running model servers: a folder a machine. */
+  engines: string;
   /** Flow records that wait for the store: a folder a process. */
   spool: string;
   /** What the egress proxy's own processes need, this orchestrator's. */
@@ -44,6 +48,8 @@ export function createLayout(home: string, seat = 0): Layout {
     agents: join(shared, "agents"),
     allocations: join(shared, `allocations${own}`),
     logs: join(shared, "logs"),
+    weights: join(shared, "model-weights"),
+    engines: join(shared, "engines"),
     spool: join(shared, "spool"),
     egress: join(shared, `egress${own}`),
     orchestrators: join(shared, "orchestrators"),

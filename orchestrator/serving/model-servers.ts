@@ -4,11 +4,11 @@
  */
 import { createServer } from "node:net";
 import { sql } from "drizzle-orm";
+import type { ModelCard } from "../../models/card.ts";
 import type {
   EngineStatus,
   ModelPlan,
   PairPlan,
-  PlanRequest,
   ServedPair,
   UpRequest,
 } from "../contract/models.ts";
@@ -18,6 +18,7 @@ import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import type { Weights } from "../weights/weights.ts";
+import type { Planner } from "./planner.ts";
 import { engineId, readServers, SERVED_CHANNEL, type ServerRow, unitOf } from "./rows.ts";
 import type { EngineLauncher, ModelServers } from "./serving.ts";
 import { forecastWaitMs, type SwapOptions } from "./swap.ts";
@@ -26,11 +27,9 @@ import { type Queued, unitsOf } from "./turns.ts";
 export interface ModelServersDeps {
   db: Database;
   launcher: Pick<EngineLauncher, "logs">;
-  weights: Pick<Weights, "find" | "list">;
-  /** @throws Problem `invalid_request`, as the planner says. */
-  plan: (request: PlanRequest) => PairPlan;
-  /** "14b" is a pair's name to people. @throws Problem `invalid_request`. */
-  pairName: (text: string) => string;
+  weights: Pick<Weights, "find" | "requireLicence">;
+  cards: ReadonlyMap<string, ModelCard>;
+  planner: Pick<Planner, "plan" | "pairName">;
   clock: Clock;
 }
 
@@ -45,20 +44,21 @@ export interface ModelServersOptions {
 const UP_LOCK = 52_180;
 
 export function createModelServers(
-  { db, launcher, weights, plan: planOf, pairName, clock }: ModelServersDeps,
+  { db, launcher, weights, cards, planner, clock }: ModelServersDeps,
   { machine, host, swap }: ModelServersOptions,
 ): ModelServers {
+  const { pairName } = planner;
   return { up, down, list, logs };
 
   async function up(request: UpRequest): Promise<ServedPair> {
-    const plan = planOf({ ...request.plan, pair: pairName(request.plan.pair) });
+    const plan = planner.plan(request.plan);
     if (request.is_dry_run === true) return planned(plan);
     if (!plan.fits) {
       const advice = plan.advice.length === 0 ? "" : `. Instead: ${plan.advice.join("; or ")}`;
       throw new Problem("conflict", `${plan.refusal ?? `${plan.pair} does not fit`}${advice}`);
     }
     const accepted = request.accepted_licences ?? [];
-    for (const model of plan.models) await refuseUnaccepted(model, accepted);
+    for (const model of plan.models) await requireLicence(model, accepted);
     await db.sql.transaction(async (tx) => {
       await tx.execute(sql`select pg_advisory_xact_lock(${UP_LOCK})`);
       const there = await readServers(tx, sql`machine = ${machine}`);
@@ -79,19 +79,14 @@ export function createModelServers(
     return find(plan.pair);
   }
 
-  async function refuseUnaccepted(
-    { model, quantisation, licence }: ModelPlan,
+  /** What is here already was accepted when it came. */
+  async function requireLicence(
+    { model, quantisation }: ModelPlan,
     accepted: readonly string[],
   ): Promise<void> {
-    if (!licence.needs_acceptance || accepted.includes(licence.id)) return;
-    if ((await weights.find(model, quantisation)) !== null) return;
-    const known = await weights.list();
-    if (known.some((each) => each.licence === licence.id && each.accepted_by !== null)) return;
-    throw new Problem(
-      "conflict",
-      `accepted_licences: ${model} is under ${licence.id} (${licence.url}), which binds who uses ` +
-        `it: read it, and accept it with --accept-licence ${licence.id}`,
-    );
+    const card = cards.get(model);
+    if (card === undefined || (await weights.find(model, quantisation)) !== null) return;
+    await weights.requireLicence(card, accepted, "an operator");
   }
 
   async function refuseOther(tx: Sql, plan: PairPlan): Promise<void> {

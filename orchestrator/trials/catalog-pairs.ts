@@ -7,7 +7,13 @@ import {
   withProjectPairs,
 } from "../../models/catalog.ts";
 import { explainPrice, listPrices } from "../../models/explain.ts";
-import { type Price, type PriceBook, parsePriceBook, priceAt } from "../../models/prices.ts";
+import {
+  type Price,
+  type PriceBook,
+  type PriceEntry,
+  parsePriceBook,
+  priceAt,
+} from "../../models/prices.ts";
 import { soundnessOf } from "../../models/soundness.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
 import type { AgentFacts, Side } from "../contract/agents.ts";
@@ -17,6 +23,7 @@ import type { PairStatus } from "../contract/system.ts";
 import type { GrantedModel } from "../keys/keys.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
+import type { EngineAway, ServedEngine } from "../serving/serving.ts";
 import type { Pairs, PriceQuestion, Prices, ResolvedPair } from "./pairs.ts";
 
 /** Where a provider is; its key goes to the gateway alone. */
@@ -31,6 +38,8 @@ export interface ProviderAddress {
   hasTokenCount: boolean;
   /** It counts tokens at `/tokenize`, as vLLM does. */
   hasTokenize?: boolean;
+  /** Why it takes no calls now; null or absent: it takes them. */
+  away?: EngineAway | null;
 }
 
 export interface CatalogPairs extends Pairs, Prices {
@@ -42,7 +51,21 @@ export interface CatalogPairs extends Pairs, Prices {
   learn(file: ProjectFile): void;
   /** Takes all addresses and keys anew, after a key was changed. */
   refresh(): void;
+  /** What runs on own GPUs now, in place of what was known of it, and its prices. */
+  serve(served: { engines: readonly ServedEngine[]; prices: readonly PriceEntry[] }): void;
+  /** Why a trial of the pair would wait for the GPUs if it began now; null: it need not. */
+  waitFor(pair: string): string | null;
 }
+
+/** What every engine of ours is: vLLM, whose address nobody but us knows. */
+const OWN_ENGINE = {
+  apiKey: null,
+  authStyle: "bearer",
+  isHosted: false,
+  hasContinuousUsage: true,
+  hasTokenCount: true,
+  hasTokenize: true,
+} as const;
 
 /**
  * `installed`: the installation's own providers as they are now; `readSecret`: a key by the
@@ -50,7 +73,7 @@ export interface CatalogPairs extends Pairs, Prices {
  * it.
  */
 export function createCatalogPairs(
-  catalog: Catalog,
+  shipped: Catalog,
   installed: () => readonly ProviderAddress[],
   readSecret: (name: string) => string | null,
   clock: Clock,
@@ -58,11 +81,51 @@ export function createCatalogPairs(
 ): CatalogPairs {
   let providers = mapOf(installed());
   const learned = new Map<string, ProjectFile>();
+  let catalog = shipped;
+  let engines: readonly ServedEngine[] = [];
   return {
-    ...{ resolve, check, list, learn, refresh, prices, explain, otherPrices },
-    provider: (name) => providers.get(name) ?? null,
-    addresses: () => [...providers.values()].map(({ baseUrl }) => baseUrl),
+    ...{ resolve, check, list, learn, refresh, serve, waitFor },
+    ...{ prices, explain, otherPrices, provider },
+    addresses: () => [...providers.values(), ...engines].map(({ baseUrl }) => baseUrl),
   };
+
+  function serve(served: Parameters<CatalogPairs["serve"]>[0]): void {
+    engines = served.engines;
+    const { prices, fx } = shipped.book;
+    // The newest in force counts, and of two from one moment the first.
+    catalog = { ...shipped, book: { prices: [...served.prices, ...prices], fx } };
+  }
+
+  function provider(name: string): ProviderAddress | null {
+    const engine = engines.find((each) => each.provider === name);
+    if (engine !== undefined) {
+      return { name, baseUrl: engine.baseUrl, ...OWN_ENGINE, away: engine.away };
+    }
+    const known = providers.get(name);
+    if (known !== undefined) return known;
+    const [, pair] = /^served\/(.+)\/(?:normal|thinking)$/.exec(name) ?? [];
+    if (pair === undefined) return null;
+    const detail = `${pair} is not up on our GPUs any more; bring it up: autocode model up ${pair}`;
+    const away = { detail, retryAfterMs: 30_000, isComing: false };
+    return { name, baseUrl: "http://127.0.0.1:9", ...OWN_ENGINE, away };
+  }
+
+  /** The engine of ours that serves a model: its own pair's, or another's of the same model. */
+  function engineOf(pair: string, side: Side, model: CatalogModel): ServedEngine | undefined {
+    if (model.provider !== "vllm") return undefined;
+    const serving = engines.filter(
+      (engine) => engine.model === model.name || engine.model === model.upstreamName,
+    );
+    const own = serving.find((engine) => engine.pair === pair && engine.side === side);
+    return own ?? serving[0];
+  }
+
+  function waitFor(pair: string): string | null {
+    const own = engines.filter((engine) => engine.pair === pair);
+    const isThere = own.length === 0 || own.some(({ away }) => away === null);
+    if (isThere) return null;
+    return own[0]?.away?.detail ?? null;
+  }
 
   function refresh(): void {
     providers = mapOf(installed());
@@ -74,8 +137,8 @@ export function createCatalogPairs(
     const pair = pairOf(own, name);
     learn(file);
     const models = [
-      grant(file, own, "normal", pair.normal, agent),
-      grant(file, own, "thinking", pair.thinking, agent),
+      grant(file, own, { pair: name, side: "normal" }, pair.normal, agent),
+      grant(file, own, { pair: name, side: "thinking" }, pair.thinking, agent),
     ] as const;
     return { name, isScripted: pair.isScripted, models };
   }
@@ -83,14 +146,15 @@ export function createCatalogPairs(
   function grant(
     file: ProjectFile,
     own: Catalog,
-    side: Side,
+    { pair, side }: { pair: string; side: Side },
     model: CatalogModel,
     agent: AgentFacts,
   ): GrantedModel {
-    const provider = qualified(file, own, model.provider);
-    if (!providers.has(provider)) {
+    const engine = engineOf(pair, side, model);
+    const provider = engine?.provider ?? qualified(file, own, model.provider);
+    if (engine === undefined && !providers.has(provider)) {
       const detail = `pair: ${model.name} needs the provider "${model.provider}"`;
-      throw new Problem("invalid_request", `${detail}, which is not set up; ${howTo(model)}`);
+      throw new Problem("invalid_request", `${detail}, which is not set up; ${howTo(model, pair)}`);
     }
     if (!model.wires.includes(agent.wire)) {
       const speaks = `${agent.name} speaks ${agent.wire}, ${model.name} ${model.wires.join(", ")}`;
@@ -104,7 +168,8 @@ export function createCatalogPairs(
       const { name, upstreamName } = fallback;
       return [{ provider: known, upstreamName, price: priceOf(file, own, side, name) }];
     });
-    return { side, ...model, provider, price, fallbacks };
+    const upstreamName = engine?.model ?? model.upstreamName;
+    return { side, ...model, upstreamName, provider, price, fallbacks };
   }
 
   function priceOf(file: ProjectFile, own: Catalog, side: Side, name: string): Price {
@@ -178,10 +243,16 @@ export function createCatalogPairs(
     const own = file === null ? catalog : merged(file);
     if (file !== null) learn(file);
     return [...own.pairs.values()].map((pair) => {
-      const missing = [pair.normal, pair.thinking].find((model) => {
-        const name = file === null ? model.provider : qualified(file, own, model.provider);
-        return !providers.has(name);
+      const served = (["normal", "thinking"] as const).flatMap((side) => {
+        return engineOf(pair.name, side, pair[side]) ?? [];
       });
+      const missing = (["normal", "thinking"] as const).find((side) => {
+        const { provider: wanted } = pair[side];
+        const name = file === null ? wanted : qualified(file, own, wanted);
+        return engineOf(pair.name, side, pair[side]) === undefined && !providers.has(name);
+      });
+      const away = served.find((engine) => engine.away !== null)?.away ?? null;
+      const known = away?.detail ?? pair.note ?? pair.title;
       return {
         name: pair.name,
         normal: pair.normal.name,
@@ -189,7 +260,7 @@ export function createCatalogPairs(
         provider: pair.normal.provider,
         is_scripted: pair.isScripted,
         is_available: missing === undefined,
-        detail: missing === undefined ? (pair.note ?? pair.title) : howTo(missing),
+        detail: missing === undefined ? known : howTo(pair[missing], pair.name),
         agents: agents.map((agent) => soundnessOf(agent, pair, own.cards)),
       };
     });
@@ -226,14 +297,17 @@ function qualified(file: ProjectFile, own: Catalog, provider: string): string {
   return own.providers.has(provider) ? `${file.project}/${provider}` : provider;
 }
 
-function howTo(model: CatalogModel): string {
+function howTo(model: CatalogModel, pair: string): string {
   switch (model.provider) {
     case "openai":
       return "set OPENAI_API_KEY (and OPENAI_BASE_URL), or autocode secret put provider/openai";
     case "anthropic":
       return "set ANTHROPIC_API_KEY (and its _BASE_URL), or autocode secret put provider/anthropic";
     case "vllm":
-      return "set VLLM_BASE_URL for the orchestrator, or give base_url in the project's models";
+      return (
+        `autocode model up ${pair} serves it on your GPUs; or set VLLM_BASE_URL for the ` +
+        "orchestrator, or give base_url in the project's models"
+      );
     default:
       return "set the variable that the project's api_key_env names";
   }

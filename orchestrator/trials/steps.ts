@@ -29,6 +29,8 @@ export interface StepsDependencies {
   clock: Clock;
   ids: Ids;
   enrolments: Pick<Enrolments, "prepare">;
+  /** Why a trial of the pair would wait for the GPUs; absent: none is served on own ones. */
+  waitFor?: (pair: string) => string | null;
 }
 
 export interface StepsOptions {
@@ -106,6 +108,7 @@ async function advance(context: Context, trial: TrialRow): Promise<boolean> {
 
 /** Opens the trial's budget, once there is room for the trial. */
 async function admit(context: Context, trial: TrialRow): Promise<boolean> {
+  if (await waitsForModels(context, trial)) return false;
   const project = await context.projects.findById(trial.project_id);
   const concurrency = project.config.limits?.concurrency ?? null;
   const free = await freeFor(context, trial);
@@ -138,6 +141,13 @@ async function admit(context: Context, trial: TrialRow): Promise<boolean> {
       return isRoom(transaction);
     },
   });
+}
+
+/** Trials of the pair that is loaded go before it; who waits is counted when turns are given. */
+async function waitsForModels({ waitFor, transitions }: Context, trial: TrialRow) {
+  const why = trial.replay_of === null ? (waitFor?.(trial.pair) ?? null) : null;
+  if (why !== null) await transitions.wait(trial, `waits for its models: ${why}`);
+  return why !== null;
 }
 
 /** Null while the scheduler cannot say: the trial waits, and says why. `never` has ended it. */

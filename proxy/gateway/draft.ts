@@ -9,7 +9,7 @@ import { inputCeiling, outputThatFits } from "./ceiling.ts";
 import type { GatewayDeps, GatewayOptions, GatewayState } from "./gateway.ts";
 import { ScanError } from "./json-scan.ts";
 import { QUOTA_WAIT_MS } from "./provider-health.ts";
-import { providerBusy, quotaUsedUp, type Refusal, serverFailing } from "./refusal.ts";
+import { providerAway, providerBusy, quotaUsedUp, type Refusal, serverFailing } from "./refusal.ts";
 import { type CallRequest, checkHosted, RequestError, readRequest } from "./request.ts";
 import { resolveModel } from "./resolve-model.ts";
 
@@ -97,7 +97,11 @@ function candidatesOf(
     if (provider === null || oneRates === null) return [];
     return [{ provider, upstreamName: one.upstreamName, price: one.price, rates: oneRates }];
   });
-  if (usable.length > 0) return usable;
+  const present = usable.filter(({ provider }) => (provider.away ?? null) === null);
+  if (present.length > 0) return present;
+  const [first] = usable;
+  const away = first?.provider.away ?? null;
+  if (first !== undefined && away !== null) return providerAway(first.provider.name, away);
   const message = `The provider "${model.provider}" is not configured on this installation`;
   return { status: 503, code: "unavailable", message, isFinal: true };
 }

@@ -31,7 +31,11 @@ export async function prepareCall(
   caller: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
   bytes: Buffer,
 ): Promise<PrepareResult> {
-  const drafted = draftCall(deps, options, state, caller, bytes);
+  let drafted = draftCall(deps, options, state, caller, bytes);
+  if ("status" in drafted && drafted.coming !== undefined && deps.untilPresent !== undefined) {
+    await deps.untilPresent(drafted.coming, caller.grant);
+    drafted = draftCall(deps, options, state, caller, bytes);
+  }
   if ("status" in drafted) return refused(drafted);
 
   const { keyId, grant, request } = drafted;

@@ -28,6 +28,8 @@ export interface Refusal {
   /** Said to clients that ask: the same request will be refused again. */
   isFinal?: boolean;
   facts?: Readonly<Record<string, string>>;
+  /** A provider that will take calls soon, by itself: worth to wait for. */
+  coming?: string;
 }
 
 /** How errors look on a path: OpenAI's way, or Anthropic's. */
@@ -129,6 +131,16 @@ export function serverFailing(untilMs: EpochMs, nowMs: EpochMs): Refusal {
   const message = "The model server fails, and is tried again in a while. Try again then.";
   const retryAfterS = secondsUntil(untilMs, nowMs);
   return { status: 503, code: "upstream_failed", message, retryAfterS };
+}
+
+/** Nobody who serves the model takes calls now: our own engine is asleep, loading or gone. */
+export function providerAway(
+  provider: string,
+  { detail, retryAfterMs, isComing }: { detail: string; retryAfterMs: number; isComing: boolean },
+): Refusal {
+  const refusal = { status: 503, code: "unavailable", message: detail } as const;
+  const retryAfterS = secondsUntil(retryAfterMs, 0);
+  return { ...refusal, retryAfterS, ...(isComing ? { coming: provider } : {}) };
 }
 
 function secondsUntil(untilMs: EpochMs, nowMs: EpochMs): number {

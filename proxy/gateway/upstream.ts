@@ -20,6 +20,8 @@ export interface Provider {
   hasTokenCount: boolean;
   /** It counts tokens for nothing at `/tokenize`, beside its `/v1` (vLLM). */
   hasTokenize?: boolean;
+  /** Why it takes no calls now, with what to do; null or absent: it takes them. */
+  away?: { detail: string; retryAfterMs: number; isComing: boolean } | null;
 }
 
 export type UpstreamPath =
