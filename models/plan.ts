@@ -145,6 +145,7 @@ function rankOf({ layout, placed }: Fit, wanted: number, { gpu }: Needs): number
     exactness,
     -sequences,
     slowest,
+    layout.residency === "apart" ? 0 : 1,
   ];
 }
 
