@@ -25,6 +25,7 @@ import {
   experimentShow,
 } from "./commands/experiments.ts";
 import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
+import { modelPlan } from "./commands/model-plan.ts";
 import { modelPull } from "./commands/model-pull.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
 import { orchestratorLs } from "./commands/orchestrators.ts";
@@ -136,6 +137,7 @@ const USUAL: readonly Command[] = [
   agentInstall,
   agentTest,
   modelLs,
+  modelPlan,
   modelPrice,
   modelPull,
   workerLs,
