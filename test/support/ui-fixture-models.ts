@@ -2,6 +2,7 @@
 import { join, resolve } from "node:path";
 import { loadCatalog } from "../../models/catalog.ts";
 import { explainPrice, listPrices } from "../../models/explain.ts";
+import type { Services } from "../../orchestrator/api/services.ts";
 import type {
   EngineStatus,
   HardwareList,
@@ -27,6 +28,23 @@ const OUT_OF_MEMORY =
   "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total " +
   "capacity of 23.64 GiB of which 1.12 GiB is free.";
 
+const SOUNDNESS: PairStatus["agents"] = [
+  { agent: "aider", verdict: "sound", reasons: [] },
+  {
+    ...{ agent: "codex", verdict: "limited" },
+    reasons: [{ kind: "plans_blind", detail: "Its thinking model calls no tools: it plans blind" }],
+  },
+  {
+    ...{ agent: "claude-code", verdict: "unsound" },
+    reasons: [
+      {
+        kind: "no_room",
+        detail: "Its first call is 24,000 tokens, which leaves 576 of the model's 32,768",
+      },
+    ],
+  },
+];
+
 export type FixtureModels = Awaited<ReturnType<typeof openFixtureModels>>;
 
 export async function openFixtureModels(nowMs: number) {
@@ -34,7 +52,31 @@ export async function openFixtureModels(nowMs: number) {
   const ups: UpRequest[] = [];
   const downs: string[] = [];
   const at = (agoMs: number) => rfc3339(nowMs - agoMs);
-  return { ups, downs, pairs, prices, explain, hardware: () => ({ gpus: GPUS }), plan, served };
+  return { ups, downs, pairs, prices, explain, plan, services: services() };
+
+  function services(): Services["models"] {
+    const one = (pair: string) => {
+      const found = served().find((each) => each.pair === pair);
+      if (found === undefined) throw new Problem("not_found", `${pair} is not up`);
+      return found;
+    };
+    return {
+      plan,
+      hardware: async () => ({ gpus: GPUS, own: { gpu: "h100", gpu_count: 1 } }),
+      list: async () => served(),
+      up: async (request) => {
+        ups.push(request);
+        return one(request.plan.pair);
+      },
+      down: async (pair) => {
+        downs.push(pair);
+        return one(pair);
+      },
+      logs: async () => {
+        throw new Problem("not_found", "The fixture has no logs");
+      },
+    };
+  }
 
   function pairs(): PairStatus[] {
     return [...catalog.pairs.values()].map(({ name, title, isScripted, normal, thinking }) => ({
@@ -44,7 +86,7 @@ export async function openFixtureModels(nowMs: number) {
         normal.provider === "anthropic"
           ? "set ANTHROPIC_API_KEY (and its _BASE_URL), or autocode secret put provider/anthropic"
           : title,
-      agents: [],
+      agents: normal.provider === "vllm" ? SOUNDNESS : [],
     }));
   }
 
@@ -101,7 +143,7 @@ export async function openFixtureModels(nowMs: number) {
     };
   }
 
-  function served(): { served: ServedPair[] } {
+  function served(): ServedPair[] {
     const of = (pair: string, request: Omit<PlanRequest, "pair">, more: Partial<ServedPair>) => {
       const planned = plan({ pair, ...request });
       const up: ServedPair = {
@@ -151,7 +193,7 @@ export async function openFixtureModels(nowMs: number) {
     const added = ups
       .filter(({ plan: { pair } }) => !list.some((each) => each.pair === pair))
       .map(({ plan: { pair, ...request } }) => of(pair, request, {}));
-    return { served: [...added, ...list] };
+    return [...added, ...list];
   }
 
   function engine(

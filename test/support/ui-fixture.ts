@@ -13,7 +13,7 @@ import type { Services } from "../../orchestrator/api/services.ts";
 import type { TopUp } from "../../orchestrator/contract/budgets.ts";
 import type { TrialEvent } from "../../orchestrator/contract/events.ts";
 import type { Project } from "../../orchestrator/contract/projects.ts";
-import type { Experiment, NewFork, Trial, TrialState } from "../../orchestrator/contract/trials.ts";
+import type { Experiment, NewFork, Trial } from "../../orchestrator/contract/trials.ts";
 import { Problem } from "../../orchestrator/problem.ts";
 import { rfc3339, systemClock } from "../../orchestrator/runtime/clock.ts";
 import { createIds, type TrialId } from "../../orchestrator/runtime/ids.ts";
@@ -23,6 +23,7 @@ import type { SecretsStatus } from "../../orchestrator/secrets/secrets.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
 import { fakeAccounting } from "./accounting.ts";
+import { fixtureApprovals } from "./ui-fixture-approvals.ts";
 import { fixtureTree, forkOf } from "./ui-fixture-checkpoints.ts";
 import {
   balance,
@@ -45,7 +46,6 @@ import {
   costReport,
   LEDGER_STATUS,
   ledgerReport,
-  openApproval,
   profitReport,
   repricing,
   statementLines,
@@ -119,7 +119,10 @@ async function fixtureState(dir: string) {
     paused: idsOf.next("trial"),
     hostile: idsOf.next("trial"),
   };
-  const approvalId = idsOf.next("approval");
+  const approvalIds = { budget: idsOf.next("approval"), rule: idsOf.next("approval") };
+  const replay = trial(idsOf.next("trial"), nowMs - 30_000_000, {
+    ...{ replay_of: ids.passed, pair: "qwen3-coder-next", duration_ms: 31_000 },
+  });
   const older = trial(idsOf.next("trial"), nowMs - 90_000_000, {
     task: "add-retry-header",
     project: "shop-api",
@@ -147,7 +150,7 @@ async function fixtureState(dir: string) {
       reason: "The allowance cannot cover the next call: 0.031 CAD needed, 0.012 CAD left",
       budget: balance(100_000_000n, 88_000_000n),
       ended_at: null,
-      approval_id: approvalId,
+      approval_id: approvalIds.budget,
     }),
     trial(ids.hostile, nowMs - 1_200_000, {
       task: `x${MARKUP}`,
@@ -158,6 +161,7 @@ async function fixtureState(dir: string) {
       reason: MARKUP,
       flags: ["tests_modified", MARKUP],
     }),
+    replay,
     older,
   ];
   const experiment: Experiment = {
@@ -207,7 +211,7 @@ async function fixtureState(dir: string) {
 
   const listeners = new Set<(id: TrialId) => void>();
   const ofPassed = calls(createIds(systemClock, seededRandom(4)), ids.passed, nowMs - 590_000);
-  const at = { nowMs, calls: ofPassed, approvalId };
+  const at = { nowMs, calls: ofPassed, approvalId: approvalIds.rule };
   const flows = await openFixtureFlows(idsOf, ids, at);
   return {
     flows,
@@ -234,7 +238,7 @@ async function fixtureState(dir: string) {
     topUps: [] as UiFixture["topUps"],
     stopped: [] as TrialId[],
     forks: [] as NewFork[],
-    approvalId,
+    approvalIds,
     answers: [] as object[],
     lines: statementLines(nowMs, ids.passed),
     /** Whether the journal agrees with the ledger. */
@@ -315,7 +319,7 @@ function services(state: State): Services {
     },
     trials: trials(state),
     ...state.flows.services,
-    approvals: approvals(state),
+    approvals: fixtureApprovals(state),
     workerSessions: {
       ...{ enrol: refuse, authenticate: refuse, sourcePath: refuse, testsPath: refuse },
       ...{ patchPath: refuse, appendEvents: refuse, heartbeat: refuse },
@@ -323,6 +327,7 @@ function services(state: State): Services {
       report: refuse,
     },
     pairs: async () => state.models.pairs(),
+    models: state.models.services,
     pricing: {
       list: async () => state.models.prices(),
       explain: async (model) => state.models.explain(model),
@@ -331,29 +336,13 @@ function services(state: State): Services {
     doctor: async () => findings(),
     readiness: async () => ({}),
     ...{ orchestrators: { list: async () => [], urls: () => [] }, backups: { open: refuse } },
+    weights: {
+      list: async () => ({ dir: "model-weights", free_bytes: 2_000_000_000_000, weights: [] }),
+      prepare: refuse,
+    },
     workers: fixtureWorkers(systemClock.now()),
     hosts: createNoHosts("fleet"),
     metrics: async () => "",
-  };
-}
-
-function approvals(state: State): Services["approvals"] {
-  const open = () => openApproval(state.approvalId, state.ids.paused);
-  const answer = (to: TrialState, given: object) => {
-    state.answers.push(given);
-    const { paused } = state.ids;
-    state.change(
-      paused,
-      { state: to, approval_id: null, ended_at: null },
-      { type: "trial.state", data: { from: "paused", to } },
-    );
-    return { ...open(), state: to === "queued" ? ("granted" as const) : ("rejected" as const) };
-  };
-  return {
-    list: async () => [open()],
-    get: async () => open(),
-    approve: async (_id, given) => answer("queued", given),
-    reject: async (_id, given) => answer("cancelled", given),
   };
 }
 

@@ -3,6 +3,7 @@ import { html, useRef, useState } from "/vendor/htm-preact.js";
 import { newIdempotencyKey, postJson } from "./api.js";
 import { visible } from "./format.js";
 import { Failure, Skeleton } from "./parts.js";
+import { FiledRule, RuleDiff } from "./rule-approval.js";
 
 /** @typedef {import("../../../orchestrator/contract/flow-views.ts").RuleProposal} RuleProposal */
 
@@ -51,12 +52,13 @@ export function AllowThis({ flowId, place }) {
         html`<p>${
           asked === null
             ? `The policy of ${visible(proposal.project)} would change so, once an admin agrees:`
-            : "Nothing changes before an admin agrees, with:"
+            : "Nothing changes before an admin agrees: here, on the trial’s page, or with"
         }</p>
         ${
           asked === null
             ? html`<${RuleDiff} diff=${proposal.diff} />`
-            : html`<pre class="command">autocode approval approve ${asked}</pre>`
+            : html`<pre class="command">autocode approval approve ${asked}</pre>
+              <${FiledRule} id=${asked} />`
         }`
       }
       <div class="dialog-actions">
@@ -69,17 +71,4 @@ export function AllowThis({ flowId, place }) {
         }
       </div>
     </dialog>`;
-}
-
-/** @param {{ diff: string }} props */
-function RuleDiff({ diff }) {
-  const kinds = { "+": "added", "-": "removed" };
-  return html`<pre class="code rule-diff" tabindex="0">${diff
-    .trimEnd()
-    .split("\n")
-    .map((line, index) => {
-      const isHead = /^(\+\+\+|---|@@)/.test(line);
-      const kind = isHead ? "muted" : (kinds[line[0] ?? ""] ?? "");
-      return html`<span class=${kind} key=${index}>${visible(line)}${"\n"}</span>`;
-    })}</pre>`;
 }

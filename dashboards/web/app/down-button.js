@@ -6,7 +6,7 @@ import { useSendOnce } from "./send-once.js";
 
 /**
  * @param {{
- *   served: import("../../../orchestrator/contract/models.ts").ServedPair, onDone: () => void,
+ *   served: import("../../../orchestrator/contract/models.ts").ServedPair, onDone: () => unknown,
  * }} props
  */
 export function DownButton({ served, onDone }) {
@@ -14,7 +14,7 @@ export function DownButton({ served, onDone }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const { send, isBusy, error } = useSendOnce(() => {
     dialog.current?.close();
-    onDone();
+    return onDone();
   });
   const waiting = queued === 1 ? "The trial that waits for it goes" : "The trials that wait go";
   return html`<button type="button" class="button small" aria-label=${`Take ${pair} down`}

@@ -1,6 +1,6 @@
 /** What each GPU of a plan holds: stacked bars, and the same as a table, which is their legend. */
 import { html } from "/vendor/htm-preact.js";
-import { barText, fitBars, gib, PARTS, partBytes } from "./plan-facts.js";
+import { barText, fitBars, gib, PARTS, partBytes, roomText } from "./plan-facts.js";
 
 /** @typedef {import("../../../orchestrator/contract/models.ts").PairPlan} PairPlan */
 /** @typedef {import("./plan-facts.js").FitBar} FitBar */
@@ -18,12 +18,13 @@ export function FitBars({ plan }) {
 
 /** @param {{ bar: FitBar, whole: number, plan: PairPlan }} props */
 function Bar({ bar, whole, plan }) {
-  const { label, engines, freeBytes, overBytes } = bar;
+  const { label, engines, overBytes, lacksCache } = bar;
   const memory = plan.gpu_memory_bytes;
   return html`<div class="fit-bar">
-    <p class="fit-label"><span>${label}</span><span class=${overBytes > 0 ? "bad-text" : "muted"}>${
-      overBytes > 0 ? `${gib(overBytes)} too much` : `${gib(freeBytes)} of ${gib(memory)} free`
-    }</span></p>
+    <p class="fit-label"><span>${label}</span><span
+      class=${overBytes > 0 || lacksCache ? "bad-text" : "muted"}>${roomText(bar)}${
+        overBytes === 0 && !lacksCache && ` of ${gib(memory)}`
+      }</span></p>
     <div class="fit-track" role="img" aria-label=${barText(bar)}>
       <div class="fit-room" style=${{ width: percent(memory, whole) }}></div>
       ${engines.map((engine) => html`<${Engine} key=${engine.side} engine=${engine} whole=${whole} />`)}

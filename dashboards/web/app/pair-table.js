@@ -5,7 +5,7 @@ import { DownButton } from "./down-button.js";
 import { FitBars } from "./fit-bars.js";
 import { formatAgo, formatCount, formatDuration, visible } from "./format.js";
 import { columnDecimals } from "./money.js";
-import { Money, ScriptedLabel, Time } from "./parts.js";
+import { Icon, Money, ScriptedLabel, Time } from "./parts.js";
 import { speedText } from "./plan-facts.js";
 import { PriceSteps } from "./price-steps.js";
 import { serverNow } from "./server-clock.js";
@@ -25,6 +25,11 @@ const TONES = {
 /** What a pair is when its engines differ: the first of these that one of them is. */
 const WORST_FIRST = ["failed", "starting", "draining", "ready", "sleeping"];
 const WORDS = { ready: "loaded" };
+const SOUNDNESS = {
+  sound: { class: "passed", icon: "check" },
+  limited: { class: "error", icon: "bang" },
+  unsound: { class: "failed", icon: "cross" },
+};
 const COLUMNS = 8;
 
 /**
@@ -97,12 +102,35 @@ function PairRows({ pair, served, prices, decimals, onChange }) {
         engine=${served?.engines.find((each) => each.side === side) ?? null} />`,
     )}
     ${
-      served?.plan &&
-      html`<tr role="row" class="detail-row"><td role="cell" colspan=${COLUMNS}>
-        <details class="held"><summary>What its GPUs hold</summary>
-          <${FitBars} plan=${served.plan} /></details></td></tr>`
+      (served?.plan || pair.agents.length > 0) &&
+      html`<tr role="row" class="detail-row"><td role="cell" colspan=${COLUMNS} class="pair-more">
+        ${pair.agents.length > 0 && html`<${Agents} agents=${pair.agents} />`}
+        ${
+          served?.plan &&
+          html`<details><summary>What its GPUs hold</summary>
+            <${FitBars} plan=${served.plan} /></details>`
+        }</td></tr>`
     }
   </tbody>`;
+}
+
+/** Which agents work with the pair, and why others do less well. @param {Pick<PairStatus, "agents">} props */
+function Agents({ agents }) {
+  const counts = ["sound", "limited", "unsound"].flatMap((verdict) => {
+    const count = agents.filter((each) => each.verdict === verdict).length;
+    return count === 0 ? [] : [`${count} ${verdict}`];
+  });
+  return html`<details><summary>Agents: ${counts.join(", ")}</summary>
+    <dl class="steps">${agents.map(
+      ({ agent, verdict, reasons }) => html`<div key=${agent}>
+        <dt>${agent}</dt>
+        <dd><span class=${`verdict ${SOUNDNESS[verdict].class}`}><${Icon}
+          name=${SOUNDNESS[verdict].icon} />${verdict}</span>${reasons.map(
+            ({ kind, detail }) =>
+              html`<span class="step-source" key=${kind}>${visible(detail)}</span>`,
+          )}</dd>
+      </div>`,
+    )}</dl></details>`;
 }
 
 /** To the plan that is served, or a new one. @param {string} pair @param {ServedPair | null} served */

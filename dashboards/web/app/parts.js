@@ -48,6 +48,14 @@ export function ScriptedLabel() {
   </span>`;
 }
 
+/** Says that a record answered, not a model. @param {{ of: string, isLink?: boolean }} props */
+export function ReplayLabel({ of, isLink = false }) {
+  const name = `replay of …${of.slice(-6)}`;
+  const title = `Answered by the record of ${of}: it cost nothing`;
+  if (!isLink) return html`<span class="tag replay" title=${title}>${name}</span>`;
+  return html`<a class="tag replay" href=${`/trials/${of}`} title=${title}>${name}</a>`;
+}
+
 /**
  * An amount with its currency muted, to the decimals of its column where they are given.
  *

@@ -10,6 +10,7 @@ import { formatCount } from "./format.js";
  *
  * @typedef {{
  *   label: string, engines: ModelPlan[], usedBytes: number, freeBytes: number, overBytes: number,
+ *   lacksCache: boolean,
  * }} FitBar
  */
 
@@ -52,6 +53,22 @@ export function planRequest({ pair, gpu, ...wish }, rateCurrency) {
 }
 
 /**
+ * What a line of advice changes about the wish, by the options of the command line that it names;
+ * null: it cannot be followed here.
+ *
+ * @param {string} text
+ * @returns {Record<string, string> | null}
+ */
+export function adviceWish(text) {
+  const [, pair] = /^the smaller pair ([a-z0-9.-]+):/.exec(text) ?? [];
+  if (pair !== undefined) return { pair };
+  const [, count, gpu] = /\(--gpu (\d+)x([a-z0-9-]+)\)/.exec(text) ?? [];
+  if (count !== undefined && gpu !== undefined) return { count, gpu };
+  const [, option, value] = /\(--(context|concurrency) (\d+)\)/.exec(text) ?? [];
+  return option === undefined || value === undefined ? null : { [option]: value };
+}
+
+/**
  * A bar for each set of GPUs that hold the same. Where models take turns, and where they do not
  * fit, each has a bar of its own: their memory never adds up.
  *
@@ -90,6 +107,8 @@ function bar(label, engines, memory) {
     ...{ label, engines, usedBytes },
     freeBytes: Math.max(0, memory - usedBytes),
     overBytes: Math.max(0, usedBytes - memory),
+    // What does not fit has room for no cache, though some memory may be left.
+    lacksCache: engines.some((each) => partBytes(each.memory, "kv_cache") === 0),
   };
 }
 
@@ -107,7 +126,8 @@ export function gpusText(gpus, count) {
 }
 
 /** The sum of a bar in one sentence, for who does not see it. @param {FitBar} bar */
-export function barText({ label, engines, freeBytes, overBytes }) {
+export function barText(bar) {
+  const { label, engines } = bar;
   const held = engines.map(({ side, memory }) => {
     const parts = PARTS.flatMap(({ part, title }) => {
       const bytes = partBytes(memory, part);
@@ -115,8 +135,13 @@ export function barText({ label, engines, freeBytes, overBytes }) {
     });
     return `${side}: ${parts.join(", ")}`;
   });
-  const rest = overBytes > 0 ? `${gib(overBytes)} too much` : `${gib(freeBytes)} free`;
-  return `${label}: ${[...held, rest].join("; ")}`;
+  return `${label}: ${[...held, roomText(bar)].join("; ")}`;
+}
+
+/** What is left of a bar, or lacks. @param {FitBar} bar */
+export function roomText({ freeBytes, overBytes, lacksCache }) {
+  if (overBytes > 0) return `${gib(overBytes)} too much`;
+  return `${gib(freeBytes)} ${lacksCache ? "left for its cache: too little" : "free"}`;
 }
 
 /** @param {readonly MemoryPart[]} memory @param {string} part */

@@ -21,9 +21,9 @@ export function PlanPanel({ search }) {
     return html`<${Failure} error=${choices.error} onRetry=${choices.reload} />`;
   }
   if (choices.data === null) return html`<${Skeleton} lines=${8} label="Loading the planner" />`;
-  const { pairs, gpus } = choices.data;
+  const { pairs, gpus, own } = choices.data;
   const [firstPair] = pairs;
-  const [firstGpu] = gpus;
+  const firstGpu = gpus.find(({ name }) => name === own?.gpu) ?? gpus[0];
   if (firstPair === undefined || firstGpu === undefined) {
     return html`<${Empty} title="There is nothing to plan with">
       <p>The catalogue has no pair of models of our own, or knows no GPU.</p>
@@ -31,6 +31,8 @@ export function PlanPanel({ search }) {
   }
   const wish = {
     ...{ pair: firstPair, gpu: firstGpu.name },
+    // Of this machine's own GPUs, all of them, unless others are asked about.
+    ...(own && !search.has("gpu") ? { count: String(own.gpu_count) } : {}),
     ...Object.fromEntries(
       NAMES.flatMap((name) => (search.get(name) ? [[name, search.get(name) ?? ""]] : [])),
     ),
@@ -41,12 +43,12 @@ export function PlanPanel({ search }) {
 
 /** @param {AbortSignal} signal */
 async function readChoices(signal) {
-  const [{ pairs }, { gpus }] = await Promise.all([
+  const [{ pairs }, { gpus, own }] = await Promise.all([
     getJson("/pairs", signal),
     getJson("/hardware", signal),
   ]);
-  const own = pairs.filter((/** @type {{ provider: string }} */ pair) => pair.provider === "vllm");
-  return { pairs: own.map((/** @type {{ name: string }} */ { name }) => name), gpus };
+  const ours = pairs.filter((/** @type {{ provider: string }} */ pair) => pair.provider === "vllm");
+  return { pairs: ours.map((/** @type {{ name: string }} */ { name }) => name), gpus, own };
 }
 
 /**
@@ -149,6 +151,6 @@ function Answer({ wish, gpus }) {
   return html`<div class="plan" aria-live="polite" aria-busy=${plan.isLoading}>
     <${PlanView} plan=${shown.current.plan} request=${shown.current.request}
       gpuTitle=${gpus.find(({ name }) => name === shown.current?.plan.gpu)?.title ?? wish["gpu"]}
-      isOld=${plan.isLoading} />
+      isOld=${plan.isLoading} wish=${wish} />
   </div>`;
 }

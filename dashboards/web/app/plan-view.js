@@ -1,17 +1,23 @@
 /** A plan: whether it fits, what each GPU holds, how fast it would be and what a token costs. */
 import { html } from "/vendor/htm-preact.js";
+import { query } from "./api.js";
 import { FitBars } from "./fit-bars.js";
 import { formatCount, formatDuration, visible } from "./format.js";
 import { Icon, Money } from "./parts.js";
-import { residencyText, speedText } from "./plan-facts.js";
+import { adviceWish, residencyText, speedText } from "./plan-facts.js";
 import { Steps } from "./price-steps.js";
 import { UpButton } from "./up-button.js";
 
 /** @typedef {import("../../../orchestrator/contract/models.ts").PairPlan} PairPlan */
 /** @typedef {import("../../../orchestrator/contract/models.ts").ModelPlan} ModelPlan */
 
-/** @param {{ plan: PairPlan, request: object, gpuTitle: string, isOld: boolean }} props */
-export function PlanView({ plan, request, gpuTitle, isOld }) {
+/**
+ * @param {{
+ *   plan: PairPlan, request: object, gpuTitle: string, isOld: boolean,
+ *   wish: Record<string, string>,
+ * }} props
+ */
+export function PlanView({ plan, request, gpuTitle, isOld, wish }) {
   const { pair, gpu_count: count, fits, residency, swap_ms: swapMs } = plan;
   const machine = `${count} × ${gpuTitle}`;
   return html`<section class="card fit" aria-label="Whether it fits">
@@ -30,18 +36,24 @@ export function PlanView({ plan, request, gpuTitle, isOld }) {
         swapMs !== null &&
         ` Waking the one that sleeps takes about ${formatDuration(swapMs)}.`
       }</p>
-      ${plan.advice.length > 0 && html`<${Advice} advice=${plan.advice} fits=${fits} />`}
+      ${plan.advice.length > 0 && html`<${Advice} advice=${plan.advice} wish=${wish} />`}
       <${FitBars} plan=${plan} />
     </section>
     <section class="card" aria-label="Figures"><${Figures} plan=${plan} /></section>
     <${AllSteps} plan=${plan} />`;
 }
 
-/** @param {{ advice: readonly string[], fits: boolean }} props */
-function Advice({ advice, fits }) {
+/** @param {{ advice: readonly string[], wish: Record<string, string> }} props */
+function Advice({ advice, wish }) {
   return html`<div class="advice">
-    <h3>${fits ? "Advice" : "What would work, the nearest first"}</h3>
-    <ol>${advice.map((text) => html`<li key=${text}>${visible(text)}</li>`)}</ol>
+    <h3>What would work, the nearest first</h3>
+    <ol>${advice.map((text) => {
+      const changes = adviceWish(text);
+      const href = `/models/plan${query({ ...wish, ...changes })}`;
+      return html`<li key=${text}>${
+        changes === null ? visible(text) : html`<a href=${href}>${visible(text)}</a>`
+      }</li>`;
+    })}</ol>
   </div>`;
 }
 

@@ -3,10 +3,10 @@ import { useRef, useState } from "/vendor/htm-preact.js";
 import { newIdempotencyKey, postJson } from "./api.js";
 
 /**
- * `send` does nothing while a request is under way; after a failure the same request has the same
- * key, so that one whose answer was lost has its effect once.
+ * `send` does nothing while a request, or what `onDone` does about its answer, is under way. The
+ * same request has the same key ever after: one whose answer was lost has its effect once.
  *
- * @param {(answer: any) => void} onDone
+ * @param {(answer: any) => unknown} onDone
  */
 export function useSendOnce(onDone) {
   const [isBusy, setBusy] = useState(false);
@@ -22,9 +22,7 @@ export function useSendOnce(onDone) {
     setBusy(true);
     setError(null);
     try {
-      const answer = await postJson(path, body, sent.current.key);
-      sent.current = null;
-      onDone(answer);
+      await onDone(await postJson(path, body, sent.current.key));
     } catch (caught) {
       setError(/** @type {Error} */ (caught));
     }

@@ -8,6 +8,7 @@ import { formatCount } from "./format.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Icon, Skeleton } from "./parts.js";
 import { navigate } from "./router.js";
+import { RulesWaiting } from "./rule-approval.js";
 
 /** @typedef {import("../../../orchestrator/contract/flows.ts").TrafficSource} TrafficSource */
 
@@ -25,6 +26,7 @@ export function TrafficPage({ search }) {
     <div class="page-head">
       <h1>Traffic</h1>
       <div class="traffic-state">
+        <${RulesWaiting} />
         ${asked !== "" && html`<a class="button quiet small" href="/traffic">Clear</a>`}
         <a class="button small" download title="What fits the filter, as an HTTP archive"
           href=${`/api/v1/flows/export${query({ ...filter, format: "har" })}`}><${Icon}

@@ -16,6 +16,7 @@ import {
   Failure,
   Money,
   Notice,
+  ReplayLabel,
   ScriptedLabel,
   Skeleton,
   State,
@@ -131,6 +132,7 @@ function TrialHead({ trial, onChanged }) {
         <strong>${trial.agent}</strong> ${trial.agent_version ?? ""} with${" "}
         <strong>${trial.pair}</strong>
         ${trial.is_scripted && html` <${ScriptedLabel} />`}
+        ${trial.replay_of !== null && html` <${ReplayLabel} of=${trial.replay_of} isLink />`}
         ${trial.flags.map((flag) => html` <span class="tag warn">${asWords(flag)}</span>`)}
       </p>
       <p class="muted trial-small">

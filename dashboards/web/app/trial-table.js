@@ -2,7 +2,7 @@
 import { html } from "/vendor/htm-preact.js";
 import { asWords, formatCount, formatDuration, inputTokens } from "./format.js";
 import { columnDecimals } from "./money.js";
-import { BalanceBar, Money, ScriptedLabel, State, Verdict } from "./parts.js";
+import { BalanceBar, Money, ReplayLabel, ScriptedLabel, State, Verdict } from "./parts.js";
 import { durationOf, spentOf } from "./trial-facts.js";
 
 /** @typedef {import("./trial-facts.js").Trial} Trial */
@@ -52,6 +52,7 @@ function TrialRow({ trial, nowMs, decimals }) {
     <td role="cell" class="c-pair">
       <span class="clamp"
         title=${trial.pair}>${trial.pair}</span>${trial.is_scripted && html` <${ScriptedLabel} />`}
+      ${trial.replay_of !== null && html` <${ReplayLabel} of=${trial.replay_of} />`}
     </td>
     <td role="cell" class="c-verdict"><${Verdict} verdict=${trial.verdict} /></td>
     <td role="cell" class="c-tokens num">

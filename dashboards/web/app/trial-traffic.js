@@ -9,6 +9,7 @@ import { formatBytes, formatCount, visible } from "./format.js";
 import { useLoad } from "./loading.js";
 import { sumNanos } from "./money.js";
 import { Empty, Failure, Money, Skeleton } from "./parts.js";
+import { RuleApprovals, useRuleApprovals } from "./rule-approval.js";
 import { More } from "./traffic-page.js";
 import { isActive } from "./trial-facts.js";
 
@@ -20,15 +21,20 @@ const VIOLATIONS_SHOWN = 20;
 export function TrialTraffic({ trial }) {
   const { list, more } = useFlows({ trial_id: trial.id });
   const { data, error } = list;
+  const rules = useRuleApprovals(trial.id);
   if (data === null && error !== null) {
     return html`<${Failure} error=${error} onRetry=${list.reload} />`;
   }
-  if (data === null) return html`<${Skeleton} lines=${6} label="Loading traffic" />`;
+  // Drawn once both are there, so that nothing moves as the second arrives.
+  if (data === null || rules.isLoading) {
+    return html`<${Skeleton} lines=${6} label="Loading traffic" />`;
+  }
   if (data.flows.length === 0) {
     return html`<${Empty} title=${isActive(trial) ? "No traffic yet" : "No traffic was recorded"} />`;
   }
   return html`
     <${Totals} trial=${trial} flows=${data.flows} isWhole=${data.cursor === null} />
+    <${RuleApprovals} rules=${rules} />
     <${Violations} flows=${data.flows} />
     <${FlowStrip} flows=${data.flows} />
     <section class="card" aria-label="Flows">

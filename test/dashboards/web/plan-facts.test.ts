@@ -5,7 +5,11 @@
  * Method: the fixture's plans, one of each residency.
  */
 import assert from "node:assert/strict";
+import { resolve } from "node:path";
 import { before, test } from "node:test";
+import { loadCatalog } from "../../../models/catalog.ts";
+import { loadHardware } from "../../../models/hardware.ts";
+import { planPair } from "../../../models/plan.ts";
 import type { ModelPlan, PairPlan } from "../../../orchestrator/contract/models.ts";
 import { type FixtureModels, openFixtureModels } from "../../support/ui-fixture-models.ts";
 
@@ -15,8 +19,10 @@ interface FitBar {
   usedBytes: number;
   freeBytes: number;
   overBytes: number;
+  lacksCache: boolean;
 }
 interface PlanFacts {
+  adviceWish(text: string): Record<string, string> | null;
   barText(bar: FitBar): string;
   fitBars(plan: PairPlan): FitBar[];
   gib(bytes: number): string;
@@ -27,7 +33,8 @@ interface PlanFacts {
 }
 const path = new URL("../../../dashboards/web/app/plan-facts.js", import.meta.url);
 const facts: PlanFacts = await import(path.href);
-const { barText, fitBars, gib, gpusText, planRequest, residencyText, speedText } = facts;
+const { adviceWish, barText, fitBars, gib, gpusText, planRequest, residencyText, speedText } =
+  facts;
 
 let models: FixtureModels;
 
@@ -95,6 +102,30 @@ test("a wish is asked for as it was typed; a rate is in the GPU's currency", () 
       ...{ rate_per_gpu_hour: "2", utilisation: "0.3", currency: "CAD" },
     },
   );
+});
+
+test("advice of the planner can be followed, whatever it changes", async () => {
+  const folder = resolve(import.meta.dirname, "../../../models");
+  const catalog = await loadCatalog(folder);
+  const pair = catalog.pairs.get("coder-32b");
+  assert.ok(pair);
+  const { advice } = planPair(
+    { pair: "coder-32b", gpu: "rtx-4090", gpu_count: 1 },
+    {
+      ...{ pair, cards: catalog.cards, book: catalog.book, pairs: catalog.pairs },
+      gpus: await loadHardware(folder),
+    },
+  );
+  assert.ok(advice.length > 1);
+  for (const text of advice) assert.ok(adviceWish(text), text);
+  assert.deepEqual(adviceWish("2 x rtx-4090 (--gpu 2xrtx-4090): alternate"), {
+    ...{ count: "2", gpu: "rtx-4090" },
+  });
+  assert.deepEqual(adviceWish("a context of 8192 tokens (--context 8192): apart"), {
+    context: "8192",
+  });
+  assert.deepEqual(adviceWish("the smaller pair coder-14b: together"), { pair: "coder-14b" });
+  assert.equal(adviceWish("fp8 and bf16 weights (--quantisation fp8,bf16)"), null);
 });
 
 test("GPUs and speeds as people read them", () => {

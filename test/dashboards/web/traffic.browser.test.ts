@@ -148,12 +148,29 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
     await violation.getByRole("button", { name: /Allow this/ }).click();
     const dialog = violation.locator("dialog");
     await dialog.getByText("hosts: [telemetry.example]").waitFor();
-    assert.deepEqual(fixture.flows.proposed, []);
+    assert.equal(fixture.flows.proposed.length, 0);
     await dialog.getByRole("button", { name: "Ask for it" }).click();
     await dialog.getByText(/autocode approval approve approval_/).waitFor();
     assert.equal(fixture.flows.proposed.length, 1);
+    await dialog.getByRole("button", { name: "Add the rule" }).dblclick();
+    await dialog.getByText("Add these lines to the project’s file").waitFor();
+    await dialog.getByText("- action: allow").waitFor();
+    const content_sha256 = "ae".repeat(32);
+    assert.deepEqual(fixture.answers, [{ content_sha256 }]);
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "hidden" });
+
+    fixture.flows.proposed.push("flow_01kah27zs8e4rsk0ncyqjpys5f");
+    await page.reload();
+    const card = page.locator(".rule-approval");
+    await card.getByText("+    - hosts: [telemetry.example]").waitFor();
+    await page.getByRole("link", { name: "Traffic", exact: true }).first().click();
+    await page.getByRole("button", { name: "1 change waits…" }).click();
+    await card.getByRole("button", { name: "Reject…" }).click();
+    await card.getByLabel("Why not").fill("Ask the vendor first");
+    await card.getByRole("button", { name: "Reject", exact: true }).click();
+    await card.getByText("It is rejected: nothing changes").waitFor();
+    assert.deepEqual(fixture.answers[1], { content_sha256, reason: "Ask the vendor first" });
     assert.deepEqual(noisy(), []);
   });
 
