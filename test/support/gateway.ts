@@ -98,6 +98,8 @@ export interface TestGatewayOptions {
   options?: Partial<GatewayOptions>;
   hooks?: GatewayHooks;
   provider?: Partial<Provider>;
+  /** What both of a grant's models are, where it is not the fixture's. */
+  model?: Partial<GrantedModel>;
   behave?: Behaviour;
   /** Puts something between the gateway and the ledger. */
   over?: (ledger: Ledger) => Ledger;
@@ -229,6 +231,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       contextTokens: 100_000,
       maxOutputTokens: 4_096,
       price: PRICE,
+      ...given.model,
     };
   }
 

@@ -19,7 +19,7 @@ import { readCounters } from "../../orchestrator/traffic/usage-vllm.ts";
 import { eventually } from "./eventually.ts";
 import { CODER_CARD, modelPlan } from "./model-plan.ts";
 
-const ENGINES = join(import.meta.dirname, "../../.engines");
+export const ENGINES = join(import.meta.dirname, "../../.engines");
 const PYTHON = env["AUTOCODE_VLLM_PYTHON"] ?? join(ENGINES, "vllm/bin/python");
 const TINY = join(ENGINES, "vllm-models/tiny");
 /** On a machine that is busy: idle it takes a fifth of that. */
@@ -55,7 +55,7 @@ export const TINY_CARD: ModelCard = {
       weightBytes: 672_000,
     },
   ],
-  toolParser: { name: "hermes", plugin: null },
+  toolParser: { name: "qwen25_coder", plugin: "qwen25_coder_tool_parser.py" },
   reasoningParser: "qwen3",
   sampling: { temperature: 1, topP: 1, topK: null, repetitionPenalty: null },
   contextTokens: 65_536,

