@@ -163,7 +163,7 @@ export function createDoctor(
   }
 }
 
-/** Which agents do worse with a pair than they could; nothing where all of them are sound with it. */
+/** Which agents do worse with a pair than they could; nothing where all are sound with it. */
 function agentsOn({ name, agents }: PairStatus): Finding[] {
   if (agents.every(({ verdict }) => verdict === "sound")) return [];
   const same = Map.groupBy(agents, ({ verdict, reasons }) => {

@@ -14,7 +14,7 @@ import { CARD_TEXT } from "../support/card-text.ts";
 
 const MODELS = join(import.meta.dirname, "../../models");
 
-/** By what makes two models of one shape differ: biases (Qwen2), norms of heads (Qwen3), neither. */
+/** What makes two models of one shape differ: biases (Qwen2), norms of heads (Qwen3), neither. */
 type Family = "qwen2" | "qwen3-moe" | "llama";
 
 function familyOf({ name }: ModelCard): Family {
