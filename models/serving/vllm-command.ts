@@ -9,6 +9,7 @@
 import { join } from "node:path";
 import type { ModelPlan } from "../../orchestrator/contract/models.ts";
 import type { ModelCard, Quantisation } from "../card.ts";
+import { BATCHED_TOKENS, GIB, SEQUENCES_MAX } from "../plan-memory.ts";
 import { CatalogError } from "../yaml-file.ts";
 
 export interface VllmRequest {
@@ -38,14 +39,6 @@ export interface VllmCommand {
   argv: string[];
   env: Record<string, string>;
 }
-
-/**
- * What the planner counts memory for (plan-memory.ts): vLLM's own defaults differ from one kind of
- * GPU to the next. Sequences that do not fit the cache wait in the engine.
- */
-const SEQUENCES_MAX = 256;
-const BATCHED_TOKENS = 4096;
-const GIB = 1024 ** 3;
 
 /** @throws CatalogError when the card has no such quantisation. */
 export function vllmCommand(request: VllmRequest): VllmCommand {
@@ -89,6 +82,8 @@ export function vllmSettings({
     "tensor-parallel-size": plan.tensor_parallel,
     "pipeline-parallel-size": plan.pipeline_parallel,
     "max-model-len": plan.context_tokens,
+    // What the planner counts memory for: vLLM's own defaults differ from one kind of GPU to the
+    // next. Sequences that do not fit the cache wait in the engine.
     "max-num-seqs": SEQUENCES_MAX,
     "max-num-batched-tokens": BATCHED_TOKENS,
     ...(isOnGpus ? { "gpu-memory-utilization": plan.gpu_memory_utilization } : {}),
