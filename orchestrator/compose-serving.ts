@@ -22,6 +22,7 @@ import { createModelServers } from "./serving/model-servers.ts";
 import { findOwnGpus } from "./serving/own-gpus.ts";
 import { createPlanner, type Planner } from "./serving/planner.ts";
 import { openProcesses } from "./serving/processes.ts";
+import { createRenders } from "./serving/renders.ts";
 import { readServers } from "./serving/rows.ts";
 import { createServers } from "./serving/servers.ts";
 import { SWAP_DEFAULTS } from "./serving/swap.ts";
@@ -43,7 +44,7 @@ export interface Serving extends AsyncDisposable {
 
 export interface ServingParts {
   db: Database;
-  layout: Pick<Layout, "engines" | "logs">;
+  layout: Pick<Layout, "engines" | "logs" | "weights">;
   planner: Planner;
   cards: Catalog["cards"];
   weights: Weights;
@@ -82,8 +83,12 @@ export async function buildServing(
     { machine, host: serving.host, swap },
   );
   const { plan, hardware } = planner;
+  const { render } = createRenders({
+    ...{ planner, cards, weights, weightsRoot: layout.weights, python: serving.python },
+    servingDir: join(import.meta.dirname, "../models/serving"),
+  });
   return {
-    models: { ...upAndDown, plan, hardware },
+    models: { ...upAndDown, plan, hardware, render },
     task: servers.task,
     metrics: async () => engineFigures(await readServers(db.sql)),
     [Symbol.asyncDispose]: close,

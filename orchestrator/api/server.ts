@@ -34,6 +34,8 @@ import { hostRoutes } from "./routes/hosts.ts";
 import { ledgerRoutes } from "./routes/ledger.ts";
 import { loginLinkRoutes, loginRoutes } from "./routes/login.ts";
 import { modelPlanRoutes } from "./routes/model-plans.ts";
+import { modelRenderRoutes } from "./routes/model-renders.ts";
+import { modelServerRoutes } from "./routes/model-servers.ts";
 import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { secretRoutes } from "./routes/secrets.ts";
@@ -96,8 +98,10 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       projectRoutes(services),
       agentRoutes(services),
       priceRoutes(services),
+      modelServerRoutes(services, streams),
       weightRoutes(services),
       modelPlanRoutes(services),
+      modelRenderRoutes(services),
       secretRoutes(services),
       trialRoutes(services),
       trialRecordRoutes(services, streams),

@@ -27,6 +27,8 @@ import {
 import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
 import { modelPlan } from "./commands/model-plan.ts";
 import { modelPull } from "./commands/model-pull.ts";
+import { modelRender } from "./commands/model-render.ts";
+import { modelDown, modelLogs, modelUp } from "./commands/model-up.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
 import { orchestratorLs } from "./commands/orchestrators.ts";
 import { projectApply, projectInit, projectLs, projectShow } from "./commands/projects.ts";
@@ -140,6 +142,10 @@ const USUAL: readonly Command[] = [
   modelPlan,
   modelPrice,
   modelPull,
+  modelUp,
+  modelDown,
+  modelLogs,
+  modelRender,
   workerLs,
   workerShow,
   workerDrain,

@@ -60,6 +60,9 @@ export async function openFixtureModels(nowMs: number) {
       if (found === undefined) throw new Problem("not_found", `${pair} is not up`);
       return found;
     };
+    const refuse = async (): Promise<never> => {
+      throw new Problem("conflict", "The fixture cannot do this");
+    };
     return {
       plan,
       hardware: async () => ({ gpus: GPUS, own: { gpu: "h100", gpu_count: 1 } }),
@@ -72,8 +75,9 @@ export async function openFixtureModels(nowMs: number) {
         downs.push(pair);
         return one(pair);
       },
-      logs: async () => {
-        throw new Problem("not_found", "The fixture has no logs");
+      ...{ logs: refuse, render: refuse },
+      render: async () => {
+        throw new Problem("not_found", "The fixture renders nothing");
       },
     };
   }
@@ -136,9 +140,9 @@ export async function openFixtureModels(nowMs: number) {
       advice: fits
         ? []
         : [
-            "2 × rtx-4090 with awq-int4: by turns",
-            "1 × l40s with awq-int4: by turns",
-            "1 × h100 with awq-int4: together",
+            "a context of 4096 tokens (--context 4096): alternate",
+            "1 x h100 (--gpu 1xh100): alternate",
+            "the smaller pair coder-14b: together",
           ],
     };
   }
