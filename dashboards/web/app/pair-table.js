@@ -242,6 +242,6 @@ function CacheUse({ usage }) {
   const tone = percent >= 95 ? "full" : percent >= 80 ? "high" : "";
   return html`<span class="cache"><span class=${`bar ${tone}`} role="img"
       aria-label=${`${percent} % of the KV cache is used`}><span class="spent"
-      style=${{ width: `${percent}%` }}></span></span><span class="num" aria-hidden="true">${percent}
-      %</span></span>`;
+      style=${{ width: `${percent}%` }}></span></span><span class="num"
+      aria-hidden="true">${`${percent} %`}</span></span>`;
 }
