@@ -108,6 +108,7 @@ export async function openApiServices(): Promise<ApiFixture> {
       log: createLog("silent"),
       access,
       idempotency: createIdempotency(database, clock),
+      models: noModels(),
       journal: openJournals(database, clock),
       secrets: {
         secrets,
@@ -473,5 +474,21 @@ function fakeAgents(): Services["agents"] {
       installed.add(agent);
       onProgress({ agent, step: "installed", detail: "1.2.3" });
     },
+  };
+}
+
+/** Without GPUs: what is asked of them is refused as an installation without any does. */
+function noModels(): Services["models"] {
+  const refuse = () => {
+    throw new Problem("not_found", "coder-14b is not up");
+  };
+  return {
+    plan: refuse,
+    render: async () => refuse(),
+    hardware: async () => ({ gpus: [], own: null }),
+    up: async () => refuse(),
+    down: async () => refuse(),
+    list: async () => [],
+    logs: async () => refuse(),
   };
 }

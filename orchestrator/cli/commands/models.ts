@@ -1,10 +1,12 @@
 /** Models: which pairs there are, what they cost, and how that comes about. */
+import type { ServedPairList } from "../../contract/models.ts";
 import type { ModelPrice, PriceList, PriceReport, PriceStep } from "../../contract/prices.ts";
 import type { PairList, PairStatus } from "../../contract/system.ts";
 import { type Command, JSON_OPTION, type Values } from "../command.ts";
 import { shownAmount, timeOption } from "../defaults.ts";
 import { EXIT } from "../failure.ts";
 import type { Column, Printer } from "../print.ts";
+import { servedWord } from "./model-up.ts";
 
 export const modelLs: Command = {
   name: "model ls",
@@ -25,6 +27,8 @@ export const modelLs: Command = {
       print.json(pairs);
       return EXIT.done;
     }
+    const { served } = await client.get<ServedPairList>("models/served");
+    const engines = new Map(served.map((pair) => [pair.pair, servedWord(pair.engines)]));
     print.table<PairStatus>(
       [
         { title: "pair", value: ({ name }) => name },
@@ -32,6 +36,7 @@ export const modelLs: Command = {
         { title: "thinking", value: ({ thinking }) => thinking, shrinks: true },
         { title: "provider", value: ({ provider }) => provider, shrinks: true },
         { title: "usable", value: (pair) => usableWord(pair) },
+        { title: "served", value: ({ name }) => engines.get(name) ?? "" },
         { title: "agents", value: ({ agents }) => agentsText(agents), shrinks: true },
       ],
       pairs,
