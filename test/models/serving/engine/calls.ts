@@ -22,7 +22,7 @@ interface Wanted {
   readonly holds: (text: string, isStream: boolean) => void;
 }
 
-/** Noise may begin with its end: not with `ignore_eos`, nor at temperature 0, by its first token. */
+/** Noise may begin with its end: not with `ignore_eos`, nor at temperature 0. */
 const DIALECTS: Readonly<Record<string, Wanted>> = {
   "chat completions": {
     path: "/v1/chat/completions",

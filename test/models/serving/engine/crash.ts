@@ -1,4 +1,4 @@
-/** An engine that is killed: for those whose answers it was writing, and for those who come later. */
+/** An engine that is killed: for those whose answers it writes, and for those who come later. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
