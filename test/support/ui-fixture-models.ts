@@ -76,9 +76,6 @@ export async function openFixtureModels(nowMs: number) {
         return one(pair);
       },
       ...{ logs: refuse, render: refuse },
-      render: async () => {
-        throw new Problem("not_found", "The fixture renders nothing");
-      },
     };
   }
 
@@ -188,7 +185,7 @@ export async function openFixtureModels(nowMs: number) {
               ...{ state: "failed", restarts: 3, detail: OUT_OF_MEMORY },
             }),
             engine("deepseek-r1-distill-llama-8b", "thinking", {
-              ...{ state: "starting", since: at(95_000) },
+              ...{ state: "starting", since: at(95_000), detail: "pulls its weights: 34 %" },
             }),
           ],
         },

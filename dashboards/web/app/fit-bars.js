@@ -27,7 +27,9 @@ function Bar({ bar, whole, plan }) {
       }</span></p>
     <div class="fit-track" role="img" aria-label=${barText(bar)}>
       <div class="fit-room" style=${{ width: percent(memory, whole) }}></div>
-      ${engines.map((engine) => html`<${Engine} key=${engine.side} engine=${engine} whole=${whole} />`)}
+      ${engines.map(
+        (engine) => html`<${Engine} key=${engine.side} engine=${engine} whole=${whole} />`,
+      )}
       ${
         overBytes > 0 &&
         html`<div class="fit-over" style=${{ left: percent(memory, whole) }}></div>`
@@ -45,7 +47,8 @@ function Engine({ engine: { side, memory }, whole }) {
       return (
         bytes > 0 &&
         html`<span key=${part} class=${`part ${side} ${part}`}
-          style=${{ width: percent(bytes, total) }} title=${`${side}: ${title}, ${gib(bytes)}`}></span>`
+          style=${{ width: percent(bytes, total) }}
+          title=${`${side}: ${title}, ${gib(bytes)}`}></span>`
       );
     })}</div>
     <span class="fit-side">${side}</span>

@@ -97,7 +97,7 @@ function PairRows({ pair, served, prices, decimals, onChange }) {
       </th>
     </tr>
     ${sides.map(
-      (side) => html`<${ModelRows} key=${side} side=${side} model=${pair[side]}
+      (side) => html`<${ModelRows} key=${side} pair=${pair.name} side=${side} model=${pair[side]}
         price=${prices.get(pair[side]) ?? null} decimals=${decimals}
         engine=${served?.engines.find((each) => each.side === side) ?? null} />`,
     )}
@@ -114,7 +114,11 @@ function PairRows({ pair, served, prices, decimals, onChange }) {
   </tbody>`;
 }
 
-/** Which agents work with the pair, and why others do less well. @param {Pick<PairStatus, "agents">} props */
+/**
+ * Which agents work with the pair, and why others do less well.
+ *
+ * @param {Pick<PairStatus, "agents">} props
+ */
 function Agents({ agents }) {
   const counts = ["sound", "limited", "unsound"].flatMap((verdict) => {
     const count = agents.filter((each) => each.verdict === verdict).length;
@@ -133,7 +137,12 @@ function Agents({ agents }) {
     )}</dl></details>`;
 }
 
-/** To the plan that is served, or a new one. @param {string} pair @param {ServedPair | null} served */
+/**
+ * To the plan that is served, or a new one.
+ *
+ * @param {string} pair
+ * @param {ServedPair | null} served
+ */
 function planHref(pair, served) {
   if (!served?.plan) return `/models/plan${query({ pair })}`;
   const { gpu, gpu_count: count, concurrency } = served.plan;
@@ -169,11 +178,11 @@ function queueText({ queued_trials: queued, forecast_wait_ms: waitMs }) {
 
 /**
  * @param {{
- *   side: "normal" | "thinking", model: string, engine: EngineStatus | null,
+ *   pair: string, side: "normal" | "thinking", model: string, engine: EngineStatus | null,
  *   price: ModelPrice | null, decimals: number,
  * }} props
  */
-function ModelRows({ side, model, engine, price, decimals }) {
+function ModelRows({ pair, side, model, engine, price, decimals }) {
   const [isOpen, setOpen] = useState(false);
   const metrics = engine?.metrics ?? null;
   const none = html`<span class="muted">–</span>`;
@@ -182,7 +191,7 @@ function ModelRows({ side, model, engine, price, decimals }) {
   return html`<tr role="row" class=${`model-row ${engine === null ? "" : "is-served"}`}>
       <th role="rowheader" scope="row" class="m-model"><span class="side">${side}</span>
         <span class="model-name">${model}</span></th>
-      <td role="cell" class="m-engine">${engine !== null && html`<${Engine} engine=${engine} />`}</td>
+      <td role="cell" class="m-engine">${engine !== null && html`<${Engine} pair=${pair} engine=${engine} />`}</td>
       <td role="cell" class="m-speed num" data-label="tokens/s in">${
         metrics === null ? engine && none : speedText(metrics.prompt_tokens_per_second)
       }</td>
@@ -217,23 +226,25 @@ function ModelRows({ side, model, engine, price, decimals }) {
     }`;
 }
 
-/** @param {{ engine: EngineStatus }} props */
-function Engine({ engine }) {
-  const { state, since, restarts, metrics, detail } = engine;
-  const load =
-    metrics === null || state !== "ready"
-      ? null
-      : `${formatCount(metrics.running)} running, ${formatCount(metrics.waiting)} waiting`;
-  return html`<span class=${`state ${TONES[state]}`} title=${visible(detail)}><span
-      class="dot"></span>${state}</span>
-    <span class="engine-facts muted">${
-      load ??
-      html`<${Time} at=${since}
-      text=${formatAgo(since, serverNow())} />`
-    }${
+/** @param {{ pair: string, engine: EngineStatus }} props */
+function Engine({ pair, engine }) {
+  const { state, side, restarts } = engine;
+  const log = `/api/v1/models/${encodeURIComponent(pair)}/logs?side=${side}`;
+  return html`<span class=${`state ${TONES[state]}`}><span class="dot"></span>${state}</span>
+    <span class="engine-facts muted"><${EngineFacts} engine=${engine} />${
       restarts > 0 &&
       html` <span class="tag warn">${`${restarts} ${restarts === 1 ? "restart" : "restarts"}`}</span>`
-    }</span>`;
+    }${" "}<a href=${log} target="_blank" rel="noreferrer"
+      aria-label=${`The log of ${engine.model}`}>log</a></span>`;
+}
+
+/** What it has to do, or what it is about, or since when. @param {{ engine: EngineStatus }} props */
+function EngineFacts({ engine: { state, since, metrics, detail } }) {
+  if (state === "ready" && metrics !== null) {
+    return `${formatCount(metrics.running)} running, ${formatCount(metrics.waiting)} waiting`;
+  }
+  if (state === "starting" && detail !== "") return visible(detail);
+  return html`<${Time} at=${since} text=${formatAgo(since, serverNow())} />`;
 }
 
 /** @param {{ usage: number }} props of 0 to 1 */

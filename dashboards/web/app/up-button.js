@@ -41,7 +41,8 @@ export function UpButton({ plan, request, machine, isOld }) {
               model.price !== null &&
               html`; <${Money} nanos=${model.price.input_nanos_per_million}
                 currency=${model.price.currency} isBare />${" in, "}<${Money}
-                nanos=${model.price.output_nanos_per_million} currency=${model.price.currency} />${" out for a million tokens"}`
+                nanos=${model.price.output_nanos_per_million}
+                currency=${model.price.currency} />${" out, for a million tokens"}`
             }</span>
           </li>`,
         )}</ul>
