@@ -35,10 +35,7 @@ from tool_call_stream import Call, Event, Text, ToolCallStream  # noqa: E402
 
 
 class Qwen25CoderToolParser(ToolParser):
-    """One for each answer. Its calls are no model's own format: a required one is vLLM's JSON."""
-
-    # Asks vLLM to call `finish_streaming` at the end of an answer, for what is still held then.
-    engine_based_streaming = True
+    """One for each answer. A call that is required, vLLM lets be written as JSON, and reads it."""
 
     def __init__(self, tokenizer: Any, tools: list[Any] | None = None) -> None:
         super().__init__(tokenizer, tools)
@@ -68,6 +65,9 @@ class Qwen25CoderToolParser(ToolParser):
     ) -> DeltaMessage | None:
         if self._stream is None:
             self._stream = ToolCallStream(tool_names(request))
+            # Has vLLM call `finish_streaming` at the end, for what is still held then. Not before:
+            # a parser that is made so gets no text where a call is required, nor does vLLM.
+            self.engine_based_streaming = True
         delta = self._delta(self._stream.feed(delta_text))
         return DeltaMessage() if delta is None and self._stream.is_holding else delta
 
