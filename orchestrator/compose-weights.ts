@@ -1,6 +1,7 @@
 /** The weight store, and the hub that it pulls from. */
 import type { ModelCard } from "../models/card.ts";
 import type { Catalog } from "../models/catalog.ts";
+import type { WeightPulls } from "./api/services.ts";
 import type { Config } from "./config.ts";
 import type { Layout } from "./projects/layout.ts";
 import { monotonicMs, systemClock } from "./runtime/clock.ts";
@@ -8,7 +9,7 @@ import type { Secrets } from "./secrets/secrets.ts";
 import { createHub } from "./weights/hub.ts";
 import { createPulls } from "./weights/pulls.ts";
 import { createWeightStore } from "./weights/store.ts";
-import type { Pulls, Weights } from "./weights/weights.ts";
+import type { Weights } from "./weights/weights.ts";
 
 /** The public hub, where AUTOCODE_WEIGHTS_URL names no other. */
 const PUBLIC_HUB = "https://huggingface.co";
@@ -16,7 +17,7 @@ const TOKEN = "provider/huggingface/key";
 
 export interface WeightParts extends AsyncDisposable {
   weights: Weights;
-  pulls: Pulls;
+  pulls: WeightPulls;
 }
 
 export function buildWeights(

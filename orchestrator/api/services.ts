@@ -13,6 +13,7 @@ import type { RenderedPair, RenderRequest } from "../contract/model-render.ts";
 import type { HardwareList, PairPlan, PlanRequest } from "../contract/models.ts";
 import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
+import type { PullRequest, WeightList, WeightProgress } from "../contract/weights.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -24,7 +25,6 @@ import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
 import type { TrialReplays, Trials } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
-import type { Pulls } from "../weights/weights.ts";
 import type { Hosts, Workers } from "../workers/workers.ts";
 import type { Access } from "./access.ts";
 import type { Idempotency } from "./idempotency.ts";
@@ -102,6 +102,24 @@ export interface Models extends ModelServers {
   render(request: RenderRequest): Promise<RenderedPair>;
 }
 
+/** Pulls that were asked for and may begin. */
+export interface PreparedPull {
+  /** One model after the other. A fault is told as the last line, and thrown. */
+  run(onProgress: (progress: WeightProgress) => void, signal: AbortSignal): Promise<void>;
+}
+
+/** The weights on this machine, and pulls that people ask for. */
+export interface WeightPulls {
+  list(): Promise<WeightList>;
+  /**
+   * Finds what is asked for and checks its licences, before anything is fetched.
+   *
+   * @param caller who asks, for the record of what they accept.
+   * @throws Problem `not_found`, `conflict`, `invalid_request`.
+   */
+  prepare(request: PullRequest, caller: string): Promise<PreparedPull>;
+}
+
 export interface Services {
   clock: Clock;
   log: Log;
@@ -122,7 +140,7 @@ export interface Services {
   replays: TrialReplays;
   trials: Trials;
   unmatched: UnmatchedCalls;
-  weights: Pulls;
+  weights: WeightPulls;
   workerSessions: WorkerSessions;
   workers: Workers;
   hosts: Hosts;

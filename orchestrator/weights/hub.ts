@@ -155,7 +155,8 @@ export function createHub(options: HubOptions): Hub {
     fromByte: number,
     signal: AbortSignal,
   ): Promise<HubBody> {
-    const url = `${root}/${repository}/resolve/${at}/${path.split("/").map(encodeURIComponent).join("/")}`;
+    const name = path.split("/").map(encodeURIComponent).join("/");
+    const url = `${root}/${repository}/resolve/${at}/${name}`;
     const range = fromByte === 0 ? {} : { range: `bytes=${fromByte}-` };
     const { statusCode, headers, body } = await send(url, repository, range, signal);
     const [, start] = /^bytes (\d+)-/.exec(String(headers["content-range"] ?? "")) ?? [];

@@ -1,6 +1,6 @@
 /**
- * The manifest of a model's folder: what was pulled, from where, with which hashes, and who accepted
- * its licence. Written last, whole or not at all: a folder without one is not a model.
+ * The manifest of a model's folder: what was pulled, from where, with which hashes, and who
+ * accepted its licence. Written last, whole or not at all: a folder without one is not a model.
  */
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";

@@ -5,9 +5,10 @@ import type { ModelCard } from "../../models/card.ts";
 import type { Catalog } from "../../models/catalog.ts";
 import { findPairName } from "../../models/pair-names.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
+import type { PreparedPull, WeightPulls } from "../api/services.ts";
 import type { PullRequest, WeightList, WeightProgress } from "../contract/weights.ts";
 import { Problem } from "../problem.ts";
-import type { PreparedPull, Pulls, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 interface Wanted {
   card: ModelCard;
@@ -19,7 +20,7 @@ export function createPulls(
   cards: ReadonlyMap<string, ModelCard>,
   catalog: Pick<Catalog, "pairs">,
   dir: string,
-): Pulls {
+): WeightPulls {
   return { list, prepare };
 
   async function list(): Promise<WeightList> {

@@ -71,7 +71,7 @@ async function checkTokenizer(repository: string, files: SmallFiles): Promise<vo
   );
 }
 
-/** Where transformers looks, in its order: a file of its own, then the tokenizer's configuration. */
+/** Where transformers looks, in its order: a file of its own, then the tokenizer's settings. */
 async function templateOf(files: SmallFiles): Promise<string | null> {
   const own = await files.read("chat_template.jinja");
   if (own !== null) return own;

@@ -4,12 +4,7 @@
  * hub. A model is there when its manifest is: that is written last.
  */
 import type { ModelCard } from "../../models/card.ts";
-import type {
-  PullRequest,
-  StoredWeights,
-  WeightList,
-  WeightProgress,
-} from "../contract/weights.ts";
+import type { StoredWeights, WeightProgress } from "../contract/weights.ts";
 
 /** `dir` is what an engine is given as its model. */
 export interface FoundWeights {
@@ -65,22 +60,4 @@ export interface Weights {
    * @throws Problem `conflict` with the flag that accepts it.
    */
   requireLicence(card: ModelCard, accepted: readonly string[], by: string): Promise<void>;
-}
-
-/** Pulls that were asked for and may begin. */
-export interface PreparedPull {
-  /** One model after the other. A fault is told as the last line, and thrown. */
-  run(onProgress: (progress: WeightProgress) => void, signal: AbortSignal): Promise<void>;
-}
-
-/** What the API serves of the store. */
-export interface Pulls {
-  list(): Promise<WeightList>;
-  /**
-   * Finds what is asked for and checks its licences, before anything is fetched.
-   *
-   * @param caller who asks, for the record of what they accept.
-   * @throws Problem `not_found`, `conflict`, `invalid_request`.
-   */
-  prepare(request: PullRequest, caller: string): Promise<PreparedPull>;
 }

@@ -1,13 +1,19 @@
 /** A weight store in a folder of its own, which pulls from a hub of this machine. */
+import assert from "node:assert/strict";
 import { mkdtempDisposable, readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ModelCard } from "../../models/card.ts";
 import type { WeightProgress } from "../../orchestrator/contract/weights.ts";
+import { Problem } from "../../orchestrator/problem.ts";
 import { createHub, type HubOptions } from "../../orchestrator/weights/hub.ts";
 import { createWeightStore, type WeightStoreOptions } from "../../orchestrator/weights/store.ts";
 import type { FoundWeights, PullOptions, Weights } from "../../orchestrator/weights/weights.ts";
-import { COMMIT, type FakeHub, madeUpCard, madeUpFiles, openFakeHub } from "./fake-hub.ts";
+import { COMMIT, type FakeHub, madeUpCard, madeUpFiles, NEEDED, openFakeHub } from "./fake-hub.ts";
+
+export const FIRST = "model-00001-of-00002.safetensors";
+export const SECOND = "model-00002-of-00002.safetensors";
+export const MANIFEST = "autocode-manifest.json";
 
 export interface WeightWorld extends AsyncDisposable {
   hub: FakeHub;
@@ -72,4 +78,22 @@ export async function openWeightWorld(card: ModelCard = madeUpCard()): Promise<W
     });
     return new Map(await Promise.all(files));
   }
+}
+
+/** The folder is the repository's needed files, byte for byte, and the manifest. */
+export async function assertWhole(world: WeightWorld, dir: string): Promise<void> {
+  const found = await world.read(dir);
+  assert.deepEqual([...found.keys()].sort(), [...NEEDED, MANIFEST].sort());
+  const files = world.hub.repositories.get("made/up")?.files ?? new Map<string, Buffer>();
+  for (const path of NEEDED) assert.deepEqual(found.get(path), files.get(path), path);
+}
+
+/** For `assert.rejects`: a Problem of this code that says these words. */
+export function problem(code: string, ...words: RegExp[]) {
+  return (error: unknown) => {
+    assert.ok(error instanceof Problem, String(error));
+    assert.equal(error.code, code, error.message);
+    for (const word of words) assert.match(error.message, word);
+    return true;
+  };
 }

@@ -1,5 +1,5 @@
 /**
- * Goal: weights at the command line: what is pulled, refused, stopped and gone on with, and who may.
+ * Goal: weights at the command line: pulled, refused, stopped and gone on with, and who may.
  *
  * Method: `bin/autocode.mjs` is spawned against the real API over a real store, whose hub is on
  * this machine.

@@ -4,7 +4,7 @@
  * stalls and refuses.
  */
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -20,28 +20,14 @@ import {
   sha256,
   tensors,
 } from "../../support/fake-hub.ts";
-import { openWeightWorld, type WeightWorld } from "../../support/weights.ts";
-
-const FIRST = "model-00001-of-00002.safetensors";
-const SECOND = "model-00002-of-00002.safetensors";
-const MANIFEST = "autocode-manifest.json";
-
-/** The folder is the repository's needed files, byte for byte, and the manifest. */
-async function assertWhole(world: WeightWorld, dir: string): Promise<void> {
-  const found = await world.read(dir);
-  assert.deepEqual([...found.keys()].sort(), [...NEEDED, MANIFEST].sort());
-  const files = world.hub.repositories.get("made/up")?.files ?? new Map<string, Buffer>();
-  for (const path of NEEDED) assert.deepEqual(found.get(path), files.get(path), path);
-}
-
-function problem(code: string, ...words: RegExp[]) {
-  return (error: unknown) => {
-    assert.ok(error instanceof Problem, String(error));
-    assert.equal(error.code, code, error.message);
-    for (const word of words) assert.match(error.message, word);
-    return true;
-  };
-}
+import {
+  assertWhole,
+  FIRST,
+  MANIFEST,
+  openWeightWorld,
+  problem,
+  SECOND,
+} from "../../support/weights.ts";
 
 test("a pull brings the files that a server needs, with a manifest of where they are from", async () => {
   await using world = await openWeightWorld();
@@ -243,7 +229,7 @@ test("a small file is checked by its git hash", async () => {
   await using world = await openWeightWorld();
   const good = madeUpFiles().get("config.json") ?? Buffer.alloc(0);
   const bytes = Buffer.from(good.toString().replace("64", "65"));
-  world.hub.faults = [{ path: "config.json", times: 9, does: { kind: "bytes", bytes } }];
+  world.hub.faults = [{ path: "/config.json", times: 9, does: { kind: "bytes", bytes } }];
   await assert.rejects(world.pull(), problem("upstream_failed", /config\.json/, /git-sha1/));
 });
 
@@ -430,116 +416,4 @@ test("a licence that binds is refused before the first request, with the flag th
   await rm(join(world.dir, "made-up-1b"), { recursive: true });
   await world.pull();
   assert.equal((await world.store().list())[0]?.accepted_by, "ada", "it was accepted once");
-});
-
-test("offline nothing is asked for, and what is missing is named with where it goes", async () => {
-  await using world = await openWeightWorld();
-  const offline = world.store({ hub: null });
-  await assert.rejects(
-    world.pull({}, offline),
-    problem("conflict", /made\/up/, /AUTOCODE_OFFLINE/, /--from <folder>/, /made-up-1b\/bf16/),
-  );
-  assert.equal(world.hub.seen.length, 0);
-  const pulled = await world.pull();
-  const asked = world.hub.seen.length;
-  assert.deepEqual(await world.pull({}, offline), pulled);
-  assert.equal(world.hub.seen.length, asked);
-});
-
-test("a folder of another store is taken over by its manifest, offline", async () => {
-  await using world = await openWeightWorld();
-  const { dir: from } = await world.pull();
-  await using other = await openWeightWorld();
-  const store = other.store({ hub: null });
-  const { dir, revision } = await other.pull({ from }, store);
-  assert.equal(revision, COMMIT);
-  await assertWhole(other, dir);
-  assert.equal(other.hub.seen.length, 0);
-  assert.deepEqual(await store.find("made-up-1b", "bf16"), { dir, revision });
-});
-
-test("a file that was changed on its way is refused by the manifest it came with", async () => {
-  await using world = await openWeightWorld();
-  const { dir: from } = await world.pull();
-  await writeFile(join(from, FIRST), tensors(300, 8));
-  await using other = await openWeightWorld();
-  await assert.rejects(other.pull({ from }), problem("upstream_failed", new RegExp(FIRST)));
-  await truncate(join(from, FIRST), 20);
-  await assert.rejects(
-    other.pull({ from }),
-    problem("conflict", new RegExp(FIRST), /20 bytes, not \d+/),
-  );
-});
-
-test("files that were copied by hand are taken as they are, and that is said", async () => {
-  await using world = await openWeightWorld();
-  const from = join(world.dir, "..", "copied");
-  await mkdir(join(from, "onnx"), { recursive: true });
-  for (const [path, bytes] of madeUpFiles()) await writeFile(join(from, path), bytes);
-  const store = world.store({ hub: null });
-  const { dir, revision } = await world.pull({ from }, store);
-  assert.match(revision, /^import-[0-9a-f]{12}$/);
-  await assertWhole(world, dir);
-  const [found] = await store.list();
-  assert.match(found?.detail ?? "", /compared with nobody's/);
-  assert.deepEqual(await store.find("made-up-1b", "bf16"), { dir, revision });
-});
-
-test("a half-copied file, a missing one and no folder at all are each named", async () => {
-  await using world = await openWeightWorld();
-  const from = join(world.dir, "..", "copied");
-  await assert.rejects(world.pull({ from }), problem("not_found", /copied/, /ENOENT/));
-  await assert.rejects(world.pull({ from: "copied" }), problem("invalid_request", /from: copied/));
-  await mkdir(join(from, "onnx"), { recursive: true });
-  for (const [path, bytes] of madeUpFiles()) await writeFile(join(from, path), bytes);
-  await truncate(join(from, SECOND), 200);
-  await assert.rejects(
-    world.pull({ from }),
-    problem("conflict", new RegExp(SECOND), /must have \d+ bytes and has 200/),
-  );
-  await rm(join(from, SECOND));
-  await assert.rejects(
-    world.pull({ from }),
-    problem("conflict", /lacks 1 of its 2 weight files/, new RegExp(SECOND)),
-  );
-});
-
-test("verify names the file that is not as it was pulled, and what to do; a pull mends it", async () => {
-  await using world = await openWeightWorld();
-  const store = world.store();
-  const signal = new AbortController().signal;
-  const verify = () => store.verify(world.card, "bf16", { onProgress() {}, signal });
-  await assert.rejects(verify(), problem("not_found", /autocode model pull made-up-1b/));
-  const { dir } = await world.pull();
-  assert.deepEqual(await verify(), []);
-  await writeFile(join(dir, FIRST), tensors(300, 8));
-  await assert.rejects(
-    verify(),
-    problem("conflict", new RegExp(FIRST), /Delete it/, /autocode model pull made-up-1b/),
-  );
-  await truncate(join(dir, FIRST), 20);
-  await assert.rejects(
-    store.find("made-up-1b", "bf16"),
-    problem("conflict", new RegExp(FIRST), /20 bytes of \d+/),
-  );
-  assert.equal((await store.list())[0]?.state, "damaged");
-  await assertWhole(world, (await world.pull()).dir);
-  assert.deepEqual(await verify(), []);
-});
-
-test("a pull that was cut is named by verify with the file that is half here", async () => {
-  await using world = await openWeightWorld();
-  const pinned = madeUpCard();
-  world.card = {
-    ...pinned,
-    quantisations: pinned.quantisations.map((each) => ({ ...each, revision: COMMIT })),
-  };
-  const dir = join(world.dir, "made-up-1b", "bf16", COMMIT);
-  await mkdir(dir, { recursive: true });
-  await writeFile(join(dir, `${FIRST}.partial`), "x");
-  const signal = new AbortController().signal;
-  await assert.rejects(
-    world.store().verify(world.card, "bf16", { onProgress() {}, signal }),
-    problem("conflict", new RegExp(`${FIRST}\\.partial`), /cut/),
-  );
 });
