@@ -3,6 +3,7 @@
  * calls, room beside its own prompt) against what they have. Pure.
  */
 import type { AgentFacts, Side } from "../orchestrator/contract/agents.ts";
+import type { PlanStep } from "../orchestrator/contract/models.ts";
 import type { Soundness, SoundnessReason } from "../orchestrator/contract/system.ts";
 import type { ModelCard } from "./card.ts";
 import type { CatalogModel, ModelPair } from "./catalog.ts";
@@ -60,6 +61,31 @@ export function soundnessTable(
   return [head, head.map(() => "---"), ...rows]
     .map((cells) => `| ${cells.join(" | ")} |\n`)
     .join("");
+}
+
+/**
+ * What a plan says of agents: with what it would serve, and in `advice` those that its contexts
+ * alone keep from working.
+ */
+export function agentsOfPlan(
+  agents: readonly AgentFacts[],
+  pair: ModelPair,
+  cards: ReadonlyMap<string, ModelCard>,
+  served: ServedContexts,
+): { step: PlanStep; advice: string[] } {
+  const found = agents.map((agent) => soundnessOf(agent, pair, cards, served));
+  const calculation = [...Map.groupBy(found, cell)]
+    .map(([verdict, same]) => `${same.map(({ agent }) => agent).join(", ")}: ${verdict}`)
+    .join("; ");
+  const advice = agents.flatMap((agent, index) => {
+    const isForContext = soundnessOf(agent, pair, cards).verdict !== "unsound";
+    const { verdict, reasons } = found[index] as Soundness;
+    if (verdict !== "unsound" || !isForContext) return [];
+    const why = reasons.find((reason) => !isLimit(reason))?.detail;
+    return [`${agent.name} does not work with these contexts: ${why}`];
+  });
+  const source = 'docs/models.md, "Which agent with which pair"';
+  return { step: { what: "agents that work with it", calculation, source }, advice };
 }
 
 function protocol({ name, wire }: AgentFacts, model: CatalogModel): SoundnessReason[] {

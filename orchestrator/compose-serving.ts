@@ -1,13 +1,13 @@
 /** Wires what plans and serves models on own GPUs. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { loadCards } from "../models/cards.ts";
 import type { Catalog } from "../models/catalog.ts";
 import { loadHardware } from "../models/hardware.ts";
 import { vllmCommand } from "../models/serving/vllm-command.ts";
 import type { Models } from "./api/services.ts";
 import type { Config } from "./config.ts";
 import type { ServingConfig } from "./config-serving.ts";
+import type { AgentFacts } from "./contract/agents.ts";
 import type { Orchestrator } from "./contract/orchestrators.ts";
 import type { Database } from "./db/database.ts";
 import { Problem } from "./problem.ts";
@@ -109,15 +109,15 @@ export async function buildServing(
 export async function buildPlanner(
   root: string,
   catalog: Catalog,
+  agents: readonly AgentFacts[],
   { gpus: configured, hardwareFile }: Pick<ServingConfig, "gpus" | "hardwareFile">,
 ): Promise<Planner> {
-  const folder = join(root, "models");
-  const [cards, gpus] = await Promise.all([loadCards(folder), loadHardware(folder, hardwareFile)]);
+  const gpus = await loadHardware(join(root, "models"), hardwareFile);
   if (configured !== null && !gpus.has(configured.name)) {
     const known = [...gpus.keys()].join(", ");
     const detail = `AUTOCODE_GPUS: unknown GPU "${configured.name}"; known: ${known}`;
     throw new Problem("invalid_request", detail);
   }
   const own = () => findOwnGpus(configured, gpus.keys());
-  return createPlanner({ catalog, cards, gpus, own });
+  return createPlanner({ catalog, gpus, own, agents });
 }

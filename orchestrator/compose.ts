@@ -170,7 +170,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const hosts = buildWorkers({ db, scheduler, fleet, config: config.fleet, log });
   const { cards } = catalog;
   const { weights, pulls } = opening.use(buildWeights({ layout, secrets, cards, catalog }, config));
-  const planner = await buildPlanner(ROOT, catalog, config.serving);
+  const planner = await buildPlanner(ROOT, catalog, agents, config.serving);
   const others = register.list;
   const served = { db, layout, planner, cards, weights, others, log };
   const serving = opening.use(await buildServing(served, config));

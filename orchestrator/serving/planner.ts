@@ -1,13 +1,14 @@
 /**
- * The planner as the API knows it: over the catalogue, the cards and the hardware table of this
- * installation. Its errors name the request's field.
+ * The planner as the API knows it: over the catalogue and the hardware table of this installation.
+ * Its errors name the request's field.
  */
-import type { ModelCard } from "../../models/card.ts";
 import type { Catalog } from "../../models/catalog.ts";
 import type { Gpu } from "../../models/gpu.ts";
 import { findPairName } from "../../models/pair-names.ts";
 import { planPair } from "../../models/plan.ts";
+import { agentsOfPlan, type ServedContexts } from "../../models/soundness.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
+import type { AgentFacts } from "../contract/agents.ts";
 import type { HardwareList, PairPlan, PlanRequest } from "../contract/models.ts";
 import { Problem } from "../problem.ts";
 import type { OwnGpus } from "./own-gpus.ts";
@@ -22,13 +23,15 @@ export interface Planner {
 
 export interface PlannerFacts {
   readonly catalog: Catalog;
-  readonly cards: ReadonlyMap<string, ModelCard>;
   readonly gpus: ReadonlyMap<string, Gpu>;
   /** What this machine has; null: nothing that is known. */
   readonly own: () => Promise<OwnGpus | null>;
+  /** A plan says which of them work with what it would serve. */
+  readonly agents: readonly AgentFacts[];
 }
 
-export function createPlanner({ catalog, cards, gpus, own }: PlannerFacts): Planner {
+export function createPlanner({ catalog, gpus, own, agents }: PlannerFacts): Planner {
+  const { cards } = catalog;
   return { plan, hardware, pairName };
 
   function plan(request: PlanRequest): PairPlan {
@@ -36,7 +39,11 @@ export function createPlanner({ catalog, cards, gpus, own }: PlannerFacts): Plan
     const pair = catalog.pairs.get(name);
     if (pair === undefined) throw new Error(`pair ${name} was found, and is not there`);
     const facts = { pair, cards, gpus, book: catalog.book, pairs: catalog.pairs };
-    return asked(() => planPair(request, facts));
+    const made = asked(() => planPair(request, facts));
+    const contexts = made.models.map(({ side, context_tokens }) => [side, context_tokens]);
+    const served: ServedContexts = Object.fromEntries(contexts);
+    const { step, advice } = agentsOfPlan(agents, pair, cards, served);
+    return { ...made, steps: [...made.steps, step], advice: [...made.advice, ...advice] };
   }
 
   async function hardware(): Promise<HardwareList> {

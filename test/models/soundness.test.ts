@@ -10,7 +10,7 @@ import { join } from "node:path";
 import test from "node:test";
 import type { ModelCard } from "../../models/card.ts";
 import { type CatalogModel, loadCatalog, type ModelPair } from "../../models/catalog.ts";
-import { soundnessOf, soundnessTable } from "../../models/soundness.ts";
+import { agentsOfPlan, soundnessOf, soundnessTable } from "../../models/soundness.ts";
 import type { AgentFacts } from "../../orchestrator/contract/agents.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 
@@ -138,6 +138,28 @@ test("every agent has a pair of ours that it is sound with, and each pair an age
       pair.name,
     );
   }
+});
+
+test("a plan says which agents work with its contexts, and what its contexts keep from working", () => {
+  const big = agentOf({ name: "big", prompt_floor_tokens: 7_000 });
+  const blind = agentOf({ name: "small", prompt_floor_tokens: 100 });
+  const mute = agentOf({ name: "mute", wire: "anthropic.messages" });
+  const cards = cardsOf({}, { callsTools: false });
+  const all = [big, blind, mute];
+  assert.deepEqual(agentsOfPlan(all, pairOf({}), cards, { normal: 10_000, thinking: 32_768 }), {
+    step: {
+      what: "agents that work with it",
+      calculation:
+        "big: unsound: no room, plans blind; small: limited: little room, plans blind; " +
+        "mute: unsound: little room, other protocol, plans blind",
+      source: 'docs/models.md, "Which agent with which pair"',
+    },
+    advice: [
+      "big does not work with these contexts: the agent's own prompt takes 7000 of n's 10000 " +
+        "tokens; 4096 must be left",
+    ],
+  });
+  assert.deepEqual(agentsOfPlan(all, pairOf({}), cards, {}).advice, []);
 });
 
 test("docs/models.md shows the table", async () => {

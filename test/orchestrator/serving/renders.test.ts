@@ -23,7 +23,7 @@ const [catalog, cards, gpus] = await Promise.all([
   loadHardware(MODELS),
 ]);
 const renders = createRenders({
-  planner: createPlanner({ catalog, cards, gpus, own: async () => null }),
+  planner: createPlanner({ catalog, gpus, own: async () => null, agents: [] }),
   cards,
   weights: {
     find: async (model, quantisation) =>
@@ -52,10 +52,11 @@ for (const [as, weights] of [
   });
 }
 
-test("A Nomad job brings the plugin and what it imports, and not Ray's application", async () => {
+test("A Nomad job brings its plugin, what that imports and its template, not Ray's application", async () => {
   const { files } = await renders.render({ plan: PLAN, as: "nomad" });
   const [normal, thinking] = files.map(({ text }) => text);
-  for (const name of ["qwen25_coder_tool_parser.py", "tool_call_json.py"]) {
+  const own = ["qwen25_coder_tool_parser.py", "tool_call_json.py", "qwen2.5-coder.jinja"];
+  for (const name of own) {
     assert.ok(normal?.includes(`"${name}": "`), name);
   }
   for (const text of [normal, thinking]) assert.ok(!text?.includes("build_openai_app"));
