@@ -17,7 +17,7 @@ export interface RenderFacts {
   readonly weightsDirs: ReadonlyMap<string, string>;
   /** The store that those folders are in, which a container sees as /weights. */
   readonly weightsRoot: string;
-  /** The Python files beside the parser plugins: name to text. */
+  /** The parser plugins with what they import, and the chat templates: name to text. */
   readonly plugins: ReadonlyMap<string, string>;
   /** The Python that has vLLM. */
   readonly python: string;
@@ -130,7 +130,10 @@ function nomad(plan: PairPlan, facts: RenderFacts): Rendering {
       weightsDir: containerWeights(model, facts),
       pluginsDir: NOMAD_PLUGINS,
     });
-    const plugins = card.toolParser?.plugin == null ? [] : [...facts.plugins];
+    const hasPlugin = card.toolParser !== null && card.toolParser.plugin !== null;
+    const plugins = [...facts.plugins].filter(([name]) => {
+      return name.endsWith(".py") ? hasPlugin : name === card.chatTemplate;
+    });
     const variables: Record<string, unknown> = {
       job_id: `autocode-${plan.pair}-${model.side}`.replaceAll(".", "-"),
       model: argv[argv.indexOf("--model") + 1],
