@@ -14,12 +14,14 @@ import { testCrash } from "./engine/crash.ts";
 import { testCuts } from "./engine/cuts.ts";
 import { gatewayTo } from "./engine/gateway.ts";
 import { testReach } from "./engine/reach.ts";
+import { testToolParser } from "./engine/tool-parser.ts";
 import { testTrial } from "./engine/trial.ts";
 
 test("vLLM behind the gateway", { skip: vllmSkip }, async (t) => {
   await using engine = await openVllm();
   const open = (more: TestGatewayOptions = {}) => gatewayTo(engine, more);
   await testCalls(t, engine, open);
+  await testToolParser(t, open);
   await testCuts(t, engine, open);
   await testReach(t, engine, open);
   await testTrial(t, engine);
