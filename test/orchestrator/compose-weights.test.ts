@@ -1,4 +1,4 @@
-/** Goal: the store asks the hub that is configured, with the token of the environment or secrets. */
+/** Goal: the store asks the configured hub, with the token of the environment or the secrets. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { buildWeights } from "../../orchestrator/compose-weights.ts";
