@@ -238,7 +238,7 @@ function Engine({ pair, engine }) {
       aria-label=${`The log of ${engine.model}`}>log</a></span>`;
 }
 
-/** What it has to do, or what it is about, or since when. @param {{ engine: EngineStatus }} props */
+/** Its load, what it is starting with, or since when. @param {{ engine: EngineStatus }} props */
 function EngineFacts({ engine: { state, since, metrics, detail } }) {
   if (state === "ready" && metrics !== null) {
     return `${formatCount(metrics.running)} running, ${formatCount(metrics.waiting)} waiting`;
