@@ -30,6 +30,7 @@ export function planLines(plan: PairPlan, hasSteps: boolean): string[] {
     ...layOut(COLUMNS, rowsOf(plan)),
     "",
     ...priceLines(plan),
+    ...(plan.advice.length === 0 ? [] : ["", ...plan.advice.flatMap((text) => wrap(text, "  "))]),
     ...steps,
   ];
 }

@@ -57,7 +57,7 @@ export const modelPlan: Command = {
 export async function planRequest(
   pair: string,
   options: Values,
-  client: Client,
+  client: Pick<Client, "get">,
 ): Promise<PlanRequest> {
   const whole = (name: string, min: number, max: number) => options.integer(name, { min, max });
   const context = whole("context", 1024, 10_000_000);
@@ -84,7 +84,7 @@ export async function planRequest(
 
 async function gpusOf(
   text: string | undefined,
-  client: Client,
+  client: Pick<Client, "get">,
 ): Promise<Pick<PlanRequest, "gpu" | "gpu_count">> {
   if (text === undefined) {
     const { gpus, own } = await client.get<HardwareList>("hardware");
@@ -95,7 +95,8 @@ async function gpusOf(
         `Give a number and a kind, as 2xh100; kinds: ${names}`,
     );
   }
-  const [, count = "1", gpu] = /^(?:([1-9]\d?) *x *)?([a-z0-9][a-z0-9-]*)$/.exec(text) ?? [];
+  const [, count = "1", gpu] =
+    /^(?:([1-9]\d?) *x *)?((?!\d+ *x)[a-z0-9][a-z0-9-]*)$/.exec(text) ?? [];
   if (gpu !== undefined && Number(count) <= 64) return { gpu, gpu_count: Number(count) };
   throw usage(`--gpu: "${text}" is not a number of GPUs, at most 64, and their kind: 2xh100`);
 }
