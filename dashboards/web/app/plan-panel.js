@@ -117,7 +117,7 @@ function WishForm({ wish, pairs, gpus }) {
     )}
     ${field("count", "How many GPUs", "1")}
     ${field("context", "Context, tokens", "by its card")}
-    ${field("concurrency", "Sequences at once", "8")}
+    ${field("concurrency", "Sequences at once", "up to 8")}
     ${field("rate", `${gpu?.currency ?? ""} per GPU-hour`, gpu?.rate_per_hour ?? "")}
     ${field("utilisation", "Utilisation", "0.5")}
   </form>`;
