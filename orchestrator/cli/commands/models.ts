@@ -37,7 +37,7 @@ export const modelLs: Command = {
         { title: "provider", value: ({ provider }) => provider, shrinks: true },
         { title: "usable", value: (pair) => usableWord(pair) },
         { title: "served", value: ({ name }) => engines.get(name) ?? "" },
-        { title: "agents", value: ({ agents }) => agentsText(agents), shrinks: true },
+        { title: "agents", value: ({ agents }) => agentsText(agents) },
       ],
       pairs,
     );
@@ -124,13 +124,9 @@ function stepLines({ what, calculation, source }: PriceStep): string[] {
 function agentsText(agents: PairStatus["agents"]): string {
   const sound = agents.filter(({ verdict }) => verdict === "sound");
   if (sound.length === agents.length) return agents.length === 0 ? "" : "all";
-  const count = (wanted: string) => agents.filter(({ verdict }) => verdict === wanted).length;
-  const parts = [
-    sound.map(({ agent }) => agent).join(", "),
-    count("limited") === 0 ? "" : `${count("limited")} limited`,
-    count("unsound") === 0 ? "" : `${count("unsound")} unsound`,
-  ];
-  return parts.filter((part) => part !== "").join(", ");
+  const [only, second] = sound;
+  if (only !== undefined && second === undefined) return only.agent;
+  return `${sound.length} of ${agents.length}`;
 }
 
 function usableWord({ is_available: isAvailable, is_scripted: isScripted }: PairStatus): string {

@@ -184,7 +184,7 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["budget", "export", "demo", "--since", "2026-11-01"], /^BilledCost\n/],
     [["agent", "ls"], /^agent +version +installed .*\naider +1\.2\.3 +no /],
     [["agent", "install", "aider"], /^aider 1\.2\.3\n/],
-    [["model", "ls"], /scripted +scripted-normal +scripted-thinking +scripted +scripted/],
+    [["model", "ls"], /agents\nscripted +scripted-normal +scripted-thinking +scripted .* all\n/],
     [["doctor"], /missing {2}agent aider {2}not installed\n +→ install it/, 1],
     [["login"], /^http:\/\/127\.0\.0\.1:\d+\/login\?secret=autocode_login_link_\S+\n$/],
     [["egress", "policy"], /^preset npm\[0\] +allow +GET,HEAD +\S/m],
