@@ -2,8 +2,8 @@
  * How fast an engine is: a roofline with stated efficiencies. Pure.
  *
  *     a step of B sequences = weights it reads / (bandwidth x EB)
- *                           + B x (cache it reads / (bandwidth x EB) + 2 x parameters / (FLOPS x EC))
- *                           + what its GPUs tell each other
+ *                 + B x (cache it reads / (bandwidth x EB) + 2 x parameters / (FLOPS x EC))
+ *                 + what its GPUs tell each other
  *     input                 = FLOPS x EC / (2 x parameters + attention) tokens a second
  *
  * Reading and computing are added, not overlapped: that is what the published times per token

@@ -1,4 +1,4 @@
-/** Models on own GPUs: what is asked of the planner and what it answers, and what is being served. */
+/** Models on own GPUs: what is asked of the planner, what it answers, and what is being served. */
 import { type Static, Type } from "typebox";
 import { Side } from "./agents.ts";
 import { CurrencyCode, NanosText } from "./money.ts";

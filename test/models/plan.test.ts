@@ -1,9 +1,10 @@
 /**
- * Goal: a plan says "fits" only where every byte is accounted for, is monotonic where people rely on
- * it, never charges less than the hours cost, and names what is wrong and what would work.
+ * Goal: a plan says "fits" only where every byte is accounted for, is monotonic where people rely
+ * on it, never charges less than the hours cost, and names what is wrong and what would work.
  *
  * Method: the shipped catalogue; properties over GPUs of any memory, pairs, counts and contexts.
- * Golden plans are in test/orchestrator/cli/plan-text.test.ts, published figures in published.test.ts.
+ * Golden plans are in test/orchestrator/cli/plan-text.test.ts, figures of others in
+ * published.test.ts.
  */
 import assert from "node:assert/strict";
 import { resolve } from "node:path";

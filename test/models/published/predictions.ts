@@ -104,12 +104,13 @@ export function errorOf(predicted: number, published: number): number {
 export function tables(gpus: ReadonlyMap<string, Gpu>): string {
   const caches = CACHES.map((log) => {
     const predicted = predictCache(log);
+    const error = errorOf(predicted, log.tokens);
     const beside = besideCache(log);
     return row([
       `${log.what} (vLLM ${log.engine})`,
       count(log.tokens),
       count(predicted),
-      `${percent(errorOf(predicted, log.tokens))}${missed(errorOf(predicted, log.tokens), CACHE_BAR)}`,
+      `${percent(error)}${missed(error, CACHE_BAR)}`,
       `${gib(beside.log)} / ${gib(beside.ours)} / ${gib(beside.gpustack)}`,
       `${log.use}; ${log.source}`,
     ]);
@@ -136,7 +137,8 @@ export function tables(gpus: ReadonlyMap<string, Gpu>): string {
   });
   const prices = PRICES.map((published) => {
     const predicted = predictPrice(published);
-    const sum = `${published.gpus} x ${published.perGpuHour} at ${published.tokensPerSecond} tokens/s`;
+    const { gpus: count, perGpuHour, tokensPerSecond } = published;
+    const sum = `${count} x ${perGpuHour} at ${tokensPerSecond} tokens/s`;
     return row([
       `${published.what}: ${sum}`,
       published.utilisation,
