@@ -29,7 +29,7 @@ export interface VllmRequest {
    * port of such an engine owns it.
    */
   readonly isSleepable?: boolean;
-  /** Where the plugins and templates that cards name lie, as the engine sees it; ours by default. */
+  /** Where the plugins and templates that cards name lie, as the engine sees it; ours else. */
   readonly pluginsDir?: string;
   /** The engine is alone on what it may see (a container's GPUs): it is told of none. */
   readonly isContained?: boolean;
