@@ -1,7 +1,7 @@
 # A model server of your own: vLLM with its OpenAI-compatible API, on nodes with GPUs.
 #
 #   nomad job run -var model=Qwen/Qwen2.5-Coder-7B-Instruct -var gpus=1 nomad-jobs/models.nomad.hcl
-#   autocode model render 14b --as nomad --gpu l40s --gpus 2     # the variables of a planned pair
+#   autocode model render 14b --as nomad --gpu 2xl40s     # the variables of a planned pair
 #
 # Its address goes into a project's file (models.<pair>.normal.base_url: http://<node>:8000/v1, with a
 # price). One job a model: set job_id and port for the next. Only gateways may reach the port: vLLM's
