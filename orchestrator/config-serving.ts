@@ -6,9 +6,6 @@ export interface ServingConfig {
   gpus: { name: string; count: number } | null;
   /** Kinds of GPU of the installation's own, in the form of models/hardware.yaml. */
   hardwareFile: string | null;
-  engine: "processes" | "ray";
-  /** Ray's dashboard; null unless Ray serves. */
-  rayUrl: string | null;
   /** Where engines of ours listen: an address that gateways alone reach. */
   host: string;
   /** The Python that has vLLM. */
@@ -27,22 +24,13 @@ export interface ServingConfig {
 const ENGINE_VARIABLE =
   /^((CUDA|NVIDIA|NCCL|VLLM|OMP|HIP|ROCR)_[A-Z0-9_]+|LD_LIBRARY_PATH|LD_PRELOAD|XDG_CACHE_HOME)$/;
 
-const RAY_URL = "http://127.0.0.1:8265";
-
 export function readServing(
   read: Reader,
   env: Readonly<Record<string, string | undefined>>,
 ): ServingConfig {
-  const engine = read.oneOf("AUTOCODE_SERVING", ["processes", "ray"], "processes");
-  const rayUrl = read.address("AUTOCODE_RAY_URL", /^https?:\/\//);
-  if (rayUrl !== null && engine !== "ray") {
-    read.fault("AUTOCODE_RAY_URL: only goes with AUTOCODE_SERVING=ray");
-  }
   return {
     gpus: readGpus(read),
     hardwareFile: read.text("AUTOCODE_HARDWARE") ?? null,
-    engine,
-    rayUrl: engine === "ray" ? (rayUrl ?? RAY_URL) : null,
     host: read.text("AUTOCODE_ENGINES_HOST") ?? "127.0.0.1",
     python: read.text("AUTOCODE_VLLM_PYTHON") ?? "python3",
     weightsUrl: read.address("AUTOCODE_WEIGHTS_URL", /^https?:\/\//),

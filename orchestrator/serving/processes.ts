@@ -47,8 +47,8 @@ export async function openProcesses(
   options: ProcessesOptions,
 ): Promise<EngineLauncher> {
   const listeners = new Set<(id: string) => void>();
-  /** How those of our own ended; of others' nobody knows. */
-  const exits = new Map<string, string>();
+  /** How those of our own ended, null while they have not; of others' nobody knows. */
+  const exits = new Map<string, string | null>();
   const starting = new Map<string, Promise<void>>();
   const watched = new Map<string, NodeJS.Timeout>();
   await mkdir(options.dir, { recursive: true, mode: 0o700 });
@@ -64,10 +64,33 @@ export async function openProcesses(
     return started;
   }
 
+  /** Another process that leads, or thinks it does, may start it at the same moment. */
   async function startOnce(spec: EngineSpec): Promise<void> {
+    const path = `${processPath(spec.id)}.starting`;
+    const self: ProcessFile = { pid: process.pid, start_ticks: "", started_at_ms: clock.now() };
+    const startTicks = (await readStartTicks(process.pid)) ?? "";
+    const text = JSON.stringify({ ...self, start_ticks: startTicks });
+    const isOurs = await writeFile(path, text, { flag: "wx", mode: 0o600 }).then(
+      () => true,
+      () => false,
+    );
+    if (!isOurs) {
+      const starter = await readJson(path);
+      if (starter !== null && (await isRunning(starter))) return;
+      // Its starter was killed: the next try is free.
+      await rm(path, { force: true });
+      return;
+    }
+    try {
+      await startAlone(spec);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async function startAlone(spec: EngineSpec): Promise<void> {
     if ((await condition(spec.id)).state === "running") return;
     await refuseTakenPort(spec);
-    exits.delete(spec.id);
     const log = logPath(spec.id);
     await rename(log, `${log}.previous`).catch(() => {
       // There is none yet.
@@ -83,6 +106,7 @@ export async function openProcesses(
       const detail = `${program} could not be started for ${spec.model}`;
       throw new Problem("conflict", `${detail}; set AUTOCODE_VLLM_PYTHON to a Python with vLLM`);
     }
+    exits.set(spec.id, null);
     child.once("exit", (code, signal) => {
       exits.set(spec.id, signal === null ? `exit status ${code}` : `signal ${signal}`);
       tell(spec.id);
@@ -99,7 +123,11 @@ export async function openProcesses(
   async function condition(id: string): Promise<EngineCondition> {
     const known = await readProcess(id);
     if (known === null) return { state: "absent" };
-    if (await isRunning(known)) return { state: "running", startedAtMs: known.started_at_ms };
+    // One of ours has ended when we know how.
+    const isOurs = exits.get(id) === null;
+    if (isOurs || (await isRunning(known))) {
+      return { state: "running", startedAtMs: known.started_at_ms };
+    }
     const exit = exits.get(id) ?? "its exit status is not known";
     return { state: "ended", exit, lastLines: await lastLines(logPath(id)) };
   }
@@ -194,11 +222,7 @@ export async function openProcesses(
 
   async function readProcess(id: string): Promise<ProcessFile | null> {
     if (!ENGINE_ID.test(id)) throw new RangeError(`an engine cannot be called "${id}"`);
-    try {
-      return JSON.parse(await readFile(processPath(id), "utf8")) as ProcessFile;
-    } catch {
-      return null;
-    }
+    return readJson(processPath(id));
   }
 
   async function writeProcess(id: string, written: ProcessFile): Promise<void> {
@@ -213,6 +237,14 @@ export async function openProcesses(
 
   function logPath(id: string): string {
     return join(options.logsDir, `engine-${id}.log`);
+  }
+}
+
+async function readJson(path: string): Promise<ProcessFile | null> {
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as ProcessFile;
+  } catch {
+    return null;
   }
 }
 

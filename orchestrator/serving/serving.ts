@@ -25,7 +25,7 @@ export type EngineCondition =
   | { readonly state: "ended"; readonly exit: string; readonly lastLines: readonly string[] };
 
 export interface EngineLauncher extends AsyncDisposable {
-  /** "processes" or "ray". */
+  /** Of its engine: "processes". */
   readonly name: string;
   /** Idempotent by `spec.id`. @throws Problem when its port is taken or its program is missing. */
   start(spec: EngineSpec): Promise<void>;

@@ -1,0 +1,180 @@
+/**
+ * Goal: what is wanted becomes what runs, whoever dies: engines are adopted, restarted, given up
+ * with their own last words, drained before they end, and take turns where they must.
+ *
+ * Method: the real rows, duty and processes over a real database, with a fake engine behind.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { sql } from "drizzle-orm";
+import { rows } from "../../../orchestrator/db/rows.ts";
+import { Problem } from "../../../orchestrator/problem.ts";
+import { systemClock } from "../../../orchestrator/runtime/clock.ts";
+import { createIds } from "../../../orchestrator/runtime/ids.ts";
+import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { systemRandom } from "../../../orchestrator/runtime/random.ts";
+import { openServedModels } from "../../../orchestrator/serving/served-models.ts";
+import { eventually } from "../../support/eventually.ts";
+import { openServedWorld, states, storedWeights } from "../../support/served-models.ts";
+
+const NORMAL = "qwen2.5-coder-14b-instruct";
+const THINKING = "deepseek-r1-distill-qwen-14b";
+const UP = { plan: { pair: "14b", gpu: "h100", gpu_count: 2 } };
+const log = createLog("silent");
+const ids = createIds(systemClock, systemRandom);
+
+test("a pair comes up, is adopted by the next orchestrator, and goes down drained", async () => {
+  await using world = await openServedWorld();
+  const dry = await world.models.up({ ...UP, is_dry_run: true });
+  assert.deepEqual([dry.plan?.pair, dry.engines, dry.is_wanted], ["coder-14b", [], false]);
+  assert.deepEqual(await world.models.list(), []);
+
+  const begun = await world.models.up(UP);
+  assert.equal(states(begun), "starting starting");
+  const up = await world.untilServed((served) => states(served) === "ready ready");
+  assert.deepEqual(
+    up?.engines.map(({ model, side, restarts }) => [model, side, restarts]),
+    [
+      [NORMAL, "normal", 0],
+      [THINKING, "thinking", 0],
+    ],
+  );
+  assert.equal(up?.forecast_wait_ms, 0);
+  assert.deepEqual(states(await world.models.up(UP)), "ready ready", "up again is the same");
+  await assert.rejects(
+    world.models.up({ plan: { ...UP.plan, gpu_count: 4 } }),
+    /is up by another plan/,
+  );
+
+  // Another orchestrator finds the engines, and starts none.
+  const next = await world.openLife();
+  await world.untilServed((served) => states(served) === "ready ready", next);
+  for (const model of [NORMAL, THINKING]) {
+    assert.equal(readFileSync(world.starts(model), "utf8").trim().split("\n").length, 1);
+  }
+
+  // A call that runs is answered before its engine ends.
+  const url = up?.engines[0]?.base_url ?? "";
+  const body = JSON.stringify({ model: NORMAL, hold_ms: 400 });
+  const call = fetch(`${url}/v1/chat/completions`, { method: "POST", body });
+  await world.untilServed((served) => served?.engines[0]?.metrics?.running === 1);
+  await world.models.down("14b");
+  const down = world.untilServed((served) => served === undefined);
+  assert.equal((await call).status, 200);
+  await down;
+  await next.launcher[Symbol.asyncDispose]();
+  await assert.rejects(fetch(`${url}/health`));
+  await assert.rejects(world.models.down("14b"), /coder-14b is not up/);
+});
+
+test("a crash is restarted, and given up after some; brought up again it is tried again", async () => {
+  await using world = await openServedWorld();
+  await world.models.up(UP);
+  await world.untilServed((served) => states(served) === "ready ready");
+  for (const restarts of [1, 2]) {
+    const { base_url: url } = (await world.models.list())[0]?.engines[0] ?? { base_url: "" };
+    await fetch(`${url}/crash`, { method: "POST" }).catch(() => {});
+    const again = await world.untilServed(
+      (served) => served?.engines[0]?.restarts === restarts && states(served) === "ready ready",
+    );
+    assert.equal(again?.engines[1]?.restarts, 0);
+  }
+  const { base_url: url } = (await world.models.list())[0]?.engines[0] ?? { base_url: "" };
+  await fetch(`${url}/crash`, { method: "POST" }).catch(() => {});
+  const failed = await world.untilServed((served) => states(served) === "failed ready");
+  assert.match(failed?.engines[0]?.detail ?? "", /after 2 restarts/);
+  assert.match(failed?.engines[0]?.detail ?? "", /Application startup complete/);
+  await world.models.up(UP);
+  await world.untilServed((served) => states(served) === "ready ready");
+});
+
+test("an engine that dies as it loads is failed at once, with its last lines", async () => {
+  await using world = await openServedWorld({
+    more: (model) => (model === THINKING ? ["--die", "1"] : []),
+  });
+  await world.models.up(UP);
+  const failed = await world.untilServed((served) => states(served) === "ready failed");
+  assert.match(failed?.engines[1]?.detail ?? "", /exit status 1.*before it answered/);
+  assert.match(failed?.engines[1]?.detail ?? "", /CUDA out of memory/);
+  const signal = AbortSignal.timeout(5_000);
+  const engine = { pair: "14b", side: "thinking" } as const;
+  let text = "";
+  for await (const chunk of await world.models.logs(engine, { isFollowed: false, signal })) {
+    text += Buffer.from(chunk).toString("utf8");
+  }
+  assert.match(text, /loading the weights[\s\S]*CUDA out of memory/);
+});
+
+test("two leaders at once start one engine each side", async () => {
+  await using world = await openServedWorld();
+  const other = await world.openLife();
+  await world.models.up(UP);
+  await Promise.all([world.servers.task.activate(), other.servers.task.activate()]);
+  await world.untilServed((served) => states(served) === "ready ready");
+  await world.untilServed((served) => states(served) === "ready ready", other);
+  for (const model of [NORMAL, THINKING]) {
+    assert.equal(readFileSync(world.starts(model), "utf8").trim().split("\n").length, 1, model);
+  }
+  await other.launcher[Symbol.asyncDispose]();
+});
+
+test("models that alternate take turns: who calls is waited for, and told the swap's cost", async () => {
+  await using world = await openServedWorld({ residency: "alternate" });
+  await world.models.up(UP);
+  // Each is seen to answer once.
+  await world.untilServed((served) => states(served) === "sleeping ready");
+  await using served = await openServedModels(
+    { db: world.database, clock: systemClock, log },
+    () => {},
+    { periodMs: 20, waitMaxMs: 20_000 },
+  );
+  const trialId = ids.next("trial");
+  let isThere = false;
+  const there = served.until("served/coder-14b/normal", trialId).then(() => {
+    isThere = true;
+  });
+  await world.untilServed((now) => states(now) === "ready sleeping" && isThere);
+  await there;
+  const [event] = await eventually(
+    () => world.told,
+    ({ length }) => length === 1,
+  );
+  assert.equal(event?.trialId, trialId);
+  const { pair, side, gpu_ms: gpuMs, cost_nanos: cost, currency } = event?.data ?? {};
+  assert.deepEqual([pair, side, typeof currency], ["coder-14b", "normal", "string"]);
+  assert.ok(Number(gpuMs) >= 0 && Number(cost) >= 0);
+});
+
+test("weights are pulled first, and what the pull says is what the engine fails with", async () => {
+  const { find, ...rest } = storedWeights();
+  const pulled = new Set<string>();
+  await using world = await openServedWorld({
+    weights: {
+      ...rest,
+      find: async (model, quantisation) => (pulled.has(model) ? find(model, quantisation) : null),
+      pull: async (card) => {
+        if (card.name === THINKING) throw new Problem("conflict", "offline: put it into the store");
+        pulled.add(card.name);
+        return { dir: "/weights", revision: "" };
+      },
+    },
+  });
+  await world.models.up(UP);
+  const failed = await world.untilServed((served) => states(served) === "ready failed");
+  assert.equal(failed?.engines[1]?.detail, "offline: put it into the store");
+});
+
+test("a pair that does not fit is refused with the number and what would work", async () => {
+  await using world = await openServedWorld();
+  await assert.rejects(
+    world.models.up({ plan: { pair: "32b", gpu: "rtx-4090", gpu_count: 1 } }),
+    (error) => {
+      assert.ok(error instanceof Problem && error.code === "conflict");
+      assert.match(error.message, /Instead: /);
+      return true;
+    },
+  );
+  await assert.rejects(world.models.up({ plan: { ...UP.plan, gpu: "h10" } }), /h10/);
+  assert.deepEqual(await rows(world.database.sql, sql`select from own_model_price`), []);
+});
