@@ -66,7 +66,7 @@ test("what the command is told is what it asks for", async () => {
   });
 });
 
-test("without --gpu a plan is made for the GPUs that are here; where none are known, it says so", async () => {
+test("without --gpu it is made for the GPUs that are here; of none known, it says so", async () => {
   const own = { gpu: "a100-80", gpu_count: 4 };
   assert.deepEqual(await requestOf("14b", own), { pair: "14b", ...own });
   await assert.rejects(requestOf("14b"), {
