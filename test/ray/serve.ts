@@ -186,7 +186,8 @@ async function startRay() {
       ({ length }) => length === 0,
       GRACE_MS,
     );
-    await rm(folder, { recursive: true, force: true });
+    // The last of them may still be writing its log's end.
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
   }
 }
 

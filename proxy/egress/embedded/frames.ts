@@ -40,7 +40,7 @@ export function createFrames(bytesMax: number): Frames {
     return end - start > bytesMax ? null : whole;
   }
 
-  /** Room is made twice as large as is needed, so that many small chunks are not copied each time. */
+  /** Room is made twice as large as is needed: of many small chunks each is copied but twice. */
   function hold(chunk: Buffer): void {
     const heldCount = end - start;
     if (heldCount === 0) {

@@ -1,4 +1,4 @@
-/** Goal: a usual command starts fast: it loads none of the libraries that only some commands use. */
+/** Goal: a usual command starts fast: it loads no library that only some commands use. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
