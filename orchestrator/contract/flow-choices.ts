@@ -1,4 +1,4 @@
-/** What flows are grouped by, exported as and paged in: values alone, so that commands load fast. */
+/** What flows are grouped by, exported as and paged in: values alone, so commands load fast. */
 export const FLOW_PAGE_MAX = 200;
 
 export const FLOW_GROUPS = ["host", "trial", "agent", "hour", "action", "status"] as const;
