@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Catalog } from "../models/catalog.ts";
 import { loadHardware } from "../models/hardware.ts";
+import { nearestName } from "../models/nearest.ts";
 import { vllmCommand } from "../models/serving/vllm-command.ts";
 import type { Models } from "./api/services.ts";
 import type { Config } from "./config.ts";
@@ -114,8 +115,9 @@ export async function buildPlanner(
 ): Promise<Planner> {
   const gpus = await loadHardware(join(root, "models"), hardwareFile);
   if (configured !== null && !gpus.has(configured.name)) {
-    const known = [...gpus.keys()].join(", ");
-    const detail = `AUTOCODE_GPUS: unknown GPU "${configured.name}"; known: ${known}`;
+    const nearest = `the nearest is "${nearestName(configured.name, gpus.keys())}"`;
+    const known = `known: ${[...gpus.keys()].join(", ")}`;
+    const detail = `AUTOCODE_GPUS: unknown GPU "${configured.name}"; ${nearest}; ${known}`;
     throw new Problem("invalid_request", detail);
   }
   const own = () => findOwnGpus(configured, gpus.keys());

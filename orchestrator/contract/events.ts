@@ -5,8 +5,8 @@
 import { type Static, Type } from "typebox";
 
 /**
- * `trial.*` and `model.*` come from the engine, `call.*`, `budget.*` and `quota.*` from the gateway,
- * the rest from the worker-agent. Each type's `data` is stated beside it.
+ * `trial.*` and `model.*` come from the engine, `call.*`, `budget.*` and `quota.*` from the
+ * gateway, the rest from the worker-agent. Each type's `data` is stated beside it.
  */
 export const EVENT_TYPES = [
   "trial.state", // { from, to, reason? }

@@ -1,0 +1,130 @@
+/**
+ * Goal: the wiring of what serves models: its GPUs are those of the configuration, its engines are
+ * started by the real command and looked after, and end with the last orchestrator of the machine.
+ *
+ * Method: AUTOCODE_VLLM_PYTHON is a program that starts a fake engine from vLLM's own arguments.
+ */
+import assert from "node:assert/strict";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { loadCatalog } from "../../models/catalog.ts";
+import {
+  buildPlanner,
+  buildServing,
+  type ServingParts,
+} from "../../orchestrator/compose-serving.ts";
+import { readConfig } from "../../orchestrator/config.ts";
+import { createLayout } from "../../orchestrator/projects/layout.ts";
+import { createLog } from "../../orchestrator/runtime/log.ts";
+import { AGENTS } from "../../worker-agent/agents/registry.ts";
+import { openTestDatabase } from "../support/database.ts";
+import { eventually } from "../support/eventually.ts";
+import { states, storedWeights } from "../support/served-models.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const FAKE = join(ROOT, "test/support/fake-engine.ts");
+const catalog = await loadCatalog(join(ROOT, "models"));
+const agents = AGENTS.map(({ facts }) => facts);
+
+function plannerOf(env: Record<string, string>) {
+  const { serving } = readConfig({ AUTOCODE_HOME: "data", ...env }, "/nowhere");
+  return buildPlanner(ROOT, catalog, agents, serving);
+}
+
+test("the configured GPUs are the machine's own; an unknown one is named with the nearest", async () => {
+  const { own } = await (await plannerOf({ AUTOCODE_GPUS: "2x rtx-4090" })).hardware();
+  assert.deepEqual(own, { gpu: "rtx-4090", gpu_count: 2 });
+  await assert.rejects(plannerOf({ AUTOCODE_GPUS: "2x rtx-4091" }), {
+    name: "Problem",
+    code: "invalid_request",
+    message: /^AUTOCODE_GPUS: unknown GPU "rtx-4091"; the nearest is "rtx-4090"; known: .*h100/,
+  });
+});
+
+test("engines run the configured Python, and end with the machine's last orchestrator", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "autocode-compose-"));
+  await using database = await openTestDatabase();
+  const python = await writePython(folder);
+  const env = { AUTOCODE_HOME: folder, AUTOCODE_VLLM_PYTHON: python, AUTOCODE_GPUS: "2x h100" };
+  const config = readConfig(env, folder);
+  const orchestrators: Awaited<ReturnType<ServingParts["others"]>> = [
+    { host: hostname(), is_this: true, is_alive: true },
+    { host: "another-machine", is_this: false, is_alive: true },
+    { host: hostname(), is_this: false, is_alive: true },
+  ];
+  const weights = {
+    ...storedWeights(),
+    ...{ list: async () => [], verify: async () => [], freeBytes: async () => 0 },
+  };
+  const open = async () =>
+    buildServing(
+      {
+        ...{ db: database, layout: createLayout(folder), cards: catalog.cards },
+        planner: await plannerOf(env),
+        weights,
+        others: async () => orchestrators,
+        log: createLog("silent"),
+      },
+      config,
+    );
+  const first = await open();
+  assert.equal(await first.metrics(), "");
+  await first.models.up({ plan: { pair: "14b", gpu: "h100", gpu_count: 2 } });
+  const untilReady = ({ models, task }: typeof first) =>
+    eventually(
+      async () => {
+        await task.activate();
+        return (await models.list())[0];
+      },
+      (served) => states(served) === "ready ready",
+      20_000,
+    );
+  const urls = (await untilReady(first))?.engines.map(({ base_url: url }) => url) ?? [];
+  assert.match(
+    await first.metrics(),
+    /^autocode_engine_up\{provider="served\/coder-14b\/normal",model="[\w.-]+"\} 1$/m,
+  );
+  await first[Symbol.asyncDispose]();
+  assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "another one is here");
+
+  orchestrators.pop();
+  const last = await open();
+  const served = await untilReady(last);
+  assert.deepEqual(
+    served?.engines.map(({ base_url: url, restarts }) => [url, restarts]),
+    urls.map((url) => [url, 0]),
+  );
+  await last[Symbol.asyncDispose]();
+  assert.deepEqual(await Promise.all(urls.map(isHealthy)), [false, false]);
+  await rm(folder, { recursive: true });
+});
+
+/** Takes what it needs from vLLM's own arguments. */
+async function writePython(folder: string): Promise<string> {
+  const path = join(folder, "python");
+  const text = `#!/bin/sh
+[ "$1 $2" = "-m vllm.entrypoints.openai.api_server" ] || exit 2
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --served-model-name) model=$2 ;;
+    --host) host=$2 ;;
+    --port) port=$2 ;;
+  esac
+  shift
+done
+exec "${process.execPath}" "${FAKE}" --model "$model" --host "$host" --port "$port"
+`;
+  await writeFile(path, text);
+  await chmod(path, 0o755);
+  return path;
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    return (await fetch(`${url.replace(/\/v1$/, "")}/health`)).ok;
+  } catch {
+    return false;
+  }
+}
