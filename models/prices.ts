@@ -206,7 +206,9 @@ export interface PriceSource {
 
 /**
  * What prices `model` in `currency` at `atMs`: the newest entry in force in that currency, else
- * the newest in another one with the newest exchange rate in force. Null when unpriced.
+ * the newest in another one with the newest exchange rate in force. Of what own GPUs cost the
+ * newest counts in whatever currency: the plan that a model is served by replaces what was assumed.
+ * Null when unpriced.
  */
 export function findPrice(
   book: PriceBook,
@@ -217,16 +219,21 @@ export function findPrice(
   const inForce = book.prices
     .filter((entry) => entry.model === model && entry.effectiveFromMs <= atMs)
     .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs);
-  const own = inForce.find((entry) => entry.currency === currency);
-  if (own !== undefined) return { entry: own, fx: null };
+  const same = inForce.find((entry) => entry.currency === currency);
   for (const entry of inForce) {
+    if (same !== undefined && !replaces(entry, same)) continue;
     const [fx] = book.fx
       .filter((row) => row.from === entry.currency && row.to === currency)
       .filter((row) => row.effectiveFromMs <= atMs)
       .sort((a, b) => b.effectiveFromMs - a.effectiveFromMs);
     if (fx !== undefined) return { entry, fx };
   }
-  return null;
+  return same === undefined ? null : { entry: same, fx: null };
+}
+
+function replaces(entry: PriceEntry, same: PriceEntry): boolean {
+  const isOfOwnGpus = entry.own !== null && same.own !== null;
+  return isOfOwnGpus && entry.effectiveFromMs > same.effectiveFromMs;
 }
 
 /** The price that `findPrice` finds, every rate converted and rounded up. Null when unpriced. */

@@ -44,6 +44,25 @@ test("no price, no rate, no guess", () => {
   assert.equal(priceAt(book, "n", "USD", at("2026-03-01")), null);
 });
 
+test("what own GPUs cost by a newer plan replaces what was assumed in another currency", () => {
+  const gpu = (rate: string) =>
+    `gpu: { rate_per_gpu_hour: "${rate}", gpus: 1, input_tokens_per_second: "1000", ` +
+    'output_tokens_per_second: "100", utilisation: "1", source: s }';
+  const entry = (currency: string, from: string, terms: string) =>
+    `  - { model: m, currency: ${currency}, effective_from: "${from}", source: s, ${terms} }`;
+  const inputOf = (...entries: string[]) => {
+    const fx = '{ from: USD, to: CAD, rate: "1.5", effective_from: "2026-01-01", source: s }';
+    const text = `fx: [${fx}]\nprices:\n${entries.join("\n")}\n`;
+    return priceAt(parsePriceBook(text, "prices.yaml"), "m", "CAD", at("2026-05-01"))
+      ?.inputNanosPerMillion;
+  };
+  const plan = entry("USD", "2026-03-01", gpu("3.60"));
+  assert.equal(inputOf(entry("CAD", "2026-02-01", gpu("7.20")), plan), "1500000000");
+  assert.equal(inputOf(entry("CAD", "2026-04-01", gpu("7.20")), plan), "2000000000");
+  const list = entry("CAD", "2026-02-01", 'input: "9", output: "9"');
+  assert.equal(inputOf(list, plan), "9000000000");
+});
+
 test("a wrong book is told by file, line and field", () => {
   const faults: [string, RegExp][] = [
     [BOOK.replace('input: "2"', "input: 2.5"), /^prices\.yaml:7: prices\.1\.input: /],

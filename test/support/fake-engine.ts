@@ -8,7 +8,11 @@ import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({
+  // vLLM's own arguments are passed over: `models/serving/vllm-command.ts` has them.
+  strict: false,
   options: {
+    /** The first of several. */
+    "served-model-name": { type: "string" },
     model: { type: "string", default: "m" },
     host: { type: "string", default: "127.0.0.1" },
     port: { type: "string", default: "0" },
@@ -18,7 +22,8 @@ const { values } = parseArgs({
     starts: { type: "string" },
   },
 });
-const { model } = values;
+const text = (name: keyof typeof values) => String(values[name]);
+const model = text(values["served-model-name"] === undefined ? "model" : "served-model-name");
 const PROMPT_TOKENS = 100;
 const OUTPUT_TOKENS = 20;
 let isAsleep = false;
@@ -26,15 +31,18 @@ let running = 0;
 let prompts = 0;
 let outputs = 0;
 
-if (values.starts !== undefined) appendFileSync(values.starts, `${process.pid}\n`);
+if (values.starts !== undefined) appendFileSync(text("starts"), `${process.pid}\n`);
 process.stdout.write(`loading the weights of ${model}\n`);
 if (values.die !== undefined) {
-  setTimeout(() => {
-    process.stderr.write("torch.OutOfMemoryError: CUDA out of memory. Tried 2.00 GiB\n");
-    process.exit(1);
-  }, Number(values.die));
+  setTimeout(
+    () => {
+      process.stderr.write("torch.OutOfMemoryError: CUDA out of memory. Tried 2.00 GiB\n");
+      process.exit(1);
+    },
+    Number(text("die")),
+  );
 } else {
-  setTimeout(listen, Number(values["load-ms"]));
+  setTimeout(listen, Number(text("load-ms")));
 }
 
 function listen(): void {
@@ -70,7 +78,7 @@ function listen(): void {
         return json(404, { error: { message: path } });
     }
   });
-  server.listen(Number(values.port), values.host, () =>
+  server.listen(Number(text("port")), text("host"), () =>
     process.stdout.write("Application startup complete.\n"),
   );
 }
