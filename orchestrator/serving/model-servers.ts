@@ -131,7 +131,7 @@ export function createModelServers(
       where model_server.state = 'failed'`);
   }
 
-  /** In force from now on, unless the newest of the model says the same. */
+  /** In force from now on, unless the newest of the model, in whatever currency, says the same. */
   async function insertPrice(tx: Sql, plan: PairPlan, { model, price }: ModelPlan): Promise<void> {
     if (price === null) return;
     const source = `plan of ${plan.pair} on ${plan.gpu_count} x ${plan.gpu}; ${price.terms.source}`;
@@ -139,10 +139,13 @@ export function createModelServers(
       insert into own_model_price (model, currency, effective_from, terms, source)
       select ${model}, ${price.currency}, ${rfc3339(clock.now())}::timestamptz,
         ${jsonText(price.terms)}::jsonb, ${source.slice(0, 500)}
-      where (
-        select terms from own_model_price where model = ${model} and currency = ${price.currency}
-        order by effective_from desc limit 1
-      ) is distinct from ${jsonText(price.terms)}::jsonb
+      where not exists (
+        select from (
+          select currency, terms from own_model_price where model = ${model}
+          order by effective_from desc limit 1
+        ) newest
+        where currency = ${price.currency} and terms = ${jsonText(price.terms)}::jsonb
+      )
       on conflict do nothing`);
   }
 

@@ -5,6 +5,7 @@
  * Invariant: what it returns are names in the model's own folder.
  */
 import { Problem } from "../problem.ts";
+import { MANIFEST } from "./manifest.ts";
 
 /** Weights that are in one format twice (Mistral's own), beside those that vLLM takes first. */
 const DOUBLES = /^consolidated.*\.safetensors$/;
@@ -32,7 +33,8 @@ export function neededFiles<File extends { readonly path: string }>(
     );
   }
   // Folders hold other formats (onnx, original, gguf): a server reads none of them.
-  const own = files.filter(({ path }) => !path.includes("/"));
+  // The manifest is the store's word of what it checked, never a hub's.
+  const own = files.filter(({ path }) => !path.includes("/") && path !== MANIFEST);
   const tensors = own.filter(({ path }) => SAFETENSORS.test(path));
   const singles = tensors.filter(({ path }) => !DOUBLES.test(path));
   const pickled = own.filter(({ path }) => PICKLED.test(path));

@@ -21,6 +21,8 @@ test("configuration, tokenizer, template and licence come with the weights; page
     ...["original/params.json", "onnx/model.onnx", "tf_model.h5", "training_args.bin"],
   ];
   assert.deepEqual(chosen(...needed, ...beside), [...needed].sort());
+  const manifest = chosen("autocode-manifest.json", "model.safetensors");
+  assert.deepEqual(manifest, ["model.safetensors"], "the store's own file is no hub's to write");
 });
 
 test("pickled weights are left where there are safetensors, and taken where there are none", () => {

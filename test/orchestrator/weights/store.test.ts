@@ -322,7 +322,7 @@ test("a stop keeps what came: the next pull asks for the rest", async () => {
 test("a connection that says nothing is given up, and gone on with", async () => {
   await using world = await openWeightWorld();
   world.hub.faults = [{ path: FIRST, host: "cdn", does: { kind: "stall", afterBytes: 50 } }];
-  const store = world.store({ hubOptions: { silenceMs: 300 } });
+  const store = world.store({ hubOptions: { silenceMs: 2_000 } });
   await assertWhole(world, (await world.pull({}, store)).dir);
 });
 
