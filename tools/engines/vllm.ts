@@ -10,15 +10,15 @@
  * libraries stay: torch's own libraries do not load without them.
  */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { findPython } from "./python.ts";
 import { run } from "./run.ts";
 
 const SOURCE = join(import.meta.dirname, "vllm");
-const ROOT = join(import.meta.dirname, "../..");
 const OLDEST_MINOR = 11;
 const NEWEST_MINOR = 13;
+const DOWNLOAD_TIMEOUT_S = 300;
 
 /** Where both lie: the environment, and the folder of models beside it. */
 export interface VllmPlaces {
@@ -66,7 +66,9 @@ export async function installPinned(pinned: Pinned, tell: (line: string) => void
     ...["--only-binary", ":all:", "-r", join(SOURCE, "uv.txt")],
   ]);
   const python = join(dir, "bin/python");
-  await run(join(dir, "bin/uv"), [
+  // Half a minute, which is uv's own patience, is short for wheels of a gigabyte.
+  await run("env", [
+    ...[`UV_HTTP_TIMEOUT=${DOWNLOAD_TIMEOUT_S}`, join(dir, "bin/uv")],
     ...["pip", "install", "--quiet", "--python", python],
     ...["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", list],
   ]);
@@ -75,13 +77,15 @@ export async function installPinned(pinned: Pinned, tell: (line: string) => void
   tell(`${name}: installed`);
 }
 
-/** Random weights, a tokenizer of our own texts: see the script. */
+/** Random weights, and a tokenizer of a text that never changes, so that its noise does not. */
 async function makeTiny({ dir, models }: VllmPlaces, tell: (line: string) => void): Promise<void> {
   const script = join(SOURCE, "make-tiny-model.py");
   const tiny = join(models, "tiny");
   const stamp = join(tiny, "made-by.txt");
+  const corpus = join(SOURCE, "corpus.txt");
   const hash = createHash("sha256")
     .update(await readFile(script))
+    .update(await readFile(corpus))
     .digest("hex");
   if ((await readFile(stamp, "utf8").catch(() => null)) === hash) {
     tell("vllm: the tiny model is there");
@@ -89,9 +93,7 @@ async function makeTiny({ dir, models }: VllmPlaces, tell: (line: string) => voi
   }
   await rm(tiny, { recursive: true, force: true });
   await mkdir(tiny, { recursive: true });
-  const docs = (await readdir(join(ROOT, "docs"))).filter((name) => name.endsWith(".md"));
-  const texts = ["README.md", ...docs.sort().map((name) => join("docs", name))];
-  await run(join(dir, "bin/python"), [script, tiny, ...texts], ROOT);
+  await run(join(dir, "bin/python"), [script, tiny, corpus]);
   await writeFile(stamp, hash);
   tell("vllm: made the tiny model");
 }

@@ -17,7 +17,10 @@ import { testReach } from "./engine/reach.ts";
 import { testToolParser } from "./engine/tool-parser.ts";
 import { testTrial } from "./engine/trial.ts";
 
-test("vLLM behind the gateway", { skip: vllmSkip }, async (t) => {
+/** Its start alone takes minutes where others work beside it. */
+const TIMEOUT_MS = 1_500_000;
+
+test("vLLM behind the gateway", { skip: vllmSkip, timeout: TIMEOUT_MS }, async (t) => {
   await using engine = await openVllm();
   const open = (more: TestGatewayOptions = {}) => gatewayTo(engine, more);
   await testCalls(t, engine, open);
