@@ -118,12 +118,12 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const next = nextTurn(units, { nowMs, turnSinceMs }, options.swap);
     if (next === null) return false;
     const trialId = units.find(({ id }) => id === next)?.waitingFor ?? null;
-    for (const row of servers) {
-      const isAwake = unitOf(row) === next;
-      await db.sql.execute(sql`update model_server
-        set is_awake = ${isAwake}, turn_by = ${isAwake && row.has_served ? trialId : null}
-        where pair = ${row.pair} and side = ${row.side}`);
-    }
+    const awake = servers.filter((row) => unitOf(row) === next).map(engineKey);
+    const isNext = sql`pair || '/' || side = any(${sql.param(awake)}::text[])`;
+    // All rows at once: a half-given turn would leave two awake, or none.
+    await db.sql.execute(sql`update model_server
+      set is_awake = ${isNext}, turn_by = case when ${isNext} and has_served then ${trialId} end
+      where machine = ${options.machine}`);
     log.info({ unit: next, trial_id: trialId }, "models: another turn on the GPUs");
     return true;
   }
@@ -353,6 +353,10 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       ...swapCost(plan, durationMs),
     });
   }
+}
+
+function engineKey({ pair, side }: ServerRow): string {
+  return `${pair}/${side}`;
 }
 
 const HOUR_MS = 3_600_000n;

@@ -9,21 +9,25 @@ import type { EpochMs } from "../runtime/clock.ts";
 
 export interface Unit {
   readonly id: string;
+  readonly pair: string;
   readonly isAwake: boolean;
-  /** It is where it should be: ready where it is awake, off the GPUs where it is not. */
+  /** It is where it should be, but for what failed: ready where awake, else off the GPUs. */
   readonly isSettled: boolean;
   /** It answers calls, or did a moment ago. */
   readonly isBusy: boolean;
   /** Since when somebody waits for it; null: nobody does. */
   readonly waitingSinceMs: EpochMs | null;
-  /** It was given up: it gets no turn. */
+  /** All of it was given up: it gets no turn. */
   readonly isFailed: boolean;
   /** From asleep to answering. */
   readonly swapMs: number;
 }
 
 export interface SwapOptions {
-  /** A busy unit keeps its turn for this long, or four times its own swap where that is longer. */
+  /**
+   * A busy unit keeps its turn for this long, or four times its own swap where that is longer. An
+   * idle one keeps it from another pair for this long, or once its own swap.
+   */
   turnMinMs: number;
   /** What another waits before a busy unit gives way to it. */
   waitMaxMs: number;
@@ -34,24 +38,43 @@ export const SWAP_DEFAULTS: SwapOptions = { turnMinMs: 20_000, waitMaxMs: 30_000
 /** A turn is at least so many times as long as what it takes to begin. */
 const TURNS_A_SWAP = 4;
 
-/** The unit whose turn begins now; null: all stays as it is. */
+/** The unit that alone is awake from now on; null: all stays as it is. */
 export function nextTurn(
   units: readonly Unit[],
   { nowMs, turnSinceMs }: { nowMs: EpochMs; turnSinceMs: EpochMs },
   options: SwapOptions,
 ): string | null {
   const usable = units.filter(({ isFailed }) => !isFailed);
-  const current = usable.find(({ isAwake }) => isAwake);
+  const awake = usable.filter(({ isAwake }) => isAwake);
+  const current =
+    awake.find(({ isBusy }) => isBusy) ?? awake.find(({ isSettled }) => isSettled) ?? awake[0];
+  // Two were given a turn at the same moment: one keeps it.
+  if (current !== undefined && awake.length > 1) return current.id;
   const [next] = usable
     .filter(({ isAwake }) => !isAwake)
     .toSorted((one, other) => (isBefore(one, other) ? -1 : 1));
   if (next === undefined) return null;
   if (current === undefined) return next.id;
   if (!current.isSettled || next.waitingSinceMs === null) return null;
-  if (!current.isBusy) return next.id;
+  return keptMs(current, next, { nowMs, turnSinceMs }, options) === 0 ? next.id : null;
+}
+
+/** How long the turn of `current` is still kept from `other`. */
+function keptMs(
+  current: Unit,
+  other: Unit,
+  { nowMs, turnSinceMs }: { nowMs: EpochMs; turnSinceMs: EpochMs },
+  options: SwapOptions,
+): number {
+  const hadMs = nowMs - turnSinceMs;
+  if (!current.isBusy) {
+    // The sides of one pair call each other; another pair is let in when the swap has paid.
+    if (current.pair === other.pair) return 0;
+    return Math.max(0, Math.max(options.turnMinMs, current.swapMs) - hadMs);
+  }
   const turnMs = Math.max(options.turnMinMs, TURNS_A_SWAP * current.swapMs);
-  const isTired = nowMs - turnSinceMs >= turnMs;
-  return isTired && nowMs - next.waitingSinceMs >= options.waitMaxMs ? next.id : null;
+  const waitedMs = other.waitingSinceMs === null ? 0 : nowMs - other.waitingSinceMs;
+  return Math.max(0, turnMs - hadMs, options.waitMaxMs - waitedMs);
 }
 
 /**
@@ -68,11 +91,10 @@ export function forecastWaitMs(
   if (unit === undefined || unit.isFailed) return null;
   if (unit.isAwake) return unit.isSettled ? 0 : null;
   const current = units.find(({ isAwake, isFailed }) => isAwake && !isFailed);
-  if (current === undefined || !current.isBusy) return unit.swapMs;
+  if (current === undefined) return unit.swapMs;
+  const kept = keptMs(current, unit, { nowMs, turnSinceMs }, options);
+  if (!current.isBusy) return kept + unit.swapMs;
   if (!current.isSettled) return null;
-  const turnMs = Math.max(options.turnMinMs, TURNS_A_SWAP * current.swapMs);
-  const waited = unit.waitingSinceMs === null ? 0 : nowMs - unit.waitingSinceMs;
-  const kept = Math.max(0, turnMs - (nowMs - turnSinceMs), options.waitMaxMs - waited);
   const before = units.filter(
     (each) => !each.isAwake && !each.isFailed && each.id !== id && isBefore(each, unit),
   );

@@ -23,7 +23,7 @@ const ASKED_MAX_MS = 180_000;
 const SWAP_MS = 30_000;
 
 /**
- * @param queue the trials in line, oldest first.
+ * @param queue the trials in line.
  * @param isBusy whether an engine answers calls, or did a moment ago.
  */
 export function unitsOf(
@@ -36,19 +36,22 @@ export function unitsOf(
     servers.filter((server) => server.is_wanted),
     unitOf,
   );
+  const called = calledByQueue([...wanted.values()].flat(), queue);
   const units = [...wanted].map(([id, members]) => {
     const isAwake = members.some((server) => server.is_awake);
-    const waits = members.flatMap((server) => waitsFor(server, queue, nowMs));
+    const settled = isAwake ? "ready" : "sleeping";
+    const waits = members.flatMap((server) => waitsFor(server, called.get(server), nowMs));
     const [first] = waits.toSorted((one, other) => one.sinceMs - other.sinceMs);
     return {
       id,
+      pair: members[0]?.pair ?? id,
       rows: members,
       isAwake,
-      isSettled: members.every(({ state }) => state === (isAwake ? "ready" : "sleeping")),
+      isSettled: members.every(({ state }) => state === settled || state === "failed"),
       isBusy: members.some(isBusy),
       waitingSinceMs: first?.sinceMs ?? null,
       waitingFor: first?.trialId ?? null,
-      isFailed: members.some(({ state }) => state === "failed"),
+      isFailed: members.every(({ state }) => state === "failed"),
       swapMs: Math.max(...members.map(({ plan }) => plan.swap_ms ?? SWAP_MS)),
     };
   });
@@ -56,11 +59,32 @@ export function unitsOf(
   return { units, turnSinceMs: Math.max(0, ...awake.map(({ since }) => readTime(since))) };
 }
 
+/**
+ * Which engine each pair's place in line calls for: one that is asleep, of a pair that is not awake
+ * at all. Trials in line make no calls, so who came later than one of an awake pair waits for calls:
+ * else pairs with trials in line would take the GPUs from each other for nothing.
+ */
+function calledByQueue(
+  servers: readonly ServerRow[],
+  queue: readonly Queued[],
+): Map<ServerRow, Queued> {
+  const usable = servers.filter(({ state }) => state !== "failed");
+  const called = new Map<ServerRow, Queued>();
+  for (const queued of queue.toSorted((one, other) => one.sinceMs - other.sinceMs)) {
+    const engines = usable.filter(({ pair }) => pair === queued.pair);
+    if (engines.some((server) => server.is_awake)) break;
+    const [first] = engines;
+    if (first !== undefined && !called.has(first)) called.set(first, queued);
+  }
+  return called;
+}
+
 function waitsFor(
   server: ServerRow,
-  queue: readonly Queued[],
+  queued: Queued | undefined,
   nowMs: EpochMs,
 ): { sinceMs: EpochMs; trialId: TrialId | null }[] {
+  if (server.state === "failed") return [];
   const found: { sinceMs: EpochMs; trialId: TrialId | null }[] = [];
   // Whoever brought it up waits for both to be seen to answer.
   if (!server.has_served) found.push({ sinceMs: readTime(server.brought_up_at), trialId: null });
@@ -68,7 +92,6 @@ function waitsFor(
   if (askedAt !== null && lastAt !== null && nowMs - readTime(lastAt) < ASKED_MAX_MS) {
     found.push({ sinceMs: readTime(askedAt), trialId });
   }
-  const queued = queue.find(({ pair }) => pair === server.pair);
   if (queued !== undefined) found.push(queued);
   return found;
 }

@@ -12,12 +12,35 @@ const OPTIONS = { turnMinMs: 100, waitMaxMs: 300 };
 
 function unit(id: string, more: Partial<Unit> = {}): Unit {
   return {
-    ...{ id, isAwake: false, isSettled: true, isBusy: false },
+    ...{ id, pair: id, isAwake: false, isSettled: true, isBusy: false },
     ...{ waitingSinceMs: null, isFailed: false, swapMs: 10, ...more },
   };
 }
 
-test("an idle unit gives way at once, a busy one after its turn and the other's wait", () => {
+test("two awake at a moment become one: who works, else who is there", () => {
+  const at = { nowMs: 0, turnSinceMs: 0 };
+  const awake = (id: string, more: Partial<Unit> = {}) => unit(id, { isAwake: true, ...more });
+  const busy = awake("b", { isBusy: true });
+  assert.equal(nextTurn([awake("a"), busy], at, OPTIONS), "b");
+  assert.equal(nextTurn([awake("a", { isSettled: false }), awake("b")], at, OPTIONS), "b");
+  assert.equal(nextTurn([awake("a", { isFailed: true }), awake("b")], at, OPTIONS), null);
+});
+
+test("idle, a side gives way to the other at once; a pair to another when its swap has paid", () => {
+  const at = { nowMs: 1_000, turnSinceMs: 950 };
+  const idle = unit("a/normal", { pair: "a", isAwake: true });
+  const side = unit("a/thinking", { pair: "a", waitingSinceMs: 990 });
+  const other = unit("b", { waitingSinceMs: 0 });
+  assert.equal(nextTurn([idle, side], at, OPTIONS), side.id);
+  assert.equal(forecastWaitMs([idle, side], side.id, at, OPTIONS), 10);
+  assert.equal(nextTurn([idle, other], at, OPTIONS), null);
+  assert.equal(forecastWaitMs([idle, other], "b", at, OPTIONS), 50 + 10);
+  assert.equal(nextTurn([idle, other], { nowMs: 1_050, turnSinceMs: 950 }, OPTIONS), "b");
+  const slow = { ...idle, swapMs: 101 };
+  assert.equal(nextTurn([slow, other], { nowMs: 1_050, turnSinceMs: 950 }, OPTIONS), null);
+});
+
+test("an idle unit gives way, a busy one after its turn and the other's wait", () => {
   const at = { nowMs: 1_000, turnSinceMs: 0 };
   const waiting = unit("b", { waitingSinceMs: 900 });
   const turn = (more: Partial<Unit>, now = at, other = waiting) =>
