@@ -46,23 +46,26 @@ export interface EngineOptions {
   startMaxMs: number;
   /** What calls may take to their end before it ends or sleeps all the same. */
   drainMaxMs: number;
-  /** What gateways need to hear that it drains. */
+  /** What gateways need to hear that it drains: longer than they go without looking. */
   settleMs: number;
   missesMax: number;
   restartsMax: number;
   /** The wait before the first restart; each further one waits twice as long. */
   backoffMs: number;
   backoffMaxMs: number;
+  /** After so long without a crash, earlier ones count no more. */
+  steadyMs: number;
 }
 
 export const ENGINE_DEFAULTS: EngineOptions = {
   startMaxMs: 45 * 60_000,
   drainMaxMs: 10 * 60_000,
-  settleMs: 500,
+  settleMs: 5_500,
   missesMax: 5,
   restartsMax: 5,
   backoffMs: 2_000,
   backoffMaxMs: 60_000,
+  steadyMs: 10 * 60_000,
 };
 
 /** `stop` also clears what an ended engine left; `remove`: its row may go. */
@@ -130,7 +133,13 @@ export function nextStep(view: EngineView, seen: Seen, options: EngineOptions): 
       if (seen.gpusHeldBy === null) return step("starting", "wakes", "wake");
       return step("sleeping", `waits until ${seen.gpusHeldBy} has left the GPUs`);
     }
-    if (answers) return step("ready", "answers", null, { hasServed: true });
+    if (answers) {
+      // One that alternates is never ready for long, but runs on between its turns.
+      const forMs = Math.max(nowMs - view.sinceMs, nowMs - startedAtMs - options.startMaxMs);
+      const isSteady = view.state === "ready" && forMs >= options.steadyMs;
+      const restarts = isSteady ? 0 : view.restarts;
+      return step("ready", "answers", null, { hasServed: true, restarts });
+    }
     if (view.state === "ready" || view.state === "draining") {
       if (seen.misses < options.missesMax) return step(view.state, "did not answer just now");
       return ended("does not answer any more", []);
@@ -164,7 +173,7 @@ export function nextStep(view: EngineView, seen: Seen, options: EngineOptions): 
   function drained(): boolean {
     const forMs = nowMs - view.sinceMs;
     if (forMs >= options.drainMaxMs) return true;
-    return forMs >= options.settleMs && (seen.inFlight === 0 || seen.misses > 0);
+    return forMs >= options.settleMs && (seen.inFlight === 0 || seen.misses >= options.missesMax);
   }
 
   function ended(what: string, lastLines: readonly string[]): EngineStep {

@@ -7,6 +7,7 @@ import {
   nextStep,
   type Seen,
 } from "../../../orchestrator/serving/engine-state.ts";
+import { SERVED_DEFAULTS } from "../../../orchestrator/serving/served-models.ts";
 
 const VIEW: EngineView = {
   ...{ state: "ready", detail: "d", isWanted: true, isAwake: true, hasServed: true },
@@ -63,6 +64,23 @@ test("an end before its first answer is final, one after it a crash with a growi
   assert.equal(step({}, { answers: false, misses: 5 }).restarts, 1);
 });
 
+test("crashes are forgotten after a while without one, however short its turns", () => {
+  const { steadyMs, startMaxMs } = ENGINE_DEFAULTS;
+  const restarts = 3;
+  const after = (ms: number, more: Partial<EngineView> = {}) =>
+    step({ restarts, ...more }, { nowMs: VIEW.sinceMs + ms }).restarts;
+  assert.equal(after(steadyMs - 1), restarts);
+  assert.equal(after(steadyMs), 0);
+  assert.equal(after(steadyMs, { state: "starting" }), restarts, "it loaded for long");
+  const turn = { sinceMs: VIEW.sinceMs + steadyMs + startMaxMs - 1 };
+  assert.equal(after(steadyMs + startMaxMs - 1, turn), restarts);
+  assert.equal(after(steadyMs + startMaxMs, turn), 0);
+});
+
+test("gateways that hear nothing have looked before an engine leaves", () => {
+  assert.ok(ENGINE_DEFAULTS.settleMs > SERVED_DEFAULTS.periodMs);
+});
+
 test("brought down it drains, ends, and goes; a long call holds it only so long", () => {
   const down = { isWanted: false } as const;
   assert.equal(brief(down), "draining null");
@@ -71,6 +89,10 @@ test("brought down it drains, ends, and goes; a long call holds it only so long"
   assert.equal(brief(draining, { inFlight: null }), "draining null");
   assert.equal(brief(draining, { nowMs: VIEW.sinceMs + 1 }), "draining null");
   assert.equal(brief(draining), "draining stop");
+  // One miss is no sign that it answers nobody.
+  const silent = { answers: false, inFlight: null };
+  assert.equal(brief(draining, { ...silent, misses: 4 }), "draining null");
+  assert.equal(brief(draining, { ...silent, misses: 5 }), "draining stop");
   const late = { inFlight: 1, nowMs: VIEW.sinceMs + ENGINE_DEFAULTS.drainMaxMs };
   assert.equal(brief(draining, late), "draining stop");
   assert.equal(brief(draining, { condition: ABSENT }), "draining remove");
