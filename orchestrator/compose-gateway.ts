@@ -82,7 +82,7 @@ export function buildGateway(
       chunkTimeoutMs: 10 * 60_000,
     }),
     providers: pairs.provider,
-    untilPresent: (name, { trialId }) => served.until(name, trialId),
+    untilPresent: (name, { trialId }, signal) => served.until(name, trialId, signal),
     dayAccount: async (grant: Grant) => days.dayAccount(dayOf(await projectOf(grant.projectId))),
     tokenDayAccount: async (grant: Grant) =>
       days.tokenDayAccount(dayOf(await projectOf(grant.projectId))),

@@ -56,7 +56,9 @@ export function rayConfig(
   cards: ReadonlyMap<string, ModelCard>,
   options: RayOptions,
 ): string {
-  assertPlaceable(plan);
+  if (!plan.fits) throw new CatalogError(plan.refusal ?? `${plan.pair} does not fit`);
+  const refusal = rayRefusal(plan);
+  if (refusal !== null) throw new CatalogError(refusal);
   const { host, port, pluginsDir = import.meta.dirname } = options;
   const config = {
     proxy_location: "EveryNode",
@@ -100,22 +102,25 @@ export function rayConfig(
   }
 }
 
-/** Ray places by whole GPUs or shares of one, and never puts an engine to sleep for another. */
-function assertPlaceable({ fits, refusal, residency, models, pair }: PairPlan): void {
-  if (!fits) throw new CatalogError(refusal ?? `${pair} does not fit`);
+/**
+ * Why Ray cannot place a plan that fits; null when it can. Ray places by whole GPUs or shares of
+ * one, and never puts an engine to sleep for another.
+ */
+export function rayRefusal({ residency, models, pair }: PairPlan): string | null {
   if (residency === "alternate") {
-    throw new CatalogError(
+    return (
       `${pair} fits only one model at a time, and Ray Serve does not put engines to sleep; ` +
-        "render it as vllm, or plan more GPUs",
+      "render it as vllm, or plan more GPUs"
     );
   }
   const isSpread = models.some((model) => model.tensor_parallel * model.pipeline_parallel > 1);
   if (residency === "together" && isSpread) {
-    throw new CatalogError(
+    return (
       `${pair} shares several GPUs, and Ray does not keep two workers of a model off one shared ` +
-        "GPU; render it as vllm, or plan GPUs for each model of its own",
+      "GPU; render it as vllm, or plan GPUs for each model of its own"
     );
   }
+  return null;
 }
 
 /** Python's names and values for what the command line says. */

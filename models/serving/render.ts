@@ -8,7 +8,7 @@ import type { RenderedPair, RenderForm } from "../../orchestrator/contract/model
 import type { ModelPlan, PairPlan } from "../../orchestrator/contract/models.ts";
 import type { ModelCard } from "../card.ts";
 import { CatalogError } from "../yaml-file.ts";
-import { rayConfig } from "./ray-config.ts";
+import { rayConfig, rayRefusal } from "./ray-config.ts";
 import { vllmCommand, vllmEnvironment } from "./vllm-command.ts";
 
 export interface RenderFacts {
@@ -26,6 +26,8 @@ export interface RenderFacts {
 type Rendering = Pick<RenderedPair, "files" | "commands" | "notes">;
 
 const LOOPBACK = "127.0.0.1";
+/** In a container, whose networks say who reaches it. */
+const EVERYWHERE = "0.0.0.0";
 const FIRST_PORT = 8101;
 const CONTAINER_PORT = 8000;
 const CONTAINER_WEIGHTS = "/weights";
@@ -33,6 +35,9 @@ const CONTAINER_PLUGINS = "/opt/autocode/models/serving";
 /** Where a Nomad task finds the files that its job brought; the node puts the folder in. */
 // biome-ignore lint/suspicious/noTemplateCurlyInString: Nomad's own, not ours
 const NOMAD_PLUGINS = "${NOMAD_TASK_DIR}/serving";
+const RAY_URL = `http://ray:${CONTAINER_PORT}/v1`;
+const RAY_LACKS =
+  "It has no /v1/messages and no /v1/responses: agents that speak those need vLLM itself.";
 const MIB = 1024 ** 2;
 
 const KEYLESS =
@@ -108,8 +113,8 @@ function ray(plan: PairPlan, facts: RenderFacts): Rendering {
     notes: [
       "Ray listens on every address of the machine, and whoever reaches it runs code there: a " +
         "firewall, or a network of its own, comes first.",
-      `Its ingress at http://${LOOPBACK}:${CONTAINER_PORT}/v1 has chat and completions. It has no ` +
-        "/v1/messages and no /v1/responses: agents that speak those need vLLM itself.",
+      `Its ingress at http://${LOOPBACK}:${CONTAINER_PORT}/v1 has chat and completions. ` +
+        RAY_LACKS,
     ],
   };
 }
@@ -157,25 +162,49 @@ function nomad(plan: PairPlan, facts: RenderFacts): Rendering {
   };
 }
 
-/** What to add to docker-compose.gpu.yml, whose two engines are of another pair. */
+/**
+ * What to add to docker-compose.gpu.yml, whose two engines are of another pair; and what its Ray
+ * serves in their place, where Ray can place them.
+ */
 function compose(plan: PairPlan, facts: RenderFacts): Rendering {
   refuseAlternating(plan);
-  const name = `${plan.pair}.compose.yaml`;
+  const file = "docker-compose.gpu.yml";
+  const override = { name: `${plan.pair}.compose.yaml`, text: composeOverride(plan, facts) };
+  const refusal = rayRefusal(plan);
+  const ray = { name: `${plan.pair}.ray.yaml`, text: "" };
+  if (refusal === null) ray.text = containedRay(plan, facts);
   return {
-    files: [{ name, text: composeOverride(plan, facts) }],
-    commands: [`docker compose -f docker-compose.gpu.yml -f ${name} --profile vllm up -d`],
-    notes:
-      plan.residency === "together"
+    files: refusal === null ? [override, ray] : [override],
+    commands: [`docker compose -f ${file} -f ${override.name} --profile vllm up -d`],
+    notes: [
+      ...(plan.residency === "together"
         ? ["Both share their GPUs: start vllm-normal first, and vllm-thinking when it is healthy."]
-        : [],
+        : []),
+      refusal === null
+        ? `Or in place of these, by Ray: RAY_CONFIG=./${ray.name} VLLM_BASE_URL=${RAY_URL} docker ` +
+          `compose -f ${file} --profile ray up -d. ${RAY_LACKS}`
+        : `Not by Ray: ${refusal}.`,
+    ],
   };
+}
+
+/** For the service ray: its mounts, and every address, since its network is the engines' own. */
+function containedRay(plan: PairPlan, facts: RenderFacts): string {
+  const mounted = plan.models.flatMap((model) => {
+    const dir = containerWeights(model, facts);
+    return dir === null ? [] : [[model.model, dir] as const];
+  });
+  return rayConfig(plan, facts.cards, {
+    ...{ weightsDirs: new Map(mounted), pluginsDir: CONTAINER_PLUGINS },
+    ...{ host: EVERYWHERE, port: CONTAINER_PORT, replicasMax: 1 },
+  });
 }
 
 function composeOverride(plan: PairPlan, facts: RenderFacts): string {
   const services = plan.models.map((model) => {
     const { argv } = vllmCommand({
       ...{ card: cardOf(model, facts), plan: model, python: "python3" },
-      ...{ host: "0.0.0.0", port: CONTAINER_PORT },
+      ...{ host: EVERYWHERE, port: CONTAINER_PORT },
       weightsDir: containerWeights(model, facts),
       pluginsDir: CONTAINER_PLUGINS,
     });

@@ -4,10 +4,10 @@ export interface EngineClient {
   answers(baseUrl: string, model: string): Promise<boolean>;
   /** The text of its `/metrics`; null when it does not say. */
   metrics(baseUrl: string): Promise<string | null>;
-  /** Its weights leave the GPU. @throws Error in its words when it refuses. */
-  sleep(baseUrl: string): Promise<void>;
+  /** Its weights leave the GPU. @throws Error in its words when it refuses; the signal's reason. */
+  sleep(baseUrl: string, signal: AbortSignal): Promise<void>;
   /** They are back when this resolves. @throws Error as `sleep`. */
-  wake(baseUrl: string): Promise<void>;
+  wake(baseUrl: string, signal: AbortSignal): Promise<void>;
 }
 
 const PROBE_MS = 5_000;
@@ -20,8 +20,8 @@ export function createEngineClient(): EngineClient {
     answers,
     metrics,
     // Level 1 keeps the weights in the host's memory and drops the cache.
-    sleep: (baseUrl) => post(baseUrl, "/sleep?level=1"),
-    wake: (baseUrl) => post(baseUrl, "/wake_up"),
+    sleep: (baseUrl, signal) => post(baseUrl, "/sleep?level=1", signal),
+    wake: (baseUrl, signal) => post(baseUrl, "/wake_up", signal),
   };
 
   async function answers(baseUrl: string, model: string): Promise<boolean> {
@@ -52,14 +52,22 @@ export function createEngineClient(): EngineClient {
     return fetch(`${rootOf(baseUrl)}${path}`, { signal: AbortSignal.timeout(PROBE_MS) });
   }
 
-  async function post(baseUrl: string, path: string): Promise<void> {
+  async function post(baseUrl: string, path: string, ended: AbortSignal): Promise<void> {
     const url = `${rootOf(baseUrl)}${path}`;
-    const response = await fetch(url, { method: "POST", signal: AbortSignal.timeout(MOVE_MS) });
+    const signal = AbortSignal.any([ended, AbortSignal.timeout(MOVE_MS)]);
+    const response = await fetch(url, { method: "POST", signal });
     const text = await response.text();
     if (!response.ok) {
       throw new Error(`POST ${path} answered ${response.status}: ${text.slice(0, 500)}`);
     }
   }
+}
+
+/** Where an engine of that address is to listen. */
+export function listenAddress(baseUrl: string): { host: string; port: number } {
+  const { hostname, port } = new URL(baseUrl);
+  // A URL has an IPv6 address in brackets; a socket takes it without.
+  return { host: hostname.replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
 function rootOf(baseUrl: string): string {

@@ -10,6 +10,7 @@ import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/p
 import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { tryLock } from "../db/folder-lock.ts";
 import { Problem } from "../problem.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -40,6 +41,8 @@ const LAST_LINES = 20;
 const LAST_BYTES = 16_384;
 const CHUNK_BYTES = 65_536;
 const STOP_LOOK_MS = 50;
+/** What was killed may take so long: what waits for a GPU's driver may never be gone. */
+const KILL_MAX_MS = 30_000;
 const ENGINE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$/;
 
 export async function openProcesses(
@@ -66,29 +69,14 @@ export async function openProcesses(
 
   /** Another process that leads, or thinks it does, may start it at the same moment. */
   async function startOnce(spec: EngineSpec): Promise<void> {
-    const path = `${processPath(spec.id)}.starting`;
-    const self: ProcessFile = { pid: process.pid, start_ticks: "", started_at_ms: clock.now() };
-    const startTicks = (await readStartTicks(process.pid)) ?? "";
-    const text = JSON.stringify({ ...self, start_ticks: startTicks });
-    const isOurs = await writeFile(path, text, { flag: "wx", mode: 0o600 }).then(
-      () => true,
-      () => false,
-    );
-    if (!isOurs) {
-      const starter = await readJson(path);
-      if (starter !== null && (await isRunning(starter))) return;
-      // Its starter was killed: the next try is free.
-      await rm(path, { force: true });
-      return;
-    }
-    try {
-      await startAlone(spec);
-    } finally {
-      await rm(path, { force: true });
-    }
+    const held = tryLock(join(options.dir, `${spec.id}.lock`));
+    if (held === null) return;
+    using _ = held;
+    await startAlone(spec);
   }
 
   async function startAlone(spec: EngineSpec): Promise<void> {
+    await adoptLost(spec.id);
     if ((await condition(spec.id)).state === "running") return;
     await refuseTakenPort(spec);
     const log = logPath(spec.id);
@@ -134,6 +122,7 @@ export async function openProcesses(
 
   async function stop(id: string): Promise<void> {
     await starting.get(id)?.catch(() => {});
+    await adoptLost(id);
     const known = await readProcess(id);
     if (known === null) return;
     if (await isRunning(known)) {
@@ -143,9 +132,11 @@ export async function openProcesses(
       if (await isRunning(known)) log.warn({ engine: id }, "engine did not end in time; killed");
     }
     // Its workers hold the GPU's memory, and may outlive it.
+    const killedMs = performance.now() + KILL_MAX_MS;
     for (;;) {
       const left = (await findMarked()).filter(({ mark }) => mark === processPath(id));
       if (left.length === 0) break;
+      if (performance.now() > killedMs) throw unkillable(left.map(({ pid }) => pid));
       for (const { pid } of left) signal(pid, "SIGKILL");
       await pause(STOP_LOOK_MS);
     }
@@ -187,17 +178,25 @@ export async function openProcesses(
 
   async function adoptAll(): Promise<void> {
     const known = new Set(await readdir(options.dir));
-    // A starter may have been killed before it wrote its engine down.
-    for (const { mark, ...found } of await findMarked()) {
+    for (const { mark } of await findMarked()) {
       const name = mark.startsWith(`${options.dir}/`) ? basename(mark) : "";
       const id = name.replace(/[.]json$/, "");
       if (known.has(name) || !ENGINE_ID.test(id)) continue;
       known.add(name);
-      await writeProcess(id, { ...found, started_at_ms: clock.now() });
+      await adoptLost(id);
     }
     for (const name of known) {
       if (name.endsWith(".json")) await watchAdopted(name.slice(0, -".json".length));
     }
+  }
+
+  /** Its starter may have been killed before it wrote it down. */
+  async function adoptLost(id: string): Promise<void> {
+    if ((await readProcess(id)) !== null) return;
+    const [found] = (await findMarked()).filter(({ mark }) => mark === processPath(id));
+    if (found === undefined) return;
+    const { pid, start_ticks } = found;
+    await writeProcess(id, { pid, start_ticks, started_at_ms: clock.now() });
   }
 
   async function watchAdopted(id: string): Promise<void> {
@@ -238,6 +237,13 @@ export async function openProcesses(
   function logPath(id: string): string {
     return join(options.logsDir, `engine-${id}.log`);
   }
+}
+
+function unkillable(pids: readonly number[]): Problem {
+  const detail =
+    `does not end: ${pids.length === 1 ? "process" : "processes"} ${pids.join(", ")} ` +
+    "stayed after SIGKILL, as what waits for a GPU's driver does; restart the machine if so";
+  return new Problem("conflict", detail);
 }
 
 async function readJson(path: string): Promise<ProcessFile | null> {

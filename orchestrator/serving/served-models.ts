@@ -24,9 +24,9 @@ export interface ServedModels extends AsyncDisposable {
   refresh(): Promise<void>;
   /**
    * Says that the trial's call waits for the engine, and resolves when it takes calls, or will not
-   * soon. Bounded.
+   * soon, or the signal aborts. Bounded; never rejects.
    */
-  until(provider: string, trialId: TrialId): Promise<void>;
+  until(provider: string, trialId: TrialId, signal?: AbortSignal): Promise<void>;
 }
 
 export interface ServedModelsOptions {
@@ -93,18 +93,24 @@ export async function openServedModels(
     for (const wake of [...waiting]) wake();
   }
 
-  async function until(provider: string, trialId: TrialId): Promise<void> {
+  async function until(provider: string, trialId: TrialId, signal?: AbortSignal): Promise<void> {
     const endMs = clock.now() + options.waitMaxMs;
     for (;;) {
       const away = engines.find((engine) => engine.provider === provider)?.away ?? null;
       const leftMs = endMs - clock.now();
-      if (away === null || !away.isComing || leftMs <= 0) return;
-      await ask(provider, trialId);
+      if (away === null || !away.isComing || leftMs <= 0 || signal?.aborted) return;
+      await ask(provider, trialId).catch((error: unknown) => {
+        askedAt.delete(provider);
+        log.warn({ err: error, provider }, "not written that a call waits for an engine");
+      });
+      if (signal?.aborted) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(done, Math.min(leftMs, ASKED_EVERY_MS));
         waiting.add(done);
+        signal?.addEventListener("abort", done);
         function done(): void {
           clearTimeout(timer);
+          signal?.removeEventListener("abort", done);
           waiting.delete(done);
           resolve();
         }

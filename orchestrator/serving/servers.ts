@@ -19,7 +19,7 @@ import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Weights } from "../weights/weights.ts";
-import type { EngineClient } from "./engine-client.ts";
+import { type EngineClient, listenAddress } from "./engine-client.ts";
 import { readEngineMetrics } from "./engine-metrics.ts";
 import { type EngineOptions, type EngineStep, nextStep, type Seen } from "./engine-state.ts";
 import {
@@ -98,6 +98,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
 
   async function activate(): Promise<{ engines: number }> {
     for (let round = 0; ; round++) {
+      if (closing.signal.aborted) return { engines: 0 };
       const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
       if (servers.length === 0) return { engines: 0 };
       const hasMoved = (await giveTurn(servers)) || (await stepAll(servers));
@@ -152,14 +153,20 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const looked = await Promise.all(
       servers.map(async (row) => ({ row, condition: await launcher.condition(engineId(row)) })),
     );
-    let hasMoved = false;
-    for (const engine of looked) {
+    const tryOne = async (engine: Looked) => {
       try {
-        hasMoved = (await stepOne(engine, looked)) || hasMoved;
+        return await stepOne(engine, looked);
       } catch (error) {
+        if (closing.signal.aborted) return false;
         log.error({ err: error, engine: engineId(engine.row) }, "model server not looked after");
+        return false;
       }
-    }
+    };
+    // What leaves the GPUs does so side by side, and then what comes loads one by one.
+    const isComing = ({ row }: Looked) => row.is_wanted && row.is_awake;
+    const left = await Promise.all(looked.filter((engine) => !isComing(engine)).map(tryOne));
+    let hasMoved = left.includes(true);
+    for (const engine of looked.filter(isComing)) hasMoved = (await tryOne(engine)) || hasMoved;
     return hasMoved;
   }
 
@@ -221,29 +228,40 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       case "start":
         return start(row, step);
       case "stop":
-        await launcher.stop(id);
-        return step;
+        return end(row, step);
       case "sleep":
-        return client.sleep(row.base_url).then(
+        return client.sleep(row.base_url, closing.signal).then(
           () => step,
           async (error: Error) => {
+            closing.signal.throwIfAborted();
             log.warn({ err: error, engine: id }, "engine does not sleep; it is ended instead");
-            await launcher.stop(id);
-            return { ...step, detail: `ended to free its GPUs: ${error.message}`, action: "stop" };
+            return end(row, { ...step, detail: `ended to free its GPUs: ${error.message}` });
           },
         );
       case "wake":
-        return client.wake(row.base_url).then(
+        return client.wake(row.base_url, closing.signal).then(
           () => step,
           async (error: Error) => {
+            closing.signal.throwIfAborted();
             log.warn({ err: error, engine: id }, "engine does not wake; it is started again");
-            await launcher.stop(id);
-            const detail = `is started again: ${error.message}`;
-            return { ...step, detail, action: "stop" };
+            return end(row, { ...step, detail: `is started again: ${error.message}` });
           },
         );
       default:
         return step;
+    }
+  }
+
+  /** One that does not end keeps its GPUs: it stays as it is, says so, and is tried again. */
+  async function end(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+    try {
+      await launcher.stop(engineId(row));
+      return { ...step, action: "stop" };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      const { hasServed, restarts, notBeforeMs } = viewOf(row);
+      const state = row.state === "ready" ? "draining" : row.state;
+      return { hasServed, restarts, notBeforeMs, state, detail: error.message, action: null };
     }
   }
 
@@ -254,8 +272,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
       const weightsDir = await weightsOf(row, card, plan);
       if (typeof weightsDir !== "string") return { ...step, ...weightsDir, action: null };
-      const { hostname, port } = new URL(row.base_url);
-      const where = { host: hostname, port: Number(port) };
+      const where = listenAddress(row.base_url);
       const isAsleep = { isSleepable: isSleepable(row) };
       const command = deps.command({ card, plan, weightsDir, ...where, ...isAsleep });
       await launcher.start({ id: engineId(row), model: row.model, ...command, ...where });

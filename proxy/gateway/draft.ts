@@ -31,12 +31,17 @@ export interface Draft {
 /** What the gateway may add to a request: the ceiling, the usage wish, a longer model name. */
 const REWRITE_BYTES = 512;
 
+/**
+ * @param mayWait answers with what to wait for, where the model's own provider is away and comes
+ * by itself, though others serve the model too: nobody wakes it but who waits for it.
+ */
 export function draftCall(
   deps: GatewayDeps,
   options: GatewayOptions,
   state: GatewayState,
   { id, keyId, grant, wire }: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
   bytes: Buffer,
+  mayWait: boolean,
 ): Draft | Refusal {
   let request: CallRequest;
   try {
@@ -56,7 +61,7 @@ export function draftCall(
     const message = `"${model.name}" is not served over ${wire}, only over ${served}`;
     return { status: 400, code: "invalid_request", message };
   }
-  const candidates = candidatesOf(deps, grant, model);
+  const candidates = candidatesOf(deps, grant, model, mayWait);
   if ("status" in candidates) return candidates;
   if (candidates.some(({ provider }) => provider.isHosted)) {
     try {
@@ -85,6 +90,7 @@ function candidatesOf(
   { providers }: Pick<GatewayDeps, "providers">,
   { currency }: Grant,
   model: GrantedModel,
+  mayWait: boolean,
 ): readonly Candidate[] | Refusal {
   const rates = readRates(model.price, currency);
   if (rates === null) {
@@ -97,13 +103,29 @@ function candidatesOf(
     if (provider === null || oneRates === null) return [];
     return [{ provider, upstreamName: one.upstreamName, price: one.price, rates: oneRates }];
   });
-  const present = usable.filter(({ provider }) => (provider.away ?? null) === null);
-  if (present.length > 0) return present;
   const [first] = usable;
   const away = first?.provider.away ?? null;
+  const isWaitedFor = mayWait && away?.isComing === true;
+  const present = usable.filter(({ provider }) => (provider.away ?? null) === null);
+  if (present.length > 0 && !isWaitedFor) return present;
   if (first !== undefined && away !== null) return providerAway(first.provider.name, away);
   const message = `The provider "${model.provider}" is not configured on this installation`;
   return { status: 503, code: "unavailable", message, isFinal: true };
+}
+
+/** Those that still take calls just before one is sent: an engine may have fallen asleep since. */
+export function presentOf(
+  { providers }: Pick<GatewayDeps, "providers">,
+  candidates: readonly Candidate[],
+): readonly Candidate[] | Refusal {
+  // Only our own engines have `away` at all.
+  const awayNow = ({ provider }: Candidate) =>
+    provider.away === undefined ? null : (providers(provider.name)?.away ?? null);
+  const [first] = candidates;
+  const away = first === undefined ? null : awayNow(first);
+  if (first === undefined || away === null) return candidates;
+  const present = candidates.filter((candidate) => awayNow(candidate) === null);
+  return present.length > 0 ? present : providerAway(first.provider.name, away);
 }
 
 /**

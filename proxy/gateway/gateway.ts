@@ -44,8 +44,11 @@ export interface GatewayDeps {
   upstream: Upstream;
   /** A provider by name; null when this installation has none such. */
   providers: (name: string) => Provider | null;
-  /** Resolves when a provider that is away takes calls, or when that was waited for long enough. */
-  untilPresent?: (name: string, grant: Grant) => Promise<void>;
+  /**
+   * Resolves when a provider that is away takes calls, when that was waited for long enough, or
+   * when the signal aborts; never rejects.
+   */
+  untilPresent?: (name: string, grant: Grant, signal: AbortSignal) => Promise<void>;
   /** The budget of the day that now is for the grant's project; asked where it has an allowance. */
   dayAccount: (grant: Grant) => Promise<AccountId | null>;
   /** The token budget of the day; asked where the grant's tokens are rationed by the day. */

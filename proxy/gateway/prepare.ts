@@ -24,18 +24,19 @@ export type PrepareResult =
   | { outcome: "prepared"; call: PreparedCall }
   | { outcome: "refused"; refusal: Refusal };
 
+/**
+ * @param mayWait whether a provider that is coming may be waited for: the refusal then says which,
+ * in `coming`, before its fallbacks are asked.
+ */
 export async function prepareCall(
   deps: GatewayDeps,
   options: GatewayOptions,
   state: GatewayState,
   caller: { id: CallId; keyId: KeyId; grant: Grant; wire: Wire },
   bytes: Buffer,
+  mayWait: boolean,
 ): Promise<PrepareResult> {
-  let drafted = draftCall(deps, options, state, caller, bytes);
-  if ("status" in drafted && drafted.coming !== undefined && deps.untilPresent !== undefined) {
-    await deps.untilPresent(drafted.coming, caller.grant);
-    drafted = draftCall(deps, options, state, caller, bytes);
-  }
+  const drafted = draftCall(deps, options, state, caller, bytes, mayWait);
   if ("status" in drafted) return refused(drafted);
 
   const { keyId, grant, request } = drafted;

@@ -11,7 +11,7 @@ import type { CallId, KeyId } from "../../orchestrator/runtime/ids.ts";
 import { readBody } from "./body.ts";
 import { forwardCall } from "./call.ts";
 import { credential } from "./credential.ts";
-import { createFinisher, type Finisher } from "./finisher.ts";
+import { createFinisher } from "./finisher.ts";
 import {
   GATEWAY_DEFAULTS,
   type GatewayDeps,
@@ -22,7 +22,6 @@ import { createKeyStates } from "./key-state.ts";
 import { createRateLimits } from "./limits.ts";
 import { createMetrics } from "./metrics.ts";
 import { recordOwnAnswer } from "./own-answer.ts";
-import { prepareCall } from "./prepare.ts";
 import { createProviderHealth } from "./provider-health.ts";
 import { createRecorder } from "./recorder.ts";
 import {
@@ -33,8 +32,8 @@ import {
   refusalBody,
   refusalHeaders,
 } from "./refusal.ts";
-import type { HeldReservation } from "./reservations.ts";
 import { listModels } from "./resolve-model.ts";
+import { prepareServed } from "./served-call.ts";
 import { createThresholds } from "./thresholds.ts";
 import { countTokens } from "./token-count.ts";
 
@@ -74,6 +73,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   const { keys, ledger, calls, ids, log } = deps;
   const options: GatewayOptions = { ...GATEWAY_DEFAULTS, ...given };
   const work = new Set<Promise<unknown>>();
+  const closing = new AbortController();
   const keyStates = createKeyStates(options.callsPerKeyMax, deps.clock);
   const finisher = createFinisher({ calls, ledger, ids, log });
   const recorder = createRecorder({ flows: deps.flows ?? null, log }, (ended) =>
@@ -185,13 +185,13 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
     exchange.body = body.bytes;
     const readAtMs = performance.now();
-    const prepared = await prepareCall(deps, options, state, { id, wire, ...caller }, body.bytes);
+    const again = () => authenticate(exchange);
+    const waiting = { incoming, response, closing: closing.signal, again };
+    const asked = { id, wire, ...caller };
+    const prepared = await prepareServed(deps, options, state, asked, body.bytes, waiting);
+    if (prepared === null) return;
     if (prepared.outcome === "refused") return refuse(exchange, prepared.refusal, caller);
-    if (response.destroyed || incoming.socket.destroyed) {
-      // Its client left between the reservation and here: nothing is forwarded.
-      return release(deps, finisher, prepared.call.reservations);
-    }
-    state.metrics.addedBefore(performance.now() - readAtMs);
+    state.metrics.addedBefore(performance.now() - readAtMs - prepared.waitedMs);
     await forwardCall(deps, options, state, prepared.call, incoming, response, (refusal) =>
       refuse(exchange, refusal),
     );
@@ -308,6 +308,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
   }
 
   async function close(graceMs: number): Promise<void> {
+    closing.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
     const timer = setTimeout(() => server.closeAllConnections(), graceMs);
@@ -320,20 +321,4 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     while (work.size > 0) await Promise.all(work);
     await deps.upstream.close();
   }
-}
-
-/** Of a client that left before anything was forwarded. */
-async function release(
-  { ids, ledger, log }: Pick<GatewayDeps, "ids" | "ledger" | "log">,
-  finisher: Pick<Finisher, "forget">,
-  reservations: readonly HeldReservation[],
-): Promise<void> {
-  const releases = reservations.map(({ pendingId }) => {
-    const id = ids.next("transfer");
-    return { op: "release" as const, id, pendingId };
-  });
-  await ledger.resolveTogether(releases).catch((error: unknown) => {
-    log.warn({ err: error }, "reservation not released yet");
-    for (const { pendingId } of reservations) finisher.forget(pendingId);
-  });
 }

@@ -73,11 +73,11 @@ test("Each of Prometheus' jobs is a path of the relay", async () => {
   const { services } = parse(await read("docker-compose.gpu.yml"), { merge: true }) as {
     services: Record<string, { command: string[] }>;
   };
-  const [, , port, ...sources] = services["metrics-relay"]?.command ?? [];
+  const [, , where, ...sources] = services["metrics-relay"]?.command ?? [];
   assert.deepEqual(
     jobs.map(({ metrics_path: path }) => path.slice(1)),
     sources.map((each) => each.split("=")[0]),
   );
   const targets = jobs.flatMap(({ static_configs }) => static_configs.flatMap((e) => e.targets));
-  assert.deepEqual(new Set(targets), new Set([`gateway:${port}`]));
+  assert.deepEqual(new Set(targets), new Set([where]));
 });

@@ -74,6 +74,7 @@ test("the first start runs the example to its verdicts, the second does not", {
       "agents",
       "allocations",
       "configs",
+      "engines",
       "logs",
       "orchestrators",
       "postgres",

@@ -7,6 +7,9 @@ import { Problem } from "../../../orchestrator/problem.ts";
 import type { EngineLauncher, EngineSpec } from "../../../orchestrator/serving/serving.ts";
 import { eventually } from "../../support/eventually.ts";
 
+const TRIES_MAX = 5;
+/** Engines are processes, and the machine may be busy. */
+const START_MS = 60_000;
 const FAKE = join(import.meta.dirname, "../../support/fake-engine.ts");
 
 /** An engine that does as its arguments say. */
@@ -15,8 +18,25 @@ export function fakeSpec(id: string, port: number, ...more: string[]): EngineSpe
   return { id, model: "m", argv, env: {}, host: "127.0.0.1", port };
 }
 
+/** Starts it at a port that nobody else took in between. */
+export async function startOnFreePort(
+  launcher: EngineLauncher,
+  id: string,
+  ...more: string[]
+): Promise<EngineSpec> {
+  for (let tries = 0; ; tries++) {
+    const spec = fakeSpec(id, await freePort(), ...more);
+    try {
+      await launcher.start(spec);
+      return spec;
+    } catch (error) {
+      if (tries >= TRIES_MAX || !/ is taken by another program/.test(String(error))) throw error;
+    }
+  }
+}
+
 /** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
   const address = probe.address();
@@ -36,12 +56,11 @@ export function answers(port: number): Promise<boolean> {
 export function testLauncher(name: string, open: () => Promise<EngineLauncher>): void {
   test(`${name}: an engine runs, is one however often it is started, and ends`, async () => {
     await using launcher = await open();
-    const port = await freePort();
     assert.deepEqual(await launcher.condition("p.normal"), { state: "absent" });
-    const spec = fakeSpec("p.normal", port);
+    const spec = await startOnFreePort(launcher, "p.normal");
+    const { port } = spec;
     await Promise.all([launcher.start(spec), launcher.start(spec)]);
-    await launcher.start(spec);
-    await eventually(() => answers(port), Boolean);
+    await eventually(() => answers(port), Boolean, START_MS);
     assert.equal((await launcher.condition("p.normal")).state, "running");
 
     await launcher.stop("p.normal");
@@ -54,10 +73,11 @@ export function testLauncher(name: string, open: () => Promise<EngineLauncher>):
     await using launcher = await open();
     const ended: string[] = [];
     using _ = launcher.onEnd((id) => ended.push(id));
-    await launcher.start(fakeSpec("p.normal", await freePort(), "--die", "1"));
+    await startOnFreePort(launcher, "p.normal", "--die", "1");
     const condition = await eventually(
       () => launcher.condition("p.normal"),
       ({ state }) => state === "ended",
+      START_MS,
     );
     assert.ok(condition.state === "ended");
     assert.match(condition.exit, /1/);
@@ -65,6 +85,7 @@ export function testLauncher(name: string, open: () => Promise<EngineLauncher>):
     await eventually(
       () => ended,
       (ids) => ids.includes("p.normal"),
+      START_MS,
     );
     await launcher.stop("p.normal");
     assert.deepEqual(await launcher.condition("p.normal"), { state: "absent" });
@@ -72,13 +93,12 @@ export function testLauncher(name: string, open: () => Promise<EngineLauncher>):
 
   test(`${name}: its log is read, and followed to its end`, async () => {
     await using launcher = await open();
-    const port = await freePort();
-    const signal = AbortSignal.timeout(10_000);
+    const signal = AbortSignal.timeout(START_MS);
     assert.equal(await launcher.logs("p.normal", { isFollowed: false, signal }), null);
-    await launcher.start(fakeSpec("p.normal", port));
+    const { port } = await startOnFreePort(launcher, "p.normal");
     const followed = await launcher.logs("p.normal", { isFollowed: true, signal });
     assert.ok(followed !== null);
-    await eventually(() => answers(port), Boolean);
+    await eventually(() => answers(port), Boolean, START_MS);
     const text = readAll(followed);
     await launcher.stop("p.normal");
     assert.match(await text, /loading the weights of m[\s\S]*startup complete/);

@@ -14,7 +14,7 @@ import { systemClock as clock } from "../../../orchestrator/runtime/clock.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { openProcesses } from "../../../orchestrator/serving/processes.ts";
 import { eventually } from "../../support/eventually.ts";
-import { answers, fakeSpec, freePort, testLauncher } from "./conformance.ts";
+import { answers, startOnFreePort, testLauncher } from "./conformance.ts";
 
 const log = createLog("silent");
 
@@ -44,14 +44,30 @@ testLauncher("processes", async () => {
   };
 });
 
+test("one whose starter was killed before it wrote it down is found by who is open already", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "autocode-engines-"));
+  const starts = join(folder, "starts");
+  await using launcher = await openIn(folder);
+  await using other = await openIn(folder);
+  const spec = await startOnFreePort(launcher, "p.normal", "--starts", starts);
+  await eventually(() => answers(spec.port), Boolean, 60_000);
+  const written = join(folder, "engines/p.normal.json");
+  await rm(written);
+  await other.start(spec);
+  assert.equal((await other.condition("p.normal")).state, "running");
+  assert.equal(readFileSync(starts, "utf8").trim().split("\n").length, 1);
+  await rm(written);
+  await other.stop("p.normal");
+  assert.equal(await answers(spec.port), false);
+  await rm(folder, { recursive: true });
+});
+
 test("an engine whose launcher is gone is adopted by the next, written down or not", async () => {
   const folder = await mkdtemp(join(tmpdir(), "autocode-engines-"));
-  const port = await freePort();
   const starts = join(folder, "starts");
-  const spec = fakeSpec("p.normal", port, "--starts", starts);
   const first = await openIn(folder);
-  await first.start(spec);
-  await eventually(() => answers(port), Boolean);
+  const spec = await startOnFreePort(first, "p.normal", "--starts", starts);
+  await eventually(() => answers(spec.port), Boolean, 60_000);
   await first[Symbol.asyncDispose]();
 
   const second = await openIn(folder);
@@ -71,6 +87,7 @@ test("an engine whose launcher is gone is adopted by the next, written down or n
   await eventually(
     () => ended,
     (ids) => ids.includes("p.normal"),
+    60_000,
   );
   assert.equal((await third.condition("p.normal")).state, "ended");
   await third.stop("p.normal");
