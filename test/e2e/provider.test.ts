@@ -63,8 +63,8 @@ test("the example runs on a provider of the project's own", { skip }, async (t) 
 
     await t.test("a provider's own variables make its pairs available", async () => {
       const { out } = await installation.cli("model", "ls");
-      assert.match(out, /^openai +gpt.* openai +yes$/m);
-      assert.doesNotMatch(out, /^anthropic .* yes$/m);
+      assert.match(out, /^openai +gpt.* openai +yes\b/m);
+      assert.doesNotMatch(out, /^anthropic .* anthropic +yes\b/m);
       assert.doesNotMatch(out, /sk-of-the-owner/);
     });
   } finally {
