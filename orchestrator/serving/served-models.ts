@@ -3,6 +3,7 @@
  * they take calls, and what their tokens cost by their plans. Read again whenever the database says
  * that it changed, and every few seconds.
  */
+import { hostname } from "node:os";
 import { sql } from "drizzle-orm";
 import { type PriceEntry, priceEntry } from "../../models/prices.ts";
 import type { EngineState } from "../contract/models.ts";
@@ -12,7 +13,7 @@ import { readTime, rows } from "../db/rows.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
-import { providerName, readServers, SERVED_CHANNEL, type ServerRow } from "./rows.ts";
+import { modelPlan, providerName, readServers, SERVED_CHANNEL, type ServerRow } from "./rows.ts";
 import type { EngineAway, ServedEngine } from "./serving.ts";
 
 export interface Served {
@@ -34,9 +35,15 @@ export interface ServedModelsOptions {
   periodMs: number;
   /** What a call waits at most for an engine that is coming. */
   waitMaxMs: number;
+  /** Who we are: the loopback of another machine is not ours. Absent: it is. */
+  machine?: string;
 }
 
-export const SERVED_DEFAULTS: ServedModelsOptions = { periodMs: 5_000, waitMaxMs: 120_000 };
+export const SERVED_DEFAULTS: ServedModelsOptions = {
+  periodMs: 5_000,
+  waitMaxMs: 120_000,
+  machine: hostname(),
+};
 
 /** Who waits is written down at most so often. */
 const ASKED_EVERY_MS = 5_000;
@@ -86,7 +93,7 @@ export async function openServedModels(
   async function read(): Promise<void> {
     do {
       isStale = false;
-      const served = await readServed(db.sql);
+      const served = await readServed(db.sql, options.machine);
       engines = served.engines;
       learn(served);
     } while (isStale);
@@ -141,7 +148,7 @@ type PriceRow = {
   source: string;
 };
 
-export async function readServed(db: Pick<Sql, "execute">): Promise<Served> {
+async function readServed(db: Pick<Sql, "execute">, machine?: string): Promise<Served> {
   const [servers, prices] = await Promise.all([
     readServers(db),
     rows<PriceRow>(
@@ -150,12 +157,30 @@ export async function readServed(db: Pick<Sql, "execute">): Promise<Served> {
         order by effective_from desc, model, currency`,
     ),
   ]);
-  return { engines: servers.map(engineOf), prices: prices.map(entryOf) };
+  return { engines: servers.map((row) => engineOf(row, machine)), prices: prices.map(entryOf) };
 }
 
-function engineOf(row: ServerRow): ServedEngine {
+function engineOf(row: ServerRow, machine: string | undefined): ServedEngine {
   const { pair, side, model, base_url: baseUrl } = row;
-  return { pair, side, model, provider: providerName(row), baseUrl, away: awayOf(row) };
+  const { context_tokens: contextTokens } = modelPlan(row);
+  const away = outOfReach(row, machine) ?? awayOf(row);
+  return { pair, side, model, provider: providerName(row), baseUrl, contextTokens, away };
+}
+
+/** What listens on another machine's loopback: at that address here is nothing, or another's. */
+function outOfReach(
+  { pair, model, machine, base_url: baseUrl }: ServerRow,
+  here: string | undefined,
+): EngineAway | null {
+  if (here === undefined || machine === here || !isLoopback(new URL(baseUrl).hostname)) return null;
+  const detail =
+    `${model} of ${pair} listens on ${machine} for that machine alone; set AUTOCODE_ENGINES_HOST ` +
+    "there to an address that this one reaches, and bring the pair up again";
+  return { detail, retryAfterMs: RETRY_LATER_MS, isComing: false };
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || /^127\./.test(host);
 }
 
 const COMING: Readonly<Record<Exclude<EngineState, "ready" | "failed">, string>> = {

@@ -69,6 +69,8 @@ export interface ServedEngine {
   /** What a grant calls it. */
   readonly provider: string;
   readonly baseUrl: string;
+  /** What it was planned for: it refuses a longer call. */
+  readonly contextTokens: number;
   /** Null: it takes calls. */
   readonly away: EngineAway | null;
 }

@@ -117,7 +117,14 @@ export function createCatalogPairs(
       (engine) => engine.model === model.name || engine.model === model.upstreamName,
     );
     const own = serving.find((engine) => engine.pair === pair && engine.side === side);
-    return own ?? serving[0];
+    const inOrder = own === undefined ? serving : [own, ...serving];
+    const isUsable = ({ away }: ServedEngine) => away === null || away.isComing;
+    const best =
+      (own !== undefined && isUsable(own) ? own : undefined) ??
+      inOrder.find(({ away }) => away === null) ??
+      inOrder.find(isUsable);
+    // One that is gone says why, unless VLLM_BASE_URL names a server that may serve it.
+    return best ?? (providers.has(model.provider) ? undefined : inOrder[0]);
   }
 
   function waitFor(pair: string): string | null {
@@ -169,7 +176,8 @@ export function createCatalogPairs(
       return [{ provider: known, upstreamName, price: priceOf(file, own, side, name) }];
     });
     const upstreamName = engine?.model ?? model.upstreamName;
-    return { side, ...model, upstreamName, provider, price, fallbacks };
+    const contextTokens = Math.min(model.contextTokens, engine?.contextTokens ?? Infinity);
+    return { side, ...model, upstreamName, provider, contextTokens, price, fallbacks };
   }
 
   function priceOf(file: ProjectFile, own: Catalog, side: Side, name: string): Price {

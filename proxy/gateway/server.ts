@@ -185,8 +185,7 @@ export function createGateway(deps: GatewayDeps, given: Partial<GatewayOptions> 
     if (body.outcome === "refused") return refuse(exchange, body.refusal, caller);
     exchange.body = body.bytes;
     const readAtMs = performance.now();
-    const again = () => authenticate(exchange);
-    const waiting = { incoming, response, closing: closing.signal, again };
+    const waiting = { incoming, response, closing, again: () => authenticate(exchange) };
     const asked = { id, wire, ...caller };
     const prepared = await prepareServed(deps, options, state, asked, body.bytes, waiting);
     if (prepared === null) return;

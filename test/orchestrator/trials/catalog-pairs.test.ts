@@ -4,6 +4,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { loadCatalog } from "../../../models/catalog.ts";
 import type { ProjectFile } from "../../../orchestrator/contract/projects.ts";
+import type { EngineAway, ServedEngine } from "../../../orchestrator/serving/serving.ts";
 import { createCatalogPairs } from "../../../orchestrator/trials/catalog-pairs.ts";
 import { AGENTS } from "../../../worker-agent/agents/registry.ts";
 
@@ -123,4 +124,30 @@ test("a rotated key is in force without a restart, for the installation's and a 
   pairs.refresh();
   assert.equal(pairs.provider("openai"), null);
   assert.equal(pairs.provider("demo/mine-normal"), null);
+});
+
+test("an engine of ours limits the context, and one that failed is passed over", async () => {
+  const pairs = await open();
+  const demo = file({}, "CAD");
+  const engine = (pair: string, away: EngineAway | null, contextTokens: number): ServedEngine => ({
+    ...{ pair, side: "normal", model: "qwen2.5-coder-14b-instruct", away, contextTokens },
+    ...{ provider: `served/${pair}/normal`, baseUrl: "http://127.0.0.1:9" },
+  });
+  const thinking: ServedEngine = {
+    ...engine("coder-14b", null, 16_384),
+    ...{ side: "thinking", model: "deepseek-r1-distill-qwen-14b" },
+  };
+  const granted = (...engines: ServedEngine[]) => {
+    pairs.serve({ engines: [...engines, thinking], prices: [] });
+    const [normal] = pairs.resolve(demo, "coder-14b", agent("qwen-code")).models;
+    return [normal.provider, normal.contextTokens];
+  };
+  const asleep = { detail: "asleep", retryAfterMs: 1, isComing: true };
+  const failed = { ...asleep, isComing: false };
+  const [own, other] = ["served/coder-14b/normal", "served/other/normal"];
+  const there = engine("other", null, 8_192);
+  assert.deepEqual(granted(engine("coder-14b", null, 16_384), there), [own, 16_384]);
+  assert.deepEqual(granted(engine("coder-14b", asleep, 16_384), there), [own, 16_384]);
+  assert.deepEqual(granted(engine("coder-14b", failed, 16_384), there), [other, 8_192]);
+  assert.deepEqual(granted(engine("coder-14b", failed, 16_384)), [own, 16_384]);
 });
