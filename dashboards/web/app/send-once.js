@@ -1,10 +1,11 @@
 /** A request that changes something: sent once however fast its button is pressed. */
 import { useRef, useState } from "/vendor/htm-preact.js";
-import { newIdempotencyKey, postJson } from "./api.js";
+import { ApiError, newIdempotencyKey, postJson } from "./api.js";
 
 /**
- * `send` does nothing while a request, or what `onDone` does about its answer, is under way. The
- * same request has the same key ever after: one whose answer was lost has its effect once.
+ * `send` does nothing while a request, or what `onDone` does about its answer, is under way. One
+ * whose answer was lost is sent again with its key, and has its effect once; after an answer, of
+ * whatever kind, the same request is another.
  *
  * @param {(answer: any) => unknown} onDone
  */
@@ -22,8 +23,11 @@ export function useSendOnce(onDone) {
     setBusy(true);
     setError(null);
     try {
-      await onDone(await postJson(path, body, sent.current.key));
+      const answer = await postJson(path, body, sent.current.key);
+      sent.current = null;
+      await onDone(answer);
     } catch (caught) {
+      if (caught instanceof ApiError && Math.floor(caught.status / 100) === 4) sent.current = null;
       setError(/** @type {Error} */ (caught));
     }
     isSending.current = false;
