@@ -171,17 +171,17 @@ function compose(plan: PairPlan, facts: RenderFacts): Rendering {
   const file = "docker-compose.gpu.yml";
   const override = { name: `${plan.pair}.compose.yaml`, text: composeOverride(plan, facts) };
   const refusal = rayRefusal(plan);
-  const ray = { name: `${plan.pair}.ray.yaml`, text: "" };
-  if (refusal === null) ray.text = containedRay(plan, facts);
+  const name = `${plan.pair}.ray.yaml`;
+  const ray = refusal === null ? [{ name, text: containedRay(plan, facts) }] : [];
   return {
-    files: refusal === null ? [override, ray] : [override],
+    files: [override, ...ray],
     commands: [`docker compose -f ${file} -f ${override.name} --profile vllm up -d`],
     notes: [
       ...(plan.residency === "together"
         ? ["Both share their GPUs: start vllm-normal first, and vllm-thinking when it is healthy."]
         : []),
       refusal === null
-        ? `Or in place of these, by Ray: RAY_CONFIG=./${ray.name} VLLM_BASE_URL=${RAY_URL} docker ` +
+        ? `Or in place of these, by Ray: RAY_CONFIG=./${name} VLLM_BASE_URL=${RAY_URL} docker ` +
           `compose -f ${file} --profile ray up -d. ${RAY_LACKS}`
         : `Not by Ray: ${refusal}.`,
     ],

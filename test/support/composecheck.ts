@@ -17,7 +17,7 @@ export interface ComposeService {
   readonly command?: readonly string[] | null;
   readonly entrypoint?: readonly string[] | null;
   readonly environment?: Readonly<Record<string, string | null>>;
-  readonly networks?: Readonly<Record<string, unknown>>;
+  readonly networks?: Readonly<Record<string, { aliases?: readonly string[] } | null>>;
   readonly network_mode?: string;
   readonly profiles?: readonly string[];
   readonly ports?: readonly { host_ip?: string; published: string; target: number }[];

@@ -8,10 +8,11 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chown, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { parse } from "yaml";
 import { loadCards } from "../../models/cards.ts";
 import { loadCatalog } from "../../models/catalog.ts";
 import { loadHardware } from "../../models/hardware.ts";
@@ -28,6 +29,7 @@ const ALL = ["-profile", "*"];
 const PROFILES = ["bi", "elastic", "metrics", "nomad", "ray", "vault", "vllm", "worker"];
 /** On networks without a way out but their own. */
 const ENGINES = ["ray", "vllm-normal", "vllm-thinking"];
+const NOBODY = 65_534;
 
 const compose = await buildComposeCheck();
 const skip = compose === null ? "there is no go on the PATH" : false;
@@ -79,9 +81,37 @@ test("It holds what it promises", { skip }, async (t) => {
     assert.deepEqual(Object.keys(project.services["worker"]?.networks ?? {}), ["control"]);
     const near = services.filter(([, { networks = {} }]) => "control" in networks);
     assert.deepEqual(near.map(([name]) => name).sort(), [
-      ...["egress", "gateway", "nomad", "orchestrator", "worker"],
+      ...["egress", "gateway", "orchestrator", "worker"],
     ]);
   });
+
+  await t.test("nomad, which runs anything for anybody, is near the orchestrator alone", () => {
+    assert.deepEqual(Object.keys(project.services["nomad"]?.networks ?? {}), ["jobs"]);
+    const near = services.filter(([, { networks = {} }]) => "jobs" in networks);
+    assert.deepEqual(near.map(([name]) => name).sort(), ["nomad", "orchestrator"]);
+  });
+
+  await t.test("the relay, which adds a token, listens on the network of metrics alone", () => {
+    const [, , where = ""] = project.services["metrics-relay"]?.command ?? [];
+    const name = where.replace(/:\d+$/, "");
+    const named = services.flatMap(([service, { networks = {} }]) =>
+      Object.entries(networks)
+        .filter(([, network]) => service === name || network?.aliases?.includes(name))
+        .map(([network]) => [service, network]),
+    );
+    assert.deepEqual(named, [["gateway", "metrics"]]);
+    assert.ok(!("metrics" in (project.services["worker"]?.networks ?? {})));
+  });
+
+  await t.test(
+    "the address of a model server is known to all that read the providers",
+    async () => {
+      const file = join(ROOT, "orchestrator/config.ts");
+      assert.match(await readFile(file, "utf8"), /"VLLM_BASE_URL"/);
+      const told = services.filter(([, { environment = {} }]) => "VLLM_BASE_URL" in environment);
+      assert.deepEqual(told.map(([name]) => name).sort(), ["egress", "gateway", "orchestrator"]);
+    },
+  );
 
   await t.test("what is published is published on loopback, and reachable there", () => {
     for (const [name, { ports = [], networks = {} }] of services) {
@@ -120,9 +150,11 @@ test("It holds what it promises", { skip }, async (t) => {
     t.after(() => rm(folder, { recursive: true, force: true }));
     const script = join(ROOT, "deploy/compose/make-secrets.sh");
     const make = () => spawnSync("sh", [script, folder], { encoding: "utf8" });
-    assert.equal(make().status, 0);
+    // A plain user gives nothing away, and is told so.
+    const expected = process.getuid?.() === 0 ? 0 : 1;
+    assert.equal(make().status, expected);
     const first = await readFile(join(folder, "DATABASE_URL"), "utf8");
-    assert.equal(make().status, 0);
+    assert.equal(make().status, expected);
     assert.equal(await readFile(join(folder, "DATABASE_URL"), "utf8"), first);
     assert.match(first, /^postgres:\/\/autocode:[0-9a-f]{48}@postgres:5432\/autocode$/);
     const { secrets } = await read([FILE, ELASTIC], ...ALL);
@@ -146,6 +178,33 @@ test("It holds what it promises", { skip }, async (t) => {
       }
     }
   });
+});
+
+test("A plain user is told which secrets their containers could not read", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "autocode-secrets-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(folder, NOBODY, NOBODY);
+  const plain = isRoot ? { uid: NOBODY, gid: NOBODY } : {};
+  const input = await readFile(join(ROOT, "deploy/compose/make-secrets.sh"), "utf8");
+  const made = spawnSync("sh", ["-s", folder], { encoding: "utf8", cwd: folder, input, ...plain });
+  if (made.error !== undefined) {
+    t.skip(`no program can be started here as another user: ${made.error.message}`);
+    return;
+  }
+  assert.equal(made.status, 1);
+  assert.match(made.stderr, /grafana_password: the container's user 472 cannot read it/);
+  assert.match(made.stderr, /sudo chown 472 /);
+  // Every one is made all the same; given away, they are what was asked for.
+  assert.ok((await stat(join(folder, "AUTOCODE_JOIN_TOKEN"))).isFile());
+  if (!isRoot) return;
+  const again = spawnSync("sh", ["-s", folder], { encoding: "utf8", cwd: folder, input });
+  assert.deepEqual([again.status, again.stderr], [0, ""]);
+  const owners = ["grafana_password", "elastic_password"].map((name) => stat(join(folder, name)));
+  assert.deepEqual(
+    (await Promise.all(owners)).map(({ uid }) => uid),
+    [472, 1000],
+  );
 });
 
 test("A program of our image finds its secrets in its environment", async (t) => {
@@ -183,6 +242,44 @@ test("Another pair's engines take the place of its own", { skip }, async () => {
   ]);
   assert.equal(thinking?.devices?.length, 1);
 });
+
+test("What Ray is given beside it names what its container has", { skip }, async () => {
+  const { files } = renderPair(pairPlan(), "compose", RENDER_FACTS);
+  const text = files.find(({ name }) => name.endsWith(".ray.yaml"))?.text ?? "";
+  const { services } = await read([FILE], "-profile", "ray");
+  const { volumes = [], networks } = services["ray"] ?? {};
+  assert.ok(volumes.some(({ target }) => target === "/etc/autocode/ray.yaml"));
+  assert.deepEqual(Object.keys(networks ?? {}), ["engines"]);
+  const paths = [...text.matchAll(/(?<=: )\/[^\s]+/g)].map(([path]) => path);
+  for (const path of paths.filter((each) => each !== "/")) {
+    assert.ok(
+      volumes.some(({ target }) => path === target || path.startsWith(`${target}/`)),
+      path,
+    );
+  }
+  const { http_options: http, applications } = parse(text) as RayFile;
+  // Another container reaches it: the gateway, of all that there are.
+  assert.deepEqual([http.host, http.port], ["0.0.0.0", 8000]);
+  const [first, second] = applications[0]?.args.llm_configs ?? [];
+  assert.deepEqual(
+    [first, second].map((each) => each?.model_loading_config.model_source),
+    [
+      "/weights/qwen2.5-coder-14b-instruct/bf16/b693088",
+      "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+    ],
+  );
+  const plugins = "/opt/autocode/models/serving";
+  assert.equal(applications[0]?.runtime_env.env_vars["PYTHONPATH"], plugins);
+  assert.ok(paths.includes(`${plugins}/qwen25_coder_tool_parser.py`));
+});
+
+interface RayFile {
+  http_options: { host: string; port: number };
+  applications: {
+    runtime_env: { env_vars: Record<string, string> };
+    args: { llm_configs: { model_loading_config: { model_source: string } }[] };
+  }[];
+}
 
 const cards = loadCards(join(ROOT, "models"));
 

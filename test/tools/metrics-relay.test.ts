@@ -3,6 +3,8 @@
  * Method: a relay before servers of ours that say what they were asked.
  */
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -10,6 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
 import { openRelay } from "../../tools/metrics-relay/relay.ts";
+
+const MAIN = join(import.meta.dirname, "../../tools/metrics-relay/main.ts");
 
 async function openSource(text: string) {
   const asked: { url: string | undefined; authorization: string | undefined }[] = [];
@@ -60,4 +64,25 @@ test("Each path is one source's metrics, and the token is the orchestrator's alo
   assert.equal((await ask("/vllm-normal", "POST")).status, 404);
   assert.equal((await ask("/vllm-thinking")).status, 502);
   assert.equal(engine.asked.length, 1);
+});
+
+test("The program listens on the address that it is given, and on no other", async (t) => {
+  await using gateway = await openSource("up 1\n");
+  const args = [MAIN, "127.0.0.1:0", `gateway=${gateway.url}/metrics`];
+  const relay = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(async () => {
+    relay.kill();
+    if (relay.exitCode === null && relay.signalCode === null) await once(relay, "exit");
+  });
+  const [said] = await once(relay.stdout, "data");
+  const port = /^metrics relay on 127\.0\.0\.1:(\d+): gateway\n$/.exec(String(said))?.[1];
+  assert.equal(await (await fetch(`http://127.0.0.1:${port}/gateway`)).text(), "up 1\n");
+  // Another address of the same machine.
+  await assert.rejects(fetch(`http://127.0.0.2:${port}/gateway`), (error: Error) => {
+    return (error.cause as NodeJS.ErrnoException).code === "ECONNREFUSED";
+  });
+  for (const wrong of [["9465", "a=http://a"], [":9465", "a=http://a"], ["host:1"]]) {
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, ...wrong], { encoding: "utf8" });
+    assert.deepEqual([status, stderr.startsWith("usage: ")], [2, true], wrong.join(" "));
+  }
 });

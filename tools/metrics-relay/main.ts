@@ -1,7 +1,7 @@
 /**
  * Serves other programs' metrics, and nothing else of them, to a Prometheus that must not reach
- * them: `node tools/metrics-relay/main.ts HOST:PORT NAME=URL…` answers `GET /NAME` there with what URL
- * says, and listens on that address alone: whoever else is near gets nothing by the token it adds.
+ * them: `node tools/metrics-relay/main.ts HOST:PORT NAME=URL…` answers `GET /NAME` there with what
+ * URL says. It listens on that address alone: whoever is near on another gets nothing by its token.
  * `AUTOCODE_ENDPOINT_FILE` has the token for the one called `orchestrator`; it is read each time,
  * since each start of the orchestrator makes another.
  */
