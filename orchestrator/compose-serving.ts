@@ -80,7 +80,7 @@ export async function buildServing(
     { machine, engine: ENGINE_DEFAULTS, swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
   );
   const upAndDown = createModelServers(
-    { db, launcher, weights, cards, planner, clock },
+    { db, launcher, weights, cards, planner, others, clock },
     { machine, host: serving.host, swap },
   );
   const { plan, hardware } = planner;

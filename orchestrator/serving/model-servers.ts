@@ -12,6 +12,7 @@ import type {
   ServedPair,
   UpRequest,
 } from "../contract/models.ts";
+import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Database, Sql } from "../db/database.ts";
 import { jsonText, readTime, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
@@ -30,6 +31,8 @@ export interface ModelServersDeps {
   weights: Pick<Weights, "find" | "requireLicence">;
   cards: ReadonlyMap<string, ModelCard>;
   planner: Pick<Planner, "plan" | "pairName">;
+  /** The orchestrators of our database. */
+  others: () => Promise<Pick<Orchestrator, "host" | "is_alive">[]>;
   clock: Clock;
 }
 
@@ -44,7 +47,7 @@ export interface ModelServersOptions {
 const UP_LOCK = 52_180;
 
 export function createModelServers(
-  { db, launcher, weights, cards, planner, clock }: ModelServersDeps,
+  { db, launcher, weights, cards, planner, others, clock }: ModelServersDeps,
   { machine, host, swap }: ModelServersOptions,
 ): ModelServers {
   const { pairName } = planner;
@@ -153,11 +156,19 @@ export function createModelServers(
     const pair = pairName(text);
     const before = (await list()).find((served) => served.pair === pair);
     if (before === undefined) throw new Problem("not_found", `${pair} is not up`);
+    // Of a machine that nobody is on any more (or that has another name now) nobody ends them.
+    const hosts = (await others()).filter((one) => one.is_alive).map(({ host }) => host);
+    const living = sql.param([...hosts, machine]);
     await db.sql.execute(sql`
-      with ending as (
-        update model_server set is_wanted = false where pair = ${pair} returning pair
-      )
-      select pg_notify(${SERVED_CHANNEL}, '') from ending limit 1`);
+      with forgotten as (
+        delete from model_server where pair = ${pair} and machine <> all(${living}::text[])
+        returning pair
+      ), ending as (
+        update model_server set is_wanted = false
+        where pair = ${pair} and machine = any(${living}::text[])
+        returning pair
+      ), changed as (select pair from forgotten union all select pair from ending)
+      select pg_notify(${SERVED_CHANNEL}, '') from changed limit 1`);
     return { ...before, is_wanted: false };
   }
 

@@ -55,6 +55,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       return { ...plan, residency, swap_ms: residency === "alternate" ? 50 : null };
     },
   };
+  const others = async () => [{ host: MACHINE, is_alive: true }];
   const first = await openLife();
   return {
     ...first,
@@ -99,7 +100,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       ...{ idleMs: 30, periodMs: 20 },
     });
     const models = createModelServers(
-      { db: database, launcher, weights, cards: catalog.cards, planner, clock },
+      { db: database, launcher, weights, cards: catalog.cards, planner, others, clock },
       { machine: MACHINE, host: "127.0.0.1", swap: { turnMinMs: 50, waitMaxMs: 100 } },
     );
     return { launcher, servers, models };

@@ -25,3 +25,12 @@ test("brought up again in the first currency, a pair is priced in it again", asy
     ["USD", "CAD", "USD"],
   );
 });
+
+test("down forgets a pair of a machine that no orchestrator is on any more", async () => {
+  await using world = await openServedWorld();
+  await world.models.up({ plan: PLAN });
+  await world.database.sql.execute(sql`update model_server set machine = 'renamed'`);
+  const down = await world.models.down("14b");
+  assert.deepEqual([down.pair, down.is_wanted], ["coder-14b", false]);
+  assert.deepEqual(await world.models.list(), []);
+});
