@@ -36,6 +36,7 @@ export function createDoctor(
   async function doctor(): Promise<Finding[]> {
     const git = await version("git");
     const python = await version("python3");
+    const isolated = await probeIsolation();
     return [
       ok("node", `${process.version} at ${process.execPath}`),
       git === null
@@ -44,10 +45,11 @@ export function createDoctor(
       database(),
       await ledger(),
       { part: "scheduler", ...(await describeScheduler()) },
-      await isolation(),
+      await isolation(isolated),
       ok("data folder", config.home),
       ...(await Promise.all(installer.facts.map(({ name }) => agent(name, python)))),
       ...pairFindings(),
+      ...(isolated?.kind === "none" ? await openEngines() : []),
     ];
   }
 
@@ -91,8 +93,22 @@ export function createDoctor(
     );
   }
 
-  async function isolation(): Promise<Finding> {
-    const given = await probeIsolation();
+  /** Where an agent reaches every address, an engine of ours answers it, and nobody counts. */
+  async function openEngines(): Promise<Finding[]> {
+    const { rows: found } = await db.sql.execute(
+      sql`select distinct pair from model_server where is_wanted order by pair`,
+    );
+    const pairs = (found as { pair: string }[]).map(({ pair }) => pair).join(", ");
+    if (pairs === "") return [];
+    const detail =
+      `${pairs}: trials here are not isolated, so agents reach these engines past the gateway, ` +
+      "outside of every budget; where models alternate they can also put them to sleep";
+    return [warn("engines", detail, "install iproute2 and nftables, or bubblewrap")];
+  }
+
+  async function isolation(
+    given: Awaited<ReturnType<DoctorDependencies["probeIsolation"]>>,
+  ): Promise<Finding> {
     const network = given?.detail ?? "trials run on workers, which each say how they are isolated";
     if (given?.kind === "none" && !config.isRoot) {
       return warn(

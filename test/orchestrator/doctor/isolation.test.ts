@@ -7,8 +7,15 @@ type Given = Awaited<ReturnType<DoctorDependencies["probeIsolation"]>>;
 const NONE: Given = { kind: "none", detail: "egress is advisory: bwrap is not installed" };
 
 async function isolation(isRoot: boolean, closed: string | null, given = NONE) {
+  const found = await findings(isRoot, closed, given, []);
+  return found.find(({ part }) => part === "isolation");
+}
+
+/** @param served pairs that are up on GPUs of ours. */
+function findings(isRoot: boolean, closed: string | null, given: Given, served: string[]) {
+  const rows = served.map((pair) => ({ pair }));
   const dependencies = {
-    db: { name: "embedded", version: "17" },
+    db: { name: "embedded", version: "17", sql: { execute: async () => ({ rows }) } },
     config: { home: "/home/me/.autocode", isRoot, databaseUrl: null },
     describeScheduler: async () => ({ status: "ok", detail: "local", next_step: null }),
     installer: { facts: [] },
@@ -24,8 +31,7 @@ async function isolation(isRoot: boolean, closed: string | null, given = NONE) {
     },
     secrets: { name: "file" },
   } as unknown as DoctorDependencies;
-  const found = await createDoctor(dependencies).doctor();
-  return found.find(({ part }) => part === "isolation");
+  return createDoctor(dependencies).doctor();
 }
 
 test("as a normal user: agents can read hidden tests and the token", async () => {
@@ -57,4 +63,15 @@ test("what this machine gives a trial is said as it is", async () => {
   assert.deepEqual([asUser?.status, asUser?.detail], ["ok", "a sandbox of bubblewrap"]);
   assert.equal((await isolation(true, null))?.status, "warn");
   assert.match((await isolation(true, null, null))?.detail ?? "", /workers, which each say/);
+});
+
+test("engines that agents reach past the gateway are warned of, and only those", async () => {
+  const sandbox: Given = { kind: "sandbox", detail: "a sandbox of bubblewrap" };
+  const engines = async (given: Given, served: string[]) =>
+    (await findings(true, null, given, served)).find(({ part }) => part === "engines");
+  const found = await engines(NONE, ["coder-14b", "coder-7b"]);
+  assert.equal(found?.status, "warn");
+  assert.match(found?.detail ?? "", /^coder-14b, coder-7b: .*past the gateway, outside of every/);
+  assert.equal(await engines(NONE, []), undefined);
+  assert.equal(await engines(sandbox, ["coder-14b"]), undefined);
 });
