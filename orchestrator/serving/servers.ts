@@ -6,6 +6,7 @@
  * Invariant: a row says `ready` only while its engine answers, and says otherwise before the engine
  * is put to sleep or ended.
  */
+import { createServer } from "node:net";
 import { sql } from "drizzle-orm";
 import type { ModelCard } from "../../models/card.ts";
 import { ownPrice } from "../../models/own-price.ts";
@@ -22,6 +23,7 @@ import type { Weights } from "../weights/weights.ts";
 import { type EngineClient, listenAddress } from "./engine-client.ts";
 import { readEngineMetrics } from "./engine-metrics.ts";
 import { type EngineOptions, type EngineStep, nextStep, type Seen } from "./engine-state.ts";
+import { createPulls } from "./pulls.ts";
 import {
   engineId,
   modelPlan,
@@ -87,8 +89,8 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   const { db, launcher, client, clock, log } = deps;
   const misses = new Map<string, number>();
   const busyAt = new Map<string, EpochMs>();
-  const pulls = new Map<string, { detail: string; fault: string | null }>();
   const closing = new AbortController();
+  const pulls = createPulls(deps.weights, log, closing.signal);
   const task: BackgroundTask = {
     name: `model_servers_${options.machine}`.slice(0, 100),
     periodMs: options.periodMs,
@@ -108,6 +110,13 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
 
   async function endAll(): Promise<void> {
     closing.abort();
+    // Gateways of other machines hear of it before.
+    await db.sql.execute(sql`
+      with ending as (update model_server
+        set state = 'starting', since = ${rfc3339(clock.now())}, metrics = null,
+          detail = 'ended with its orchestrator; the next one here starts it again'
+        where machine = ${options.machine} and state = 'ready' returning pair)
+      select pg_notify(${SERVED_CHANNEL}, '') from ending limit 1`);
     const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
     await Promise.all(servers.map((row) => launcher.stop(engineId(row))));
   }
@@ -172,6 +181,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
 
   async function stepOne(engine: Looked, all: readonly Looked[]): Promise<boolean> {
     const { row, condition } = engine;
+    if (!row.is_wanted) pulls.drop(engineId(row));
     const { seen, metrics } = await look(engine, all);
     const step = nextStep(viewOf(row), seen, options.engine);
     // Gateways hear that it leaves before it does; that it is there, once it is.
@@ -248,7 +258,9 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
           },
         );
       default:
-        return step;
+        return step.state === "starting"
+          ? { ...step, detail: pulls.progress(id) ?? step.detail }
+          : step;
     }
   }
 
@@ -268,10 +280,9 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   async function start(row: ServerRow, step: EngineStep): Promise<EngineStep> {
     const plan = modelPlan(row);
     try {
-      const card = deps.cards.get(row.model);
-      if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
-      const weightsDir = await weightsOf(row, card, plan);
-      if (typeof weightsDir !== "string") return { ...step, ...weightsDir, action: null };
+      const { card, dir: weightsDir } = await weightsOf(row);
+      const detail = pulls.progress(engineId(row)) ?? "pulls its weights";
+      if (weightsDir === null) return { ...step, detail, action: null };
       const where = listenAddress(row.base_url);
       const isAsleep = { isSleepable: isSleepable(row) };
       const command = deps.command({ card, plan, weightsDir, ...where, ...isAsleep });
@@ -279,47 +290,25 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       return step;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
+      if (isPortTaken(error)) return move(row, step);
       return { ...step, state: "failed", detail: error.message, action: null };
     }
   }
 
-  /** Their folder; while they are pulled, how far that is. A pull goes on beside the rounds. */
-  async function weightsOf(
-    row: ServerRow,
-    card: ModelCard,
-    { quantisation }: ModelPlan,
-  ): Promise<string | Pick<EngineStep, "state" | "detail">> {
-    const id = engineId(row);
-    const pull = pulls.get(id);
-    if (pull !== undefined && pull.fault === null)
-      return { state: "starting", detail: pull.detail };
-    pulls.delete(id);
-    if (pull !== undefined) throw new Problem("conflict", pull.fault ?? "");
-    const found = await deps.weights.find(row.model, quantisation);
-    if (found !== null) return found.dir;
-    const begun: { detail: string; fault: string | null } = {
-      detail: "pulls its weights",
-      fault: null,
-    };
-    pulls.set(id, begun);
-    deps.weights
-      .pull(card, quantisation, {
-        acceptedLicences: row.accepted_licences,
-        signal: closing.signal,
-        onProgress: ({ bytes, bytes_total: total }) => {
-          const part = total > 0 ? ` ${Math.floor((bytes / total) * 100)} %` : "";
-          begun.detail = `pulls its weights${part}`;
-        },
-      })
-      .then(
-        () => void pulls.delete(id),
-        (error: unknown) => {
-          log.warn({ err: error, engine: id }, "weights not pulled");
-          const isTold = error instanceof Problem;
-          begun.fault = isTold ? error.message : "its weights were not pulled; the log says why";
-        },
-      );
-    return { state: "starting", detail: begun.detail };
+  async function weightsOf(row: ServerRow): Promise<{ card: ModelCard; dir: string | null }> {
+    const card = deps.cards.get(row.model);
+    if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
+    const { quantisation } = modelPlan(row);
+    const wanted = { card, quantisation, acceptedLicences: row.accepted_licences };
+    return { card, dir: await pulls.find(engineId(row), wanted) };
+  }
+
+  /** Its port was free when it was brought up, and is not now: it gets another. */
+  async function move(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+    const baseUrl = await atFreePort(row.base_url);
+    await db.sql.execute(sql`update model_server set base_url = ${baseUrl}
+      where pair = ${row.pair} and side = ${row.side} and base_url = ${row.base_url}`);
+    return { ...step, detail: "its port was taken: it gets another", action: null };
   }
 
   /** Whether anything but its figures was new. Overtaken by an up or a down, it writes nothing. */
@@ -370,6 +359,22 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       ...swapCost(plan, durationMs),
     });
   }
+}
+
+function isPortTaken({ cause }: Problem): boolean {
+  return cause instanceof Error && "code" in cause && cause.code === "EADDRINUSE";
+}
+
+async function atFreePort(baseUrl: string): Promise<string> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject).listen(0, listenAddress(baseUrl).host, resolve);
+  });
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  const url = new URL(baseUrl);
+  url.port = String(typeof address === "object" ? address?.port : "");
+  return url.origin;
 }
 
 function engineKey({ pair, side }: ServerRow): string {

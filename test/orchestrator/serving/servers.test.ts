@@ -6,6 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../../orchestrator/db/rows.ts";
@@ -14,6 +15,7 @@ import { systemClock } from "../../../orchestrator/runtime/clock.ts";
 import { createIds } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
+import { listenAddress } from "../../../orchestrator/serving/engine-client.ts";
 import { openServedModels } from "../../../orchestrator/serving/served-models.ts";
 import { eventually } from "../../support/eventually.ts";
 import { openServedWorld, states, storedWeights } from "../../support/served-models.ts";
@@ -56,7 +58,7 @@ test("a pair comes up, is adopted by the next orchestrator, and goes down draine
 
   // A call that runs is answered before its engine ends.
   const url = up?.engines[0]?.base_url ?? "";
-  const body = JSON.stringify({ model: NORMAL, hold_ms: 400 });
+  const body = JSON.stringify({ model: NORMAL, hold_ms: 3_000 });
   const call = fetch(`${url}/v1/chat/completions`, { method: "POST", body });
   await world.untilServed((served) => served?.engines[0]?.metrics?.running === 1);
   await world.models.down("14b");
@@ -97,13 +99,35 @@ test("an engine that dies as it loads is failed at once, with its last lines", a
   const failed = await world.untilServed((served) => states(served) === "ready failed");
   assert.match(failed?.engines[1]?.detail ?? "", /exit status 1.*before it answered/);
   assert.match(failed?.engines[1]?.detail ?? "", /CUDA out of memory/);
-  const signal = AbortSignal.timeout(5_000);
+  const signal = AbortSignal.timeout(60_000);
   const engine = { pair: "14b", side: "thinking" } as const;
   let text = "";
   for await (const chunk of await world.models.logs(engine, { isFollowed: false, signal })) {
     text += Buffer.from(chunk).toString("utf8");
   }
   assert.match(text, /loading the weights[\s\S]*CUDA out of memory/);
+});
+
+test("a port that was taken since is exchanged; who closes says first that engines leave", async () => {
+  await using world = await openServedWorld();
+  const begun = await world.models.up(UP);
+  const before = begun.engines.map(({ base_url: url }) => url);
+  const taken = createServer();
+  const { host, port } = listenAddress(before[0] ?? "");
+  await new Promise<void>((resolve) => taken.listen(port, host, resolve));
+  const up = await world.untilServed((served) => states(served) === "ready ready");
+  const after = up?.engines.map(({ base_url: url }) => url) ?? [];
+  assert.notEqual(after[0], before[0]);
+  assert.equal(after[1], before[1]);
+  await new Promise((resolve) => taken.close(resolve));
+
+  await world.servers.endAll();
+  const [ended] = await world.models.list();
+  assert.equal(states(ended), "starting starting");
+  const next = await world.openLife();
+  await world.untilServed((served) => states(served) === "ready ready", next);
+  await next.servers.endAll();
+  await next.launcher[Symbol.asyncDispose]();
 });
 
 test("two leaders at once start one engine each side", async () => {

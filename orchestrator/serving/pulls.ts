@@ -1,0 +1,101 @@
+/**
+ * Weights that engines wait for, pulled beside the rounds in which engines are looked after. What
+ * is remembered may be lost: a pull begun again goes on where it was.
+ */
+import type { ModelCard } from "../../models/card.ts";
+import { Problem } from "../problem.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Weights } from "../weights/weights.ts";
+
+export interface Pulls {
+  /**
+   * The folder of an engine's weights; null: they are being pulled.
+   *
+   * @throws Problem of a pull that failed, once: the next call pulls again.
+   */
+  find(id: string, wanted: WantedWeights): Promise<string | null>;
+  /** How far the pull for an engine is; null: there is none. */
+  progress(id: string): string | null;
+  /** Nobody waits for it any more. */
+  drop(id: string): void;
+}
+
+export interface WantedWeights {
+  card: ModelCard;
+  quantisation: string;
+  acceptedLicences: readonly string[];
+}
+
+interface Pull {
+  detail: string;
+  fault: Problem | null;
+  /** Another process pulls the same: looked for again. */
+  isElsewhere: boolean;
+  ending: AbortController;
+}
+
+/** @param closing ends all pulls. */
+export function createPulls(
+  weights: Pick<Weights, "find" | "pull">,
+  log: Log,
+  closing: AbortSignal,
+): Pulls {
+  const pulls = new Map<string, Pull>();
+  return { find, progress, drop };
+
+  async function find(id: string, wanted: WantedWeights): Promise<string | null> {
+    const pull = pulls.get(id);
+    if (pull !== undefined && pull.fault === null && !pull.isElsewhere) return null;
+    if (pull?.fault) {
+      pulls.delete(id);
+      throw pull.fault;
+    }
+    const found = await weights.find(wanted.card.name, wanted.quantisation);
+    if (found === null) {
+      begin(id, wanted, pull?.detail ?? "pulls its weights");
+      return null;
+    }
+    pulls.delete(id);
+    return found.dir;
+  }
+
+  function begin(
+    id: string,
+    { card, quantisation, acceptedLicences }: WantedWeights,
+    detail: string,
+  ): void {
+    const ending = new AbortController();
+    const begun: Pull = { detail, fault: null, isElsewhere: false, ending };
+    pulls.set(id, begun);
+    const signal = AbortSignal.any([closing, ending.signal]);
+    const onProgress: Parameters<Weights["pull"]>[2]["onProgress"] = ({ bytes, bytes_total }) => {
+      const part = bytes_total > 0 ? ` ${Math.floor((bytes / bytes_total) * 100)} %` : "";
+      begun.detail = `pulls its weights${part}`;
+    };
+    weights.pull(card, quantisation, { acceptedLicences, signal, onProgress }).then(
+      () => void (pulls.get(id) === begun && pulls.delete(id)),
+      (error: unknown) => {
+        if (signal.aborted) return;
+        const isTold = error instanceof Problem;
+        // As `weights/place.ts` says it; it passes by itself.
+        if (isTold && error.message.startsWith("Another pull of ")) {
+          begun.isElsewhere = true;
+          begun.detail = error.message;
+          return;
+        }
+        log.warn({ err: error, engine: id }, "weights not pulled");
+        const unknown = "its weights were not pulled; the log says why";
+        begun.fault = isTold ? error : new Problem("conflict", unknown, { cause: error });
+      },
+    );
+  }
+
+  function progress(id: string): string | null {
+    return pulls.get(id)?.detail ?? null;
+  }
+
+  function drop(id: string): void {
+    pulls.get(id)?.ending.abort(new Error("nobody waits for these weights any more"));
+    pulls.delete(id);
+  }
+}
