@@ -81,4 +81,9 @@ export interface Quantisation {
   readonly isAtLoad: boolean;
   /** Of all weight files, as loaded on one GPU. */
   readonly weightBytes: number;
+  /**
+   * Values in a row that share a scale: 128 of published fp8 and 4-bit weights; left out: a whole
+   * row or matrix does. A cut over GPUs leaves blocks whole (`plan-cuts.ts`).
+   */
+  readonly block?: number;
 }

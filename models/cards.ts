@@ -56,6 +56,7 @@ const CardFile = Type.Object(
           revision: Type.Optional(Type.String({ pattern: "^[0-9a-f]{40}$" })),
           is_at_load: Type.Optional(Type.Boolean()),
           weight_bytes: Big,
+          block: Type.Optional(Type.Integer({ minimum: 2, maximum: 4096 })),
         },
         closed,
       ),
@@ -176,7 +177,14 @@ function readQuantisations({ value, fault }: CardYaml): Quantisation[] {
       const why = "is quantised as it is loaded: another entry must be that repository as it is";
       throw fault([...at, "repository"], why);
     }
-    return { name, repository, revision, isAtLoad, weightBytes: quantisation.weight_bytes };
+    const { weight_bytes: weightBytes, block } = quantisation;
+    if (isAtLoad && block !== undefined) {
+      throw fault([...at, "block"], "weights that are quantised as they are loaded have none");
+    }
+    return {
+      ...{ name, repository, revision, isAtLoad, weightBytes },
+      ...(block === undefined ? {} : { block }),
+    };
   });
 }
 

@@ -7,10 +7,10 @@
 import type { Residency } from "../orchestrator/contract/models.ts";
 import type { ModelCard, Quantisation } from "./card.ts";
 import type { Gpu } from "./gpu.ts";
+import { canSplit } from "./plan-cuts.ts";
 import {
   cacheBytesPerToken,
   cacheTokens,
-  canSplit,
   type FixedMemory,
   fixedMemory,
   fixedTotal,
@@ -23,7 +23,7 @@ export const USABLE_SHARE = 0.9;
 /** Predictions were up to 8 % above the published logs: a plan counts on so much of its cache. */
 export const CACHE_MARGIN = 0.9;
 /** An engine spans so many GPUs at most: beyond, they are hardly linked closely enough. */
-const GPUS_MAX = 8;
+export const GPUS_MAX = 8;
 /** A share is written into the command with three decimals, rounded down. */
 const SHARE_STEPS = 1000;
 
@@ -80,7 +80,7 @@ export function layoutsOf(normal: Choice, thinking: Choice, gpuCount: number): L
   const sizes = Array.from({ length: most }, (_, index) => index + 1);
   const layouts: Layout[] = [];
   const add = (residency: Awake, first: number, second: number) => {
-    const [a, b] = [splitOver(normal.card, first), splitOver(thinking.card, second)];
+    const [a, b] = [splitOver(normal, first), splitOver(thinking, second)];
     if (a === null || b === null) return;
     const engines = [
       { ...normal, split: a },
@@ -98,11 +98,11 @@ export function layoutsOf(normal: Choice, thinking: Choice, gpuCount: number): L
   return layouts;
 }
 
-/** By tensor where the heads can be shared out so; else the most of it that goes, in stages. */
-function splitOver({ architecture }: ModelCard, gpus: number): Split | null {
+/** By tensor where heads and blocks can be shared out so; else the most that goes, in stages. */
+function splitOver({ card, quantisation }: Choice, gpus: number): Split | null {
   for (let tensor = gpus; tensor >= 1; tensor--) {
     const split = { tensor, pipeline: gpus / tensor };
-    if (gpus % tensor === 0 && canSplit(architecture, split)) return split;
+    if (gpus % tensor === 0 && canSplit(card.architecture, quantisation, split)) return split;
   }
   return null;
 }

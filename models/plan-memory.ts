@@ -144,10 +144,3 @@ function kvHeadsPerGpu(kvHeads: number, tensor: number): number {
 function isSplit({ tensor, pipeline }: Split): boolean {
   return tensor * pipeline > 1;
 }
-
-/** Whether vLLM can cut its heads so: KV heads are shared out, or each copied a whole number. */
-export function canSplit({ heads, kvHeads, layers }: Architecture, split: Split): boolean {
-  const { tensor, pipeline } = split;
-  const sharesKv = kvHeads % tensor === 0 || tensor % kvHeads === 0;
-  return heads % tensor === 0 && sharesKv && pipeline <= layers;
-}

@@ -2,8 +2,9 @@
 import type { ModelPlan, PlanStep } from "../orchestrator/contract/models.ts";
 import { formatNanos } from "../orchestrator/money.ts";
 import type { Gpu } from "./gpu.ts";
-import type { Fit, Needs, Placed } from "./plan-layouts.ts";
-import { CACHE_MARGIN, gpusOf, USABLE_SHARE } from "./plan-layouts.ts";
+import { blockFault } from "./plan-cuts.ts";
+import type { Engine, Fit, Needs, Placed } from "./plan-layouts.ts";
+import { CACHE_MARGIN, GPUS_MAX, gpusOf, USABLE_SHARE } from "./plan-layouts.ts";
 import { BATCHED_TOKENS, GIB, SEQUENCES_MAX } from "./plan-memory.ts";
 import type { HourRate } from "./plan-price.ts";
 import type { Speed } from "./plan-speed.ts";
@@ -161,8 +162,21 @@ export function choiceSteps(tried: readonly Fit[], taken: Fit, needs: Needs): Pl
     ...tried.map((fit) =>
       step(`not ${layoutWords(fit)}`, `${gib(fit.missingBytes)} missing on each GPU`),
     ),
+    ...taken.layout.engines.flatMap((engine) => {
+      const fault = cutFault(engine, gpuCount);
+      return fault === null ? [] : [step(`the cut of ${engine.card.name}`, fault, BLOCKS)];
+    }),
     step("taken", layoutWords(taken), RULE),
   ];
+}
+
+const BLOCKS = "vLLM refuses to cut a block of quantised weights, which has one scale";
+
+/** Why an engine is not cut by tensors over more of the machine's GPUs; null: no block forbids. */
+export function cutFault({ card, quantisation, split }: Engine, gpuCount: number): string | null {
+  const gpus = Math.min(gpuCount, GPUS_MAX);
+  const fault = blockFault(card.architecture, quantisation, { tensor: split.tensor, gpus });
+  return fault === null ? null : `${quantisation.name}: ${fault}`;
 }
 
 const RULE =

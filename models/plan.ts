@@ -27,6 +27,7 @@ import { enginePrice, engineTerms, type HourRate, hourRate } from "./plan-price.
 import { speedOf } from "./plan-speed.ts";
 import {
   choiceSteps,
+  cutFault,
   gib,
   layoutWords,
   memorySteps,
@@ -298,11 +299,13 @@ function refusalOf(taken: Fit, request: PlanRequest, { name }: ModelPair): strin
   const engine = worst?.engine;
   const model = engine === undefined ? name : `${engine.card.name} in ${engine.quantisation.name}`;
   const sequences = request.concurrency ?? 1;
+  const fault = engine === undefined ? null : cutFault(engine, count);
+  const cut = fault === null ? "" : ` It is not cut further, as in ${fault}.`;
   return (
     `${name} does not fit ${count} x ${gpu}: ${gib(taken.missingBytes)} missing on each GPU. ` +
     `The nearest is ${layoutWords(taken)}; ${model} lacks the most, for ${sequences} ` +
     `sequence${sequences === 1 ? "" : "s"} of ${engine?.contextTokens ?? 0} tokens in ` +
-    `${USABLE_SHARE} of a GPU's memory.`
+    `${USABLE_SHARE} of a GPU's memory.${cut}`
   );
 }
 

@@ -49,13 +49,14 @@ test("the parameters and the bytes of every card follow from its architecture", 
   for (const card of cards.values()) {
     const { total, active, linear } = parametersOf(card);
     assert.deepEqual(card.parameters, { total, active }, card.name);
-    for (const { name, weightBytes, isAtLoad } of card.quantisations) {
+    for (const { name, weightBytes, isAtLoad, block } of card.quantisations) {
       // The rest stays as it is; int4 has a scale of 16 and a zero point of 4 bits for each 128;
       // published fp8 a scale of 32 bits for each 128 x 128.
       const bytesEach = { bf16: 2, fp8: isAtLoad ? 1 : 1 + 4 / 128 ** 2, "awq-int4": 66.5 / 128 };
       const each = bytesEach[name as keyof typeof bytesEach];
       const bytes = linear * each + (total - linear) * 2;
       assert.equal(Math.abs(weightBytes - bytes) < 1, true, `${card.name} ${name}: ${bytes}`);
+      assert.equal(block, name === "bf16" || isAtLoad ? undefined : 128, `${card.name} ${name}`);
     }
   }
 });
@@ -154,6 +155,11 @@ test("a wrong card is told by file, line and field", () => {
     ["repository: Org/Coder-1B", "repository: ../x", /:22: quantisations\.0\.repository: /],
     ["repository: Org/Coder-1B", "repository: Org/Other", /quantisations\.1\.repository: is quant/],
     ["name: hermes", "name: hermes\n  plugin: ../parser.py", /:33: tool_parser\.plugin: /],
+    [
+      "is_at_load: true",
+      "is_at_load: true\n    block: 128",
+      /quantisations\.1\.block: weights that/,
+    ],
     ["dtype: bf16", "dtype: int2", /:18: architecture\.dtype: /],
   ];
   for (const [from, to, message] of faults) {
