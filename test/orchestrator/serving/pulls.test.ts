@@ -1,4 +1,4 @@
-/** Goal: who waits for weights hears how far they are, and of a fault once; what passes is tried. */
+/** Goal: who waits for weights hears how far they are, and of a fault once; others are awaited. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Problem } from "../../../orchestrator/problem.ts";
