@@ -1,4 +1,4 @@
-/** Goal: what a pair is brought up by is what its tokens cost, and what people ask of it is true. */
+/** Goal: a pair costs what its plan says it costs, and what people ask of it is made true. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
