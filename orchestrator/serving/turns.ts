@@ -60,8 +60,8 @@ export function unitsOf(
 }
 
 /**
- * Which engine each pair's place in line calls for: one that is asleep, of a pair that is not awake
- * at all. Trials in line make no calls: one that came after one of an awake pair wakes nothing, else
+ * Which engine each pair's place in line calls for: one that sleeps, of a pair of which none is
+ * awake. Trials in line make no calls: one that came after one of an awake pair wakes nothing, else
  * pairs with trials in line would take the GPUs from each other for nothing.
  */
 function calledByQueue(
