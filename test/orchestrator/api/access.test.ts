@@ -50,6 +50,9 @@ test("the route matrix", async (t) => {
     assert.deepEqual(mutations, [
       // It changes nothing: its body may hold a whole price book, which is too long for an address.
       { method: "POST", url: "/api/v1/trials/:id/reprice", access: "viewer" },
+      // Nor these: what is planned and rendered is not started.
+      { method: "POST", url: "/api/v1/models/plan", access: "viewer" },
+      { method: "POST", url: "/api/v1/models/render", access: "viewer" },
       // It changes nothing either: what is asked about is an address with secrets of its own.
       { method: "POST", url: "/api/v1/projects/:name/egress/decide", access: "viewer" },
       { method: "POST", url: "/logout", access: "viewer" },
