@@ -170,7 +170,7 @@ table call
   constraint call_output_tokens_check CHECK ((output_tokens >= 0))
   constraint call_pkey PRIMARY KEY (id)
   constraint call_price_version_check CHECK (((length(price_version) >= 1) AND (length(price_version) <= 200)))
-  constraint call_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  constraint call_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 200)))
   constraint call_reasoning_tokens_check CHECK ((reasoning_tokens >= 0))
   constraint call_reserved_nanos_check CHECK ((reserved_nanos >= 0))
   constraint call_side_check CHECK ((side = ANY (ARRAY['normal'::text, 'thinking'::text])))
@@ -247,6 +247,32 @@ table egress_session
   constraint egress_session_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
   CREATE INDEX egress_session_by_trial ON public.egress_session USING btree (trial_id)
   CREATE UNIQUE INDEX egress_session_pkey ON public.egress_session USING btree (allocation_id)
+
+table engine_sample
+  provider text not null
+  model text not null
+  at timestamp with time zone not null
+  started_at timestamp with time zone
+  gpus integer
+  running_mean real not null
+  running_max integer not null
+  waiting_mean real not null
+  waiting_max integer not null
+  kv_cache_usage_max real not null
+  prompt_tokens bigint not null
+  cached_tokens bigint not null
+  generation_tokens bigint not null
+  preemptions bigint not null
+  queue_ms bigint not null
+  queued_calls bigint not null
+  first_token_ms bigint not null
+  first_token_calls bigint not null
+  constraint engine_sample_gpus_check CHECK ((gpus >= 0))
+  constraint engine_sample_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint engine_sample_pkey PRIMARY KEY (provider, model, at)
+  constraint engine_sample_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 200)))
+  CREATE INDEX engine_sample_by_time ON public.engine_sample USING btree (at)
+  CREATE UNIQUE INDEX engine_sample_pkey ON public.engine_sample USING btree (provider, model, at)
 
 table event
   seq bigint not null generated always as identity
@@ -459,7 +485,7 @@ table reconciliation
   constraint reconciliation_detail_check CHECK ((length(detail) <= 1000))
   constraint reconciliation_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
   constraint reconciliation_pkey PRIMARY KEY (day, provider, model)
-  constraint reconciliation_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  constraint reconciliation_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 200)))
   CREATE UNIQUE INDEX reconciliation_pkey ON public.reconciliation USING btree (day, provider, model)
 
 table task
@@ -653,11 +679,12 @@ table usage_counter
   input_tokens bigint not null
   output_tokens bigint not null
   asked_at timestamp with time zone not null
+  started_at timestamp with time zone
   constraint usage_counter_input_tokens_check CHECK ((input_tokens >= 0))
   constraint usage_counter_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
   constraint usage_counter_output_tokens_check CHECK ((output_tokens >= 0))
   constraint usage_counter_pkey PRIMARY KEY (provider, model)
-  constraint usage_counter_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 64)))
+  constraint usage_counter_provider_check CHECK (((length(provider) >= 1) AND (length(provider) <= 200)))
   CREATE UNIQUE INDEX usage_counter_pkey ON public.usage_counter USING btree (provider, model)
 
 table virtual_key
