@@ -102,6 +102,9 @@ const PairFile = Type.Object(
 const DEFAULT_CONTEXT_TOKENS = 32_768;
 const DEFAULT_MAX_OUTPUT_TOKENS = 8_192;
 
+/** As in a project's file: trials, engines and their providers are named by it. */
+const PAIR_NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+
 /** The provider of models whose weights we run: each has a card. */
 const OWN_PROVIDER = "vllm";
 
@@ -138,6 +141,10 @@ export function parsePair(
   cards: ReadonlyMap<string, ModelCard>,
 ): ModelPair {
   const name = fileName.replace(/^.*\//, "").replace(/\.yaml$/, "");
+  if (!PAIR_NAME.test(name)) {
+    const rule = "at most 63 of a-z, 0-9, dots, dashes and underscores, a letter or digit first";
+    throw new CatalogError(`${fileName}: name: a pair is named by its file: ${rule}; rename it`);
+  }
   const { value, fault } = readYaml(text, fileName, PairFile);
   const [normal, thinking] = (["normal", "thinking"] as const).map((side) =>
     catalogModel(value[side], cards, (path, message) => fault([side, ...path], message)),

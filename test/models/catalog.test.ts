@@ -56,6 +56,18 @@ test("a wrong pair file is told by file, line and field", () => {
   }
 });
 
+test("a pair's name is one that a trial and a provider may have, or refused by its file", () => {
+  const good = `title: T\nnormal:${MODEL}\nthinking:${MODEL}\n`;
+  const longest = `a${"b".repeat(62)}`;
+  assert.equal(parsePair(good, `pairs/${longest}.yaml`, NO_CARDS).name, longest);
+  for (const name of [`${longest}c`, "My pair", "a/../é", ""]) {
+    assert.throws(() => parsePair(good, `pairs/${name}.yaml`, NO_CARDS), {
+      name: "CatalogError",
+      message: /^pairs\/.*\.yaml: name: a pair is named by its file: at most 63 .*; rename it$/,
+    });
+  }
+});
+
 test("a model of ours takes from its card what its pair does not say, and is never above it", () => {
   const card = parseCard(CARD_TEXT, "cards/coder-1b.yaml");
   const cards = new Map([[card.name, card]]);
