@@ -7,6 +7,9 @@ import type { BackgroundTask } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import { createEngineSamples } from "./serving/engine-samples.ts";
+import { SERVED_PREFIX } from "./serving/rows.ts";
+import { countedSources } from "./traffic/counted.ts";
 import { createReconciler, type Reconciler } from "./traffic/reconciliation.ts";
 import type { Traffic } from "./traffic/traffic.ts";
 import { createMatcher, type Matcher } from "./traffic/unmatched.ts";
@@ -43,15 +46,27 @@ export function buildAccounting(
   const baseUrl = (name: "openai" | "anthropic") =>
     config.providers.find((each) => each.name === name)?.baseUrl ?? HOSTED[name];
   const readKey = (name: string) => () => readAdminKey(secrets, name);
+  const samples = createEngineSamples(db, clock);
   const engines = config.providers
     .filter(({ name }) => name === "vllm")
-    .map((each) => createVllmUsage({ db, clock }, { provider: each.name, baseUrl: each.baseUrl }));
+    .map(({ name: provider, baseUrl }) => {
+      const observe = (text: string) =>
+        samples.observe({ provider, startedAtMs: null, gpus: null }, text);
+      return createVllmUsage({ db, clock, observe }, { provider, baseUrl });
+    });
   const reports = [
     createOpenAIUsage({ baseUrl: baseUrl("openai"), readKey: readKey("openai") }),
     createAnthropicUsage({ baseUrl: baseUrl("anthropic"), readKey: readKey("anthropic") }),
   ];
-  const reconciler = createReconciler({ db, sources: [...engines, ...reports], clock, log });
-  const duties = [matcher.sweep, reconciler.task, ...engines.map(({ task }) => task)];
+  // Engines of ours are counted by who looks after them: compose-serving.ts.
+  const sources = async () => [
+    ...engines,
+    ...(await countedSources(db, SERVED_PREFIX)),
+    ...reports,
+  ];
+  const reconciler = createReconciler({ db, sources, clock, log });
+  const tasks = [matcher.sweep, reconciler.task, samples.retention];
+  const duties = [...tasks, ...engines.map(({ task }) => task)];
   return { matcher, reconciler, duties };
 }
 

@@ -52,7 +52,8 @@ export function createReconciler({
   log,
 }: {
   db: Pick<Database, "sql">;
-  sources: readonly UsageCounts[];
+  /** Whoever counts beside us, as of now: engines come and go. */
+  sources: () => Promise<readonly UsageCounts[]>;
   clock: Clock;
   log: Log;
 }): Reconciler {
@@ -73,9 +74,10 @@ export function createReconciler({
     );
     const known = await comparedSince(days.at(-1) ?? "");
     const failing = new Set<UsageCounts>();
+    const asked = await sources();
     let compared = 0;
     for (const day of days) {
-      for (const source of sources) {
+      for (const source of asked) {
         const key = `${day} ${source.provider}`;
         if (failing.has(source) || known.has(key) || quiet.has(key)) continue;
         const { outcome, rowCount } = await compare(source, day);
@@ -106,7 +108,7 @@ export function createReconciler({
       throw new Problem("invalid_request", detail);
     }
     const told: ReconciliationReport["sources"] = [];
-    for (const source of sources) {
+    for (const source of await sources()) {
       const { fault } = await compare(source, day);
       told.push({ provider: source.provider, fault });
     }
@@ -214,7 +216,7 @@ export function createReconciler({
       return { part, status: "warn", detail, next_step: "autocode traffic reconcile" };
     }
     const asked: string[] = [];
-    for (const source of sources) {
+    for (const source of await sources()) {
       asked.push(`${source.provider}: ${(await source.fault()) ?? "compared each day"}`);
     }
     const detail = asked.join("; ") || "no provider counts beside us";

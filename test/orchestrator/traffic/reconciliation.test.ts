@@ -31,7 +31,8 @@ async function open(sources: readonly UsageCounts[]) {
   const gateway = await openTestGateway();
   const clock = { ms: systemClock.now(), now: () => clock.ms };
   const log = createLog("silent");
-  const reconciler = createReconciler({ db: gateway.database, sources, clock, log });
+  const { database: db } = gateway;
+  const reconciler = createReconciler({ db, sources: async () => sources, clock, log });
   return {
     gateway,
     clock,
