@@ -43,6 +43,8 @@ export interface ServersDeps {
   client: EngineClient;
   weights: Pick<Weights, "find" | "pull">;
   cards: ReadonlyMap<string, ModelCard>;
+  /** Takes what an engine that answers says at `/metrics`; never rejects. */
+  observe?: (row: ServerRow, text: string, startedAtMs: EpochMs) => Promise<void>;
   /** The program that serves a model. */
   command: (engine: EngineToStart) => { argv: string[]; env: Record<string, string> };
   /** An event of a trial. */
@@ -214,6 +216,9 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const answers = isUp && (await client.answers(row.base_url, row.model));
     misses.set(id, answers || !isUp ? 0 : (misses.get(id) ?? 0) + 1);
     const text = answers ? await client.metrics(row.base_url) : null;
+    if (text !== null && condition.state === "running") {
+      await deps.observe?.(row, text, condition.startedAtMs);
+    }
     const nowMs = clock.now();
     const metrics = text === null ? null : readEngineMetrics(text, nowMs, row.metrics);
     const inFlight = metrics === null ? null : metrics.running + metrics.waiting;
