@@ -19,17 +19,15 @@ import { systemClock as clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import { createEngineClient } from "./serving/engine-client.ts";
 import { engineFigures } from "./serving/engine-figures.ts";
-import { createEngineSamples } from "./serving/engine-samples.ts";
 import { ENGINE_DEFAULTS } from "./serving/engine-state.ts";
 import { createModelServers } from "./serving/model-servers.ts";
 import { findOwnGpus } from "./serving/own-gpus.ts";
 import { createPlanner, type Planner } from "./serving/planner.ts";
 import { openProcesses } from "./serving/processes.ts";
 import { createRenders } from "./serving/renders.ts";
-import { modelPlan, providerName, readServers } from "./serving/rows.ts";
-import { createServers, type ServersDeps } from "./serving/servers.ts";
+import { readServers } from "./serving/rows.ts";
+import { createServers } from "./serving/servers.ts";
 import { SWAP_DEFAULTS } from "./serving/swap.ts";
-import { addCounted } from "./traffic/counted.ts";
 import { createEgressEvents } from "./trials/egress-events.ts";
 import type { Weights } from "./weights/weights.ts";
 
@@ -78,7 +76,6 @@ export async function buildServing(
       ...{ db, launcher, weights, cards, clock, log },
       client: createEngineClient(),
       observe: createObserver(db, log),
-      observe: createObserver(db, log),
       tell: createEgressEvents(db, clock).tell,
       command: (engine) => vllmCommand({ ...engine, python: serving.python }),
     },
@@ -109,24 +106,6 @@ export async function buildServing(
     await servers[Symbol.asyncDispose]();
     await launcher[Symbol.asyncDispose]();
   }
-}
-
-/** Samples an engine, and counts its tokens beside the ledger's. */
-function createObserver(db: Database, log: Log): NonNullable<ServersDeps["observe"]> {
-  const samples = createEngineSamples(db, clock);
-  return async (row, text, startedAtMs) => {
-    const provider = providerName(row);
-    try {
-      const gpus = modelPlan(row).gpus.length;
-      for (const reading of await samples.observe({ provider, startedAtMs, gpus }, text)) {
-        const { model, promptTokens: inputTokens, generationTokens: outputTokens } = reading;
-        const counters = { provider, model, inputTokens, outputTokens, startedAtMs };
-        await addCounted(db, counters, clock.now());
-      }
-    } catch (error) {
-      log.warn({ err: error, provider }, "an engine's figures were not written down");
-    }
-  };
 }
 
 /** @param root the folder that has `models/`. @throws CatalogError for a file that is not right. */
