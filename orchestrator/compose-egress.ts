@@ -74,7 +74,11 @@ export function buildEgress(
   const events = createEgressEvents(db, clock);
   const guard = createEgressGuard(
     { db, projects, secrets, resolver: { resolve }, clock, log, sink, ...events },
-    { ...options, ownAddresses: () => [...ownAddresses(), ...engineAddresses(config)] },
+    {
+      ...options,
+      ownAddresses: () => [...ownAddresses(), ...engineAddresses(config)],
+      perSession: config.egress.perSession,
+    },
   );
   let authority: Authority | null = null;
   let proxy: EgressProxy | null = null;

@@ -15,6 +15,8 @@ export interface EgressConfig {
   spoolBytesMax: number;
   /** Of one body, in the record. */
   bodyBytesMax: number;
+  /** What one worker may have at a time at one proxy. */
+  perSession: { connectionsMax: number; exchangesMax: number; heldBytesMax: number };
 }
 
 export interface ElasticsearchConfig {
@@ -37,6 +39,11 @@ export function readEgress(read: Reader): EgressConfig {
     mitmdump: read.text("AUTOCODE_MITMDUMP") ?? null,
     spoolBytesMax: read.integer("AUTOCODE_SPOOL_BYTES", 2 ** 30, 2 ** 20, 2 ** 40),
     bodyBytesMax: read.integer("AUTOCODE_BODY_BYTES", 2 ** 20, 0, 2 ** 26),
+    perSession: {
+      connectionsMax: read.integer("AUTOCODE_EGRESS_CONNECTIONS", 256, 1, 10_000),
+      exchangesMax: read.integer("AUTOCODE_EGRESS_EXCHANGES", 256, 1, 10_000),
+      heldBytesMax: read.integer("AUTOCODE_EGRESS_HELD_BYTES", 2 ** 26, 0, 2 ** 34),
+    },
   };
 }
 

@@ -151,6 +151,7 @@ export const DECISION_REASONS = [
   "bad_request", // HTTP that can be read in two ways
   "too_large",
   "too_fast",
+  "too_many", // more connections or requests at a time than one worker may have
   "foreign_credential", // a credential that we did not give it
   "canary", // the trial's canary was in it: the trial is stopped
   "credential_failed", // the secret is not there, or the secrets are sealed

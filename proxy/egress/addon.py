@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -63,11 +64,17 @@ REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100} [!-~\x80-\xff]+ H
 HEADER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 LEAVES_MAX = 1000
 MESSAGES_MAX = 10_000
+MESSAGE_MAX = 16 * 2**20
+# Connections that nobody has said his name on: the oldest makes room for a new one.
+STRANGERS_MAX = 1000
 LEAF_RENEWED_S = 7 * 86_400
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
 GONE = "the bridge is gone"
 # Of a WebSocket (RFC 6455, 7.4.1).
 CLOSED_BY_POLICY = 1008
+CLOSED_TOO_BIG = 1009
+# At least so many bytes go before what a frame carries (RFC 6455, 5.2): also before nothing.
+FRAME_HEAD = 6
 NEVER_IN_TRAILERS = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te "
     b"transfer-encoding upgrade http2-settings host content-length content-encoding content-type "
@@ -189,20 +196,42 @@ class Leaves:
         return entry
 
 
+class Room:
+    """What may be held in memory for one session, all of its exchanges together."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def hold(self, wanted: int) -> int:
+        """How many of so many bytes may be held; they are to be given back."""
+        granted = min(wanted, self._left)
+        self._left -= granted
+        return granted
+
+    def give(self, count: int) -> None:
+        self._left += count
+
+
 class Kept:
     """Counts what passes and keeps the first bytes of it."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, room: Room) -> None:
         self.count = 0
-        self._room = limit
+        self.held = 0
+        self._limit = limit
+        self._room = room
         self._pieces: list[bytes] = []
 
     def add(self, data: bytes) -> None:
         self.count += len(data)
-        if self._room > 0:
-            piece = data if len(data) <= self._room else data[: self._room]
-            self._pieces.append(piece)
-            self._room -= len(piece)
+        if self._limit == 0:
+            return
+        granted = self._room.hold(min(len(data), self._limit))
+        self.held += granted
+        # What is kept has no gap, also when there is room again.
+        self._limit = self._limit - granted if granted == len(data) else 0
+        if granted > 0:
+            self._pieces.append(data[:granted])
 
     def bytes(self) -> bytes:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -211,18 +240,19 @@ class Kept:
 class Exchange:
     """A request and its answer while they pass."""
 
-    def __init__(self, id: int, client: Client, flow: http.HTTPFlow, limit: int) -> None:
+    def __init__(self, id: int, client: Client, flow: http.HTTPFlow, limit: int, room: Room) -> None:
         self.id = id
         self.client = client
         self.flow = flow
         self.fault: tuple[str, str | None] | None = None
-        self.request = Kept(limit)
-        self.response = Kept(limit)
+        self._room = room
+        self._has_left = False
+        self.request = Kept(limit, room)
+        self.response = Kept(limit, room)
         self.scrubs: list[tuple[bytes, bytes]] = []
         self.canaries: list[bytes] = []
         self.request_max = 0
         self.response_max = 0
-        self.is_ours = False
         self.is_told = False
         self.is_declared = True
         # The worker asked for its connection to end with this; what is sent on does not say so.
@@ -232,14 +262,41 @@ class Exchange:
         self.messages: list[dict[str, Any]] = []
         self.message_parts: list[bytes] = []
         self.message_room = 0
+        self._messages_held = 0
+        # By who sent it: of a WebSocket's message that is not whole yet.
+        self._parts = {True: 0, False: 0}
         # By who sent it: of a WebSocket's messages, and of control frames between them as well.
         self.watches: dict[bool, tuple[Watch, Watch]] = {}
 
     def is_over(self) -> bool:
         """Whether its end was told, or needs no telling; from now on it does not."""
-        was_over = self.is_told or self.is_ours
+        was_over = self.is_told
         self.is_told = True
         return was_over
+
+    def hold_message(self, content: bytes) -> bytes:
+        """What of a message is kept for the record."""
+        kept = content[: self._room.hold(min(len(content), self.message_room))]
+        self._messages_held += len(kept)
+        self.message_room -= len(kept)
+        return kept
+
+    def hold_part(self, from_client: bool, size: int, is_end: bool) -> bool:
+        """Whether there is memory for so much more of a message that is not whole."""
+        granted = 0 if self._has_left else self._room.hold(size)
+        self._parts[from_client] += granted
+        is_held = granted == size and self._parts[from_client] <= MESSAGE_MAX
+        if is_end or not is_held:
+            self._room.give(self._parts[from_client])
+            self._parts[from_client] = 0
+        return is_held
+
+    def leave(self) -> None:
+        """Gives back the memory that it held."""
+        if not self._has_left:
+            self._has_left = True
+            self._room.give(self.request.held + self.response.held + self._messages_held)
+            self._room.give(sum(self._parts.values()))
 
 
 def held_length(data: bytes, values: Sequence[bytes]) -> int:
@@ -544,7 +601,12 @@ def watch_controls(addon: Addon) -> None:
         for event in events_of(self):
             payload = control_payload(event)
             flow = self.flow  # type: ignore[attr-defined]
-            if payload and not addon.may_control(flow, self.conn is flow.client_conn, payload):
+            if isinstance(event, wsproto.events.Message) and not addon.may_grow(
+                flow, self.conn is flow.client_conn, event
+            ):
+                yield wsproto.events.CloseConnection(code=CLOSED_TOO_BIG)
+                return
+            if payload is not None and not addon.may_control(flow, self.conn is flow.client_conn, payload):
                 # In its place both are closed: nothing of it, nor what follows, goes on.
                 yield wsproto.events.CloseConnection(code=CLOSED_BY_POLICY)
                 return
@@ -554,12 +616,12 @@ def watch_controls(addon: Addon) -> None:
     WebsocketConnection.events = watched  # type: ignore[method-assign]
 
 
-def control_payload(event: Any) -> bytes:
+def control_payload(event: Any) -> bytes | None:
     if isinstance(event, (wsproto.events.Ping, wsproto.events.Pong)):
         return bytes(event.payload)
     if isinstance(event, wsproto.events.CloseConnection):
         return (event.reason or "").encode()
-    return b""
+    return None
 
 
 def tell_failures() -> None:
@@ -680,6 +742,9 @@ class Addon:
         self._last_key = 0
         self._last_flow = 0
         self._exchanges: dict[int, Exchange] = {}
+        # By the session; of those that have exchanges.
+        self._rooms: weakref.WeakValueDictionary[str, Room] = weakref.WeakValueDictionary()
+        self._strangers: dict[str, None] = {}
         self._body_max = 0
         self._message_max = 0
         self._unreadable = b""
@@ -774,7 +839,15 @@ class Addon:
             self._ids[found.key] = conn.id
         return found
 
+    def client_connected(self, conn: connection.Client) -> None:
+        if len(self._strangers) >= STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            self._strangers.pop(oldest)
+            self._close(oldest)
+        self._strangers[conn.id] = None
+
     def client_disconnected(self, conn: connection.Client) -> None:
+        self._strangers.pop(conn.id, None)
         found = self._clients.pop(conn.id, None)
         if found is not None:
             self._ids.pop(found.key, None)
@@ -800,6 +873,8 @@ class Addon:
             return
         if answer["outcome"] != "open":
             flow.response = self._told(answer, body)
+        else:
+            self._strangers.pop(flow.client_conn.id, None)
 
     async def next_layer(self, next_layer: layer.NextLayer) -> None:
         context = next_layer.context
@@ -865,6 +940,7 @@ class Addon:
             return Closed(context)
         if answer["outcome"] != "open":
             return Closed(context)
+        self._strangers.pop(context.client.id, None)
         if answer["host"] is not None:
             context.server.address = (answer["host"], port)
             client.addresses[(answer["host"], port)] = tuple(answer["addresses"])
@@ -950,8 +1026,7 @@ class Addon:
         client = self._client(flow.client_conn)
         request = flow.request
         self._last_flow += 1
-        exchange = Exchange(self._last_flow, client, flow, self._body_max)
-        flow.metadata["exchange"] = exchange
+        id = self._last_flow
         flow.metadata["close"] = self._close
         is_h2 = request.is_http2
         fault: str | None = flow.error.msg if flow.error else None
@@ -966,11 +1041,11 @@ class Addon:
         scheme = request.scheme
         if is_websocket:
             scheme = "wss" if scheme == "https" else "ws"
-        exchange.is_declared = size is not None and size >= 0
+        is_declared = size is not None and size >= 0
         try:
             answer, body = await self.bridge.ask(
                 "request",
-                flow=exchange.id,
+                flow=id,
                 client=client.key,
                 peer=client.peer,
                 authorization=request.headers.get("proxy-authorization"),
@@ -983,7 +1058,7 @@ class Addon:
                 is_transparent=isinstance(flow.client_conn.proxy_mode, TransparentMode),
                 path=text(request.data.path),
                 headers=pairs(request.headers),
-                body_byte_count=size if exchange.is_declared else None,
+                body_byte_count=size if is_declared else None,
                 http_version=request.http_version,
                 fault=fault,
             )
@@ -991,10 +1066,13 @@ class Addon:
             flow.kill()
             return
         if answer["outcome"] != "forward":
-            exchange.is_ours = True
             if flow.error is None:
                 flow.response = self._told(answer, body)
             return
+        self._strangers.pop(flow.client_conn.id, None)
+        exchange = Exchange(id, client, flow, self._body_max, self._room_of(answer))
+        exchange.is_declared = is_declared
+        flow.metadata["exchange"] = exchange
         host = answer["host"]
         exchange.is_last = "close" in request.headers.get("connection", "").lower() and not is_h2
         request.headers = fields(answer["headers"])
@@ -1015,6 +1093,12 @@ class Addon:
         self._exchanges[exchange.id] = exchange
         request.stream = Outgoing(self, exchange)
 
+    def _room_of(self, answer: dict[str, Any]) -> Room:
+        room = self._rooms.get(answer["session"])
+        if room is None:
+            room = self._rooms[answer["session"]] = Room(answer["held_bytes_max"])
+        return room
+
     def _told(self, answer: dict[str, Any], body: bytes) -> http.Response:
         response = http.Response.make(answer["status"], body)
         response.headers = fields(answer["headers"])
@@ -1023,7 +1107,7 @@ class Addon:
     async def request(self, flow: http.HTTPFlow) -> None:
         """After the body, before its end; its trailers go nowhere."""
         exchange: Exchange | None = flow.metadata.get("exchange")
-        if exchange is None or exchange.is_ours:
+        if exchange is None:
             return
         if exchange.is_asked:
             try:
@@ -1038,7 +1122,7 @@ class Addon:
     async def responseheaders(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get("exchange")
         response = flow.response
-        if exchange is None or exchange.is_ours or response is None:
+        if exchange is None or response is None:
             return
         decode = None
         if exchange.is_last:
@@ -1111,7 +1195,8 @@ class Addon:
         flow.websocket.messages.clear()
         content = message.content
         if message.from_client:
-            self.bridge.tell("sent", client=exchange.client.key, byte_count=len(content))
+            size = len(content) + FRAME_HEAD
+            self.bridge.tell("sent", client=exchange.client.key, byte_count=size)
         elif exchange.scrubs:
             for value, placeholder in exchange.scrubs:
                 content = content.replace(value, placeholder)
@@ -1123,8 +1208,7 @@ class Addon:
             self.cut(exchange, *forbidden(message.from_client))
             asyncio.get_running_loop().call_soon(self._close, flow.client_conn.id)
         if len(exchange.messages) < MESSAGES_MAX:
-            kept = content[: exchange.message_room]
-            exchange.message_room -= len(kept)
+            kept = exchange.hold_message(content)
             exchange.messages.append(
                 {
                     "at_ms": (message.timestamp - flow.request.timestamp_start) * 1000,
@@ -1139,11 +1223,20 @@ class Addon:
         """Whether a WebSocket's ping, pong or close may go on with what it carries."""
         exchange: Exchange = flow.metadata["exchange"]
         if from_client:
-            self.bridge.tell("sent", client=exchange.client.key, byte_count=len(payload))
+            size = len(payload) + FRAME_HEAD
+            self.bridge.tell("sent", client=exchange.client.key, byte_count=size)
         _, of_all = self._watches(exchange, from_client)
         if not of_all.finds(payload):
             return True
         exchange.fault = forbidden(from_client)
+        return False
+
+    def may_grow(self, flow: http.HTTPFlow, from_client: bool, event: Any) -> bool:
+        """Whether a WebSocket's message, of which this is a part, may be held until it is whole."""
+        exchange: Exchange = flow.metadata["exchange"]
+        if exchange.hold_part(from_client, len(event.data), event.message_finished):
+            return True
+        exchange.fault = ("upstream_failed", "a message is larger than its worker's memory at the proxy")
         return False
 
     def _watches(self, exchange: Exchange, from_client: bool) -> tuple[Watch, Watch]:
@@ -1165,6 +1258,7 @@ class Addon:
     def _seen(self, flow: http.HTTPFlow, exchange: Exchange, error: str | None) -> dict[str, Any]:
         """How an exchange went: what `flow` and `failed` say."""
         self._exchanges.pop(exchange.id, None)
+        exchange.leave()
         server = flow.server_conn
         response = flow.response
         is_new = server.id not in self._timed and server.timestamp_tcp_setup is not None

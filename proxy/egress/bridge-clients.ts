@@ -47,8 +47,11 @@ export interface Clients {
   tunnelOf(said: Said): Client | null;
   /** Whose it is; null: nobody's. */
   sessionOf(said: Said): Promise<EgressSession | null>;
-  /** An allocation's end closes its connections. */
-  watch(said: Said, session: EgressSession): void;
+  /**
+   * The connection is its session's from now on: its allocation's end closes it. A denial when the
+   * session has all the connections that it may.
+   */
+  enter(said: Said, session: EgressSession): ReturnType<typeof denied> | null;
   stranger(flow: Flow): Refusing;
   refused(session: EgressSession, flow: Flow, denial: ReturnType<typeof denied>): Refusing;
   /** How a tunnel ended that was passed through, or whose TLS or HTTP could not be opened. */
@@ -69,9 +72,9 @@ export function createClients(
   close: (client: number) => void,
 ): Clients {
   const clients = new Map<number, Client>();
-  const watches = new Map<number, { session: EgressSession; release: () => void }>();
+  const entered = new Map<number, { session: EgressSession; release: () => void }>();
   return {
-    ...{ connect, hello, tunnelOf, sessionOf, watch, stranger, refused },
+    ...{ connect, hello, tunnelOf, sessionOf, enter, stranger, refused },
     ...{ endTunnel, failTls, failHttp, failHead, gone, abandon },
   };
 
@@ -80,6 +83,8 @@ export function createClients(
     const flow = openClientFlow(deps, said, "tunnel", target);
     const session = await sessionOf(said);
     if (session === null) return ending(stranger(flow));
+    const full = enter(said, session);
+    if (full !== null) return ending(refused(session, flow, full));
     const decided = await session.connect(target);
     if (decided.outcome === "refuse") return ending(refused(session, flow, decided));
     flow.decision = decided.decision;
@@ -101,6 +106,11 @@ export function createClients(
       return closed();
     }
     if (own !== null) own.flow = null;
+    const full = enter(said, session);
+    if (full !== null) {
+      refused(session, flow, full);
+      return closed();
+    }
     if (said.is_request !== true) {
       refused(session, flow, denied("not_http", NOT_HTTP));
       return closed();
@@ -151,19 +161,24 @@ export function createClients(
 
   function keep(said: Said, made: Client): void {
     clients.set(said.client ?? 0, made);
-    watch(said, made.session);
   }
 
-  function watch(said: Said, session: EgressSession): void {
+  function enter(said: Said, session: EgressSession): ReturnType<typeof denied> | null {
     const key = said.client ?? 0;
-    const known = watches.get(key);
-    if (known?.session === session) return;
+    const known = entered.get(key);
+    if (known?.session === session) return null;
+    const place = session.places.enter("connection");
+    if (place.outcome === "refuse") return place;
     known?.release();
     const onAbort = () => close(key);
     session.signal.addEventListener("abort", onAbort, { once: true });
-    const release = () => session.signal.removeEventListener("abort", onAbort);
-    watches.set(key, { session, release });
+    const release = () => {
+      session.signal.removeEventListener("abort", onAbort);
+      place.leave();
+    };
+    entered.set(key, { session, release });
     if (session.signal.aborted) onAbort();
+    return null;
   }
 
   function stranger(flow: Flow): Refusing {
@@ -230,15 +245,15 @@ export function createClients(
     const key = said.client ?? 0;
     const client = tunnelOf(said);
     if (client !== null) record(client, null);
-    watches.get(key)?.release();
-    watches.delete(key);
+    entered.get(key)?.release();
+    entered.delete(key);
     clients.delete(key);
   }
 
   function abandon(): void {
-    for (const { release } of watches.values()) release();
+    for (const { release } of entered.values()) release();
     for (const client of clients.values()) record(client, ABANDONED);
-    watches.clear();
+    entered.clear();
     clients.clear();
   }
 }

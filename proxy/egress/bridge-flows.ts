@@ -5,7 +5,7 @@ import type { FlowDraft, FlowSink } from "../../orchestrator/traffic/sink.ts";
 import type { Said } from "./bridge-frames.ts";
 import { createCapture, type Flow, openFlow } from "./embedded/flow.ts";
 import { recordedHeaders } from "./embedded/headers.ts";
-import type { EgressSession, Refusal, RequestHead, Target } from "./guard.ts";
+import type { EgressSession, Place, Refusal, RequestHead, Target } from "./guard.ts";
 import { denied } from "./refusal.ts";
 
 type Denial = ReturnType<typeof denied>;
@@ -17,6 +17,7 @@ export interface Deal {
   readonly flow: Flow;
   readonly session: EgressSession;
   readonly client: number;
+  readonly place: Place;
   /** It was refused on the way. */
   denial: Denial | null;
 }
@@ -77,14 +78,14 @@ export function openExchangeFlow(
     query: at === -1 ? null : head.path.slice(at + 1).slice(0, 16_000),
     headers: recordedHeaders(head.headers),
   };
-  flow.responseBody = createCapture(deps.sink.bodyBytesMax);
+  flow.responseBody = createCapture(deps.sink.bodyBytesMax, null);
   if (head.serverName !== null) flow.server = { ...flow.server, server_name: head.serverName };
   return flow;
 }
 
 /** Writes the record. `said`: null when nobody is left to say anything; `told`: by us. */
 export function recordEnd(
-  { flow, session }: Deal,
+  { flow, session, place }: Deal,
   said: Said | null,
   parts: readonly Buffer[],
   error: string | null,
@@ -94,6 +95,7 @@ export function recordEnd(
   if (said !== null) fill(flow, said, parts);
   if (told !== null) noteTold(flow, told);
   session.record(draftOf(flow, session));
+  place.leave();
 }
 
 function fill(flow: Flow, said: Said, parts: readonly Buffer[]): void {

@@ -25,8 +25,9 @@ import {
 import { BRIDGE_VERSION, createFrameReader, encodeFrame, type Said } from "./bridge-frames.ts";
 import { readRequest, sentOn } from "./bridge-requests.ts";
 import type { Authority } from "./ca.ts";
+import type { Flow } from "./embedded/flow.ts";
 import { createGate } from "./embedded/gate.ts";
-import type { EgressGuard, EgressSession } from "./guard.ts";
+import type { EgressGuard, EgressSession, Place, RequestHead } from "./guard.ts";
 import { failureOf } from "./refusal.ts";
 
 export interface BridgeDependencies {
@@ -42,6 +43,13 @@ export interface BridgeOptions {
   /** In transparent mode a client is known by its address alone; null: by nobody. */
   sessionByAddress: ((address: string) => Promise<EgressSession | null>) | null;
   onReady: (listening: NonNullable<Said["listening"]>) => void;
+}
+
+interface Asked {
+  readonly head: RequestHead;
+  readonly flow: Flow;
+  readonly session: EgressSession;
+  readonly place: Place;
 }
 
 /** Serves one mitmproxy over its socket, until the socket ends. */
@@ -63,11 +71,7 @@ export function serveBridge(
     }
   });
   socket.on("error", (error) => log.warn({ err: error }, "egress bridge failed"));
-  socket.once("close", () => {
-    for (const deal of deals.values()) recordEnd(deal, null, [], ABANDONED, null);
-    deals.clear();
-    clients.abandon();
-  });
+  socket.once("close", abandon);
 
   function onFrame(said: Said, parts: Buffer[]): void {
     const { id } = said;
@@ -82,12 +86,21 @@ export function serveBridge(
 
   async function answered(said: Said, parts: Buffer[]): Promise<Answer> {
     try {
-      return await answerTo(said, parts);
+      const answer = await answerTo(said, parts);
+      // What was let through meanwhile goes nowhere.
+      if (socket.destroyed) abandon();
+      return answer;
     } catch (error) {
       // The edge: what cannot be decided is refused.
       log.error({ err: error, kind: said.kind }, "egress question not decided");
       return undecided();
     }
+  }
+
+  function abandon(): void {
+    for (const deal of deals.values()) recordEnd(deal, null, [], ABANDONED, null);
+    deals.clear();
+    clients.abandon();
   }
 
   async function answerTo(said: Said, parts: Buffer[]): Promise<Answer> {
@@ -132,12 +145,29 @@ export function serveBridge(
     const flow = openExchangeFlow(deps, said, isWebSocket ? "websocket" : "http", head);
     const session = tunnel?.session ?? (await clients.sessionOf(said));
     if (session === null) return clients.stranger(flow);
-    if (denial !== null) return ending(clients.refused(session, flow, denial));
+    const full = denial ?? clients.enter(said, session);
+    if (full !== null) return ending(clients.refused(session, flow, full));
+    const place = session.places.enter("exchange");
+    if (place.outcome === "refuse") {
+      const told = clients.refused(session, flow, place);
+      return isWebSocket ? ending(told) : told;
+    }
+    let isCarried = false;
+    try {
+      const answer = await decideRequest(said, { head, flow, session, place });
+      isCarried = deals.get(said.flow ?? 0)?.place === place;
+      return answer;
+    } finally {
+      if (!isCarried) place.leave();
+    }
+  }
+
+  async function decideRequest(said: Said, { head, flow, session, place }: Asked): Promise<Answer> {
     await gate.wait();
     const decided = await session.request(head);
     if (decided.outcome === "refuse") {
       const told = clients.refused(session, flow, decided);
-      return isWebSocket ? ending(told) : told;
+      return flow.kind === "websocket" ? ending(told) : told;
     }
     flow.decision = decided.decision;
     if (decided.outcome === "answer") {
@@ -154,18 +184,19 @@ export function serveBridge(
     flow.credentials = decided.credentials;
     flow.secrets = [...decided.scrubs.map(({ value }) => value), ...decided.canaries];
     flow.server = { ...flow.server, host: decided.host };
-    clients.watch(said, session);
     deals.set(said.flow ?? 0, {
       id: said.flow ?? 0,
       flow,
       session,
       client: said.client ?? 0,
-      denial: null,
+      ...{ place, denial: null },
     });
     const isOfHttp2 = said.http_version === "HTTP/2.0";
     return {
       message: {
         outcome: "forward",
+        session: session.allocationId,
+        held_bytes_max: session.places.heldBytesMax,
         host: decided.host,
         addresses: decided.addresses,
         headers: sentOn({ head, isOfHttp2, hasBody: size === null || size > 0 }, decided),
@@ -215,11 +246,17 @@ export function serveBridge(
         clients.failHead(said);
         break;
       case "gone":
-        clients.gone(said);
+        gone(said);
         break;
       default:
         throw new Error(`bridge: no notice is called ${said.kind}`);
     }
+  }
+
+  /** What is still to be told of its exchanges needs no place. */
+  function gone(said: Said): void {
+    clients.gone(said);
+    for (const deal of deals.values()) if (deal.client === said.client) deal.place.leave();
   }
 
   function ended(said: Said, parts: Buffer[]): void {

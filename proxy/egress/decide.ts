@@ -45,7 +45,7 @@ export interface Deciding {
   take(rule: CompiledRule, perMinute: number): number;
   /** Whether the trial has sent all that it may, where it would send so many bytes more. */
   hasSentAll(policy: Policy, byteCount: number): boolean;
-  /** Counts the bytes of a head, which leaves now; its body is counted by who carries it. */
+  /** Counts the bytes of a head or a name, which leaves now; a body is counted by who carries it. */
   onHead(byteCount: number): void;
   /** The canary was about to leave. */
   onCanary(): void;
@@ -77,6 +77,11 @@ export function createDecisions(deciding: Deciding) {
   return { connect, hello, request };
 
   async function connect(target: Target): Promise<TunnelDecision> {
+    return tunnel(target, true);
+  }
+
+  /** `isNew`: its name is counted; what it says first is asked of the same name again. */
+  async function tunnel(target: Target, isNew: boolean): Promise<TunnelDecision> {
     const ended = await deciding.ended();
     if (ended !== null) return refuse("session_ended", null, ended);
     const read = readTarget(target);
@@ -87,24 +92,24 @@ export function createDecisions(deciding: Deciding) {
     const { host, port } = read.value;
     const policy = await deciding.policy();
     if (policy.isLlmProxied && deciding.isGateway(host, port)) return toGateway(deciding, host);
-    const match = matchTunnel(policy, { host, port });
+    const place = { host, port, isNew };
+    const match = matchTunnel(policy, place);
     if (match.outcome === "none") {
       const objection = object(policy, "no_rule", null, noRule(host, port));
-      return objection?.outcome === "refuse" ? objection : open(policy, host, port, []);
+      return objection?.outcome === "refuse" ? objection : open(policy, place, []);
     }
-    if (match.outcome === "request") return open(policy, host, port, match.candidates);
+    if (match.outcome === "request") return open(policy, place, match.candidates);
     if (match.rule.action === "deny") {
       const objection = object(policy, "rule", match.rule, denied(match.rule, host.text));
-      return objection?.outcome === "refuse" ? objection : open(policy, host, port, []);
+      return objection?.outcome === "refuse" ? objection : open(policy, place, []);
     }
-    return open(policy, host, port, [match.rule]);
+    return open(policy, place, [match.rule]);
   }
 
   /** Opens a tunnel to a host that one of `rules` may let something through to. */
   async function open(
     policy: Policy,
-    host: Host,
-    port: number,
+    { host, port, isNew }: { host: Host; port: number; isNew: boolean },
     rules: readonly CompiledRule[],
   ): Promise<TunnelDecision> {
     const [rule = null] = rules;
@@ -121,6 +126,8 @@ export function createDecisions(deciding: Deciding) {
     if (deciding.replay !== null) {
       return { outcome: "open", decision, how: "intercept", host: host.text, addresses: [] };
     }
+    const named = isNew ? sendName(deciding, policy, rule, host) : null;
+    if (named?.outcome === "refuse") return named;
     const reached = await reach(deciding, host, port, rules);
     if (reached.outcome === "refuse") return reached;
     const how = passes ? "passthrough" : "intercept";
@@ -132,7 +139,7 @@ export function createDecisions(deciding: Deciding) {
   }
 
   async function hello(target: Target, said: ClientHello | null): Promise<TunnelDecision> {
-    const decided = await connect(target);
+    const decided = await tunnel(target, false);
     if (decided.outcome === "refuse") return decided;
     const read = readTarget(target);
     if (read.outcome === "unreadable") throw new Error("a tunnel to a target that is none");
@@ -198,6 +205,10 @@ export function createDecisions(deciding: Deciding) {
     };
     if (deciding.replay !== null) return deciding.replay(head);
     const rules = rule === null || rule.action === "deny" ? [] : [rule];
+    // In a tunnel of TLS the host is the tunnel's, which was counted.
+    const isClear = head.scheme === "http" || head.scheme === "ws";
+    const named = isClear ? sendName(deciding, policy, rule, host) : null;
+    if (named?.outcome === "refuse") return named;
     const reached = await reach(deciding, host, port, rules);
     if (reached.outcome === "refuse") return reached;
     // Once more, as others were decided meanwhile: from here to its count nothing is waited for.
@@ -273,6 +284,22 @@ function limits(
   if (waitMs === 0) return null;
   const detail = `The rule takes ${perMinute} requests a minute; try again later`;
   return object(policy, "too_fast", rule, detail);
+}
+
+/** A name leaves when it is looked up, and in TLS again: also where nothing answers to it. */
+function sendName(
+  deciding: Deciding,
+  policy: Policy,
+  rule: CompiledRule | null,
+  host: Host,
+): Objection {
+  const byteCount = Buffer.byteLength(host.text);
+  if (!deciding.hasSentAll(policy, byteCount)) {
+    deciding.onHead(byteCount);
+    return null;
+  }
+  const detail = `The trial may send ${policy.requestBytesPerTrialMax} bytes in all, the names of`;
+  return object(policy, "too_large", rule, `${detail} hosts among them: this one would be more`);
 }
 
 /** A trial sends so many bytes, heads and bodies, and no request that would be over that. */

@@ -14,18 +14,18 @@ import type { Ids } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import type { FlowSink } from "../../orchestrator/traffic/sink.ts";
 import type { Authority } from "./ca.ts";
-import { openRequestFlow, sendRefusal, tellRefused } from "./embedded/answering.ts";
+import { openRequestFlow, refuse, sendRefusal, tellRefused } from "./embedded/answering.ts";
 import { type ClientExchange, parseAuthority, type Tunnel } from "./embedded/client.ts";
 import { serveExchange } from "./embedded/exchange.ts";
 import { openFlow } from "./embedded/flow.ts";
 import { createGate, createIdle } from "./embedded/gate.ts";
 import { readHttp1 } from "./embedded/http1.ts";
 import { openHttp2 } from "./embedded/http2.ts";
-import { createPresence } from "./embedded/presence.ts";
+import { createPresence, type Present } from "./embedded/presence.ts";
 import { serveTunnel, writeRefusal } from "./embedded/tunnel.ts";
 import { createUpstreams } from "./embedded/upstream.ts";
 import { serveUpgrade } from "./embedded/websocket.ts";
-import type { EgressGuard, EgressProxy, EgressSession } from "./guard.ts";
+import type { EgressGuard, EgressProxy, Target } from "./guard.ts";
 import { denied } from "./refusal.ts";
 
 export interface EmbeddedProxyDependencies {
@@ -88,7 +88,11 @@ export async function openEmbeddedProxy(
   server.maxConnections = limits.connectionsMax;
   // We count them: Node would leave out what is beyond its limit, and say nothing.
   server.maxHeadersCount = 0;
-  server.on("connection", (socket) => socket.on("error", () => undefined));
+  server.on("connection", (socket) => {
+    socket.on("error", () => undefined);
+    // What is inside of a tunnel is somebody's already.
+    if (!tunnels.has(socket)) presence.meet(socket);
+  });
   server.on("request", onRequest);
   server.on("checkContinue", onRequest);
   server.on("checkExpectation", onRequest);
@@ -120,9 +124,10 @@ export async function openEmbeddedProxy(
     }
     background(
       (async () => {
-        const session = await authenticate(incoming);
-        if (session !== null) return await serveExchange(deps, session, client);
-        const flow = openRequestFlow(deps, client, "http");
+        const present = await authenticate(incoming);
+        if (present?.denial === null) return await serveExchange(deps, present.session, client);
+        const flow = openRequestFlow(deps, client, "http", null);
+        if (present !== null) return refuse(present.session, client, flow, present.denial);
         tellRefused(client, flow, guard.stranger);
         guard.recordStranger(flow.draft(null));
       })(),
@@ -153,14 +158,12 @@ export async function openEmbeddedProxy(
       return writeRefusal(socket, denial.refusal);
     }
     const target = parseAuthority(incoming.url ?? "", 0);
-    const session = await authenticate(incoming);
-    if (session === null) {
-      const flow = openFlow(deps, "tunnel", target, clientOf(socket));
-      flow.decision = guard.stranger.decision;
-      writeRefusal(socket, guard.stranger.refusal);
-      guard.recordStranger(flow.draft(null));
+    const present = await authenticate(incoming);
+    if (present?.denial !== null) {
+      refuseSocket(socket, target, present);
       return;
     }
+    const { session } = present;
     if (first.length > 0) socket.unshift(first);
     const tunnelDeps = { ...deps, authority, serve: takeTunnel };
     await serveTunnel(tunnelDeps, limits, session, socket, target);
@@ -185,16 +188,21 @@ export async function openEmbeddedProxy(
     socket.on("error", () => undefined);
     const tunnel = tunnels.get(socket) ?? null;
     if (tunnel !== null) tunnel.isUsed = true;
-    const session = tunnel?.session ?? (await authenticate(incoming));
-    const refusal = session === null ? guard.stranger.refusal : (tunnel?.refusal ?? null);
-    if (refusal !== null) writeRefusal(socket, refusal);
-    if (session === null) {
-      const flow = openFlow(deps, "tunnel", { host: "", port: 0 }, clientOf(socket));
-      flow.decision = guard.stranger.decision;
-      guard.recordStranger(flow.draft(null));
-    } else if (refusal === null) {
-      await serveUpgrade(deps, session, { incoming, socket, first }, tunnel);
-    }
+    const inside = tunnel === null ? null : { session: tunnel.session, denial: null };
+    const present = inside ?? (await authenticate(incoming));
+    if (present?.denial !== null) refuseSocket(socket, { host: "", port: 0 }, present);
+    else if (tunnel !== null && tunnel.refusal !== null) writeRefusal(socket, tunnel.refusal);
+    else await serveUpgrade(deps, present.session, { incoming, socket, first }, tunnel);
+  }
+
+  /** A connection of nobody we know, or one more than its session may have. */
+  function refuseSocket(socket: Socket, target: Target, present: Present | null): void {
+    const flow = openFlow(deps, "tunnel", target, clientOf(socket));
+    const { decision, refusal } = present?.denial ?? guard.stranger;
+    flow.decision = decision;
+    writeRefusal(socket, refusal);
+    if (present === null) guard.recordStranger(flow.draft(null));
+    else present.session.record(flow.draft(present.session));
   }
 
   /** Bytes that are no HTTP, or HTTP that can be read in two ways. */
@@ -227,7 +235,7 @@ export async function openEmbeddedProxy(
     else writeRefusal(socket, denial.refusal);
   }
 
-  async function authenticate(incoming: IncomingMessage): Promise<EgressSession | null> {
+  async function authenticate(incoming: IncomingMessage): Promise<Present | null> {
     try {
       return await presence.authenticate(incoming.socket, incoming.headers["proxy-authorization"]);
     } catch (error) {

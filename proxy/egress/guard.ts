@@ -96,6 +96,25 @@ export type RequestDecision =
     }
   | { readonly outcome: "refuse"; readonly decision: Decision; readonly refusal: Refusal };
 
+/** One connection or exchange of a session, while it lasts. */
+export interface Place {
+  readonly outcome: "entered";
+  /** Of so many bytes as many as may be kept in memory for it: none once the session has its all. */
+  hold(byteCount: number): number;
+  give(byteCount: number): void;
+  /** Gives back what it holds; again does nothing. */
+  leave(): void;
+}
+
+/** What a session has under way in this process: bounded, so that none starves the others. */
+export interface Places {
+  /** What the holds of all of them come to at most. */
+  readonly heldBytesMax: number;
+  enter(
+    what: "connection" | "exchange",
+  ): Place | { readonly outcome: "refuse"; readonly decision: Decision; readonly refusal: Refusal };
+}
+
 /** One allocation at the proxy. */
 export interface EgressSession {
   readonly allocationId: string;
@@ -104,6 +123,7 @@ export interface EgressSession {
   readonly agent: string | null;
   /** Aborted when the allocation ends or its trial is stopped: its connections are closed. */
   readonly signal: AbortSignal;
+  readonly places: Places;
   connect(target: Target): Promise<TunnelDecision>;
   /** `hello` is null where the first bytes are no TLS. */
   hello(target: Target, hello: ClientHello | null): Promise<TunnelDecision>;

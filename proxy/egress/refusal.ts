@@ -10,6 +10,7 @@ const STATUS: Partial<Record<DecisionReason, number>> = {
   no_session: 407,
   too_large: 413,
   too_fast: 429,
+  too_many: 429,
   unresolved: 502,
   credential_failed: 503,
   unrecorded: 503,
@@ -23,6 +24,7 @@ export function refusalOf({ reason, detail }: Pick<Decision, "reason" | "detail"
     further.push(["Proxy-Authenticate", 'Basic realm="autocode egress"']);
   }
   if (reason === "too_fast") further.push(["Retry-After", "60"]);
+  if (reason === "too_many") further.push(["Retry-After", "1"]);
   return told(STATUS[reason] ?? 403, "egress_refused", reason, detail, further);
 }
 

@@ -31,6 +31,7 @@ import {
   type SessionRow,
 } from "./live.ts";
 import { createOwnAddresses } from "./own-addresses.ts";
+import { createPlaces, PLACE_LIMITS, type PlaceLimits } from "./places.ts";
 import { createRates } from "./rates.ts";
 import { denied } from "./refusal.ts";
 import { type Host, isSame, readHost } from "./targets.ts";
@@ -54,6 +55,8 @@ export interface EgressGuardOptions {
   ownAddresses: () => readonly string[];
   /** As workers know it: reached through us where the policy says `llm_through_proxy`. */
   gatewayUrl: () => string;
+  /** What one session may have at a time; `PLACE_LIMITS` unless told. */
+  perSession?: PlaceLimits;
   /** Answers a trial that replays the record of `of`; whoever replays is forwarded nothing. */
   replay?: (of: TrialId, trialId: TrialId, head: RequestHead) => Promise<RequestDecision>;
 }
@@ -131,6 +134,7 @@ export function createEgressGuard(
       projectId: project_id,
       agent,
       signal: live.closing.signal,
+      places: createPlaces(options.perSession ?? PLACE_LIMITS),
       ...createDecisions(decidingOf(live)),
       sent: (byteCount) => sent(live, byteCount),
       onCanary: (flowId, host) => {

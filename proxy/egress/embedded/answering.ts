@@ -3,7 +3,7 @@ import type { Clock } from "../../../orchestrator/runtime/clock.ts";
 import type { Ids } from "../../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../../orchestrator/runtime/log.ts";
 import type { FlowSink } from "../../../orchestrator/traffic/sink.ts";
-import type { EgressSession, Refusal } from "../guard.ts";
+import type { EgressSession, Place, Refusal } from "../guard.ts";
 import type { ClientExchange, Denial } from "./client.ts";
 import { createCapture, type Flow, openFlow } from "./flow.ts";
 import type { Gate, Idle } from "./gate.ts";
@@ -20,11 +20,12 @@ export interface ExchangeDependencies {
   log: Log;
 }
 
-/** A flow with its request's head, as the worker sent it. */
+/** A flow with its request's head, as the worker sent it; without a place none of it is carried. */
 export function openRequestFlow(
   deps: Pick<ExchangeDependencies, "ids" | "clock" | "sink">,
   client: ClientExchange,
   kind: "http" | "websocket",
+  place: Place | null,
 ): Flow {
   const { head, address, httpVersion } = client;
   const flow = openFlow(deps, kind, head.target, { address, http_version: httpVersion });
@@ -36,8 +37,8 @@ export function openRequestFlow(
     query: at === -1 ? null : head.path.slice(at + 1).slice(0, 16_000),
     headers: recordedHeaders(head.headers),
   };
-  flow.requestBody = createCapture(deps.sink.bodyBytesMax);
-  flow.responseBody = createCapture(deps.sink.bodyBytesMax);
+  flow.requestBody = createCapture(deps.sink.bodyBytesMax, place);
+  flow.responseBody = createCapture(deps.sink.bodyBytesMax, place);
   if (head.serverName !== null) flow.server = { ...flow.server, server_name: head.serverName };
   return flow;
 }

@@ -17,7 +17,23 @@ export async function serveExchange(
   session: EgressSession,
   client: ClientExchange,
 ): Promise<void> {
-  const flow = openRequestFlow(deps, client, "http");
+  const place = session.places.enter("exchange");
+  if (place.outcome === "refuse") {
+    return refuse(session, client, openRequestFlow(deps, client, "http", null), place);
+  }
+  try {
+    await serve(deps, session, client, openRequestFlow(deps, client, "http", place));
+  } finally {
+    place.leave();
+  }
+}
+
+async function serve(
+  deps: ExchangeDependencies,
+  session: EgressSession,
+  client: ClientExchange,
+  flow: Flow,
+): Promise<void> {
   const decided = await decide(deps, session, client, flow);
   if (decided === null) return;
   switch (decided.outcome) {

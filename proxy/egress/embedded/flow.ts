@@ -7,7 +7,7 @@ import type {
   CapturedMessage,
   FlowDraft,
 } from "../../../orchestrator/traffic/sink.ts";
-import type { EgressSession, Target } from "../guard.ts";
+import type { EgressSession, Place, Target } from "../guard.ts";
 
 export type HeaderList = readonly (readonly [string, string])[];
 
@@ -18,16 +18,22 @@ export interface Capture {
   body(): CapturedBody | null;
 }
 
-export function createCapture(bytesMax: number): Capture {
+/** @param place whose memory it is; null: nobody's, for what is of our own making. */
+export function createCapture(bytesMax: number, place: Pick<Place, "hold"> | null): Capture {
   const kept: Buffer[] = [];
   let keptCount = 0;
   let byteCount = 0;
+  let isCut = false;
   return { add, body };
 
   function add(chunk: Buffer): void {
     byteCount += chunk.length;
-    if (keptCount >= bytesMax) return;
-    const part = chunk.subarray(0, bytesMax - keptCount);
+    if (isCut) return;
+    const wanted = Math.min(chunk.length, bytesMax - keptCount);
+    const part = chunk.subarray(0, place?.hold(wanted) ?? wanted);
+    // What is kept has no gap, also when there is room again.
+    isCut = part.length < chunk.length;
+    if (part.length === 0) return;
     // A part of a chunk would keep all of it in memory.
     kept.push(part.length === chunk.length ? part : Buffer.from(part));
     keptCount += part.length;

@@ -3,6 +3,8 @@
 export interface Frames {
   /** Whole messages and control frames, as they came; null: more than `bytesMax` of one. */
   push(chunk: Buffer): Buffer[] | null;
+  /** Of a message that is not whole yet. */
+  heldCount(): number;
 }
 
 const FINAL = 0x80;
@@ -18,7 +20,7 @@ export function createFrames(bytesMax: number): Frames {
   /** Of what is held: what belongs to frames that are whole, of a message that is not. */
   let readCount = 0;
   let isInMessage = false;
-  return { push };
+  return { push, heldCount: () => end - start };
 
   function push(chunk: Buffer): Buffer[] | null {
     hold(chunk);

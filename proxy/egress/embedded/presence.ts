@@ -1,44 +1,66 @@
-/** Who is on which connection: a session's connections are closed when it ends. */
+/**
+ * Who is on which connection: a session's connections are closed when it ends, and are no more than
+ * it may have. Of those that said no name yet the oldest makes room for a new one.
+ */
 import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import type { EgressGuard, EgressSession } from "../guard.ts";
+import type { Denial } from "./client.ts";
 
 export interface Presence {
+  /** A connection of nobody yet. */
+  meet(socket: Socket): void;
   /** By `Proxy-Authorization`, once for a connection; null: nobody we know. */
-  authenticate(socket: Socket, header: string | undefined): Promise<EgressSession | null>;
+  authenticate(socket: Socket, header: string | undefined): Promise<Present | null>;
   /** Who was last known on it; null: nobody. */
   sessionOf(socket: Socket): EgressSession | null;
   closeAll(): void;
 }
 
-interface Known {
-  header: string;
-  session: EgressSession;
+export interface Present {
+  readonly session: EgressSession;
+  /** Its session has all the connections that it may: whatever is asked on this one is refused. */
+  readonly denial: Denial | null;
 }
+
+interface Known extends Present {
+  readonly header: string;
+}
+
+const STRANGERS_MAX = 1_000;
 
 export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
   const known = new WeakMap<Socket, Known>();
   const sockets = new Set<Socket>();
-  return { authenticate, sessionOf, closeAll };
+  const strangers = new Set<Socket>();
+  return { meet, authenticate, sessionOf, closeAll };
 
-  async function authenticate(
-    socket: Socket,
-    header: string | undefined,
-  ): Promise<EgressSession | null> {
+  function meet(socket: Socket): void {
+    const [oldest] = strangers;
+    if (strangers.size >= STRANGERS_MAX) oldest?.destroy();
+    strangers.add(socket);
+    socket.once("close", () => strangers.delete(socket));
+  }
+
+  async function authenticate(socket: Socket, header: string | undefined): Promise<Present | null> {
     const before = known.get(socket);
-    if (before !== undefined && before.header === header && !before.session.signal.aborted) {
-      return before.session;
-    }
+    const isSameWord = before !== undefined && before.header === header;
+    if (isSameWord && before.denial === null && !before.session.signal.aborted) return before;
     const credentials = basic(header);
     if (header === undefined || credentials === null) return null;
     const session = await guard.session(credentials.username, credentials.password);
     if (session === null || session.signal.aborted) return null;
-    known.set(socket, { header, session });
-    follow(socket, session);
-    return session;
+    strangers.delete(socket);
+    const isSame = before?.session === session && before.denial === null;
+    const denial = isSame ? null : follow(socket, session);
+    const present = { header, session, denial };
+    known.set(socket, present);
+    return present;
   }
 
-  function follow(socket: Socket, { signal }: EgressSession): void {
+  function follow(socket: Socket, { signal, places }: EgressSession): Denial | null {
+    const place = places.enter("connection");
+    if (place.outcome === "refuse") return place;
     const end = () => socket.destroy();
     // As many as it has connections.
     setMaxListeners(0, signal);
@@ -47,7 +69,11 @@ export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
     socket.once("close", () => {
       signal.removeEventListener("abort", end);
       sockets.delete(socket);
+      place.leave();
     });
+    // It may have gone while its name was looked up.
+    if (socket.destroyed) place.leave();
+    return null;
   }
 
   function sessionOf(socket: Socket): EgressSession | null {

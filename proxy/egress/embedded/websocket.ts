@@ -6,7 +6,7 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { EgressSession } from "../guard.ts";
+import type { EgressSession, Place } from "../guard.ts";
 import { denied, failureOf } from "../refusal.ts";
 import {
   type ExchangeDependencies,
@@ -40,7 +40,30 @@ export async function serveUpgrade(
   response.assignSocket(socket);
   response.once("finish", () => socket.end());
   const client = readHttp1(incoming, response, tunnel);
-  const flow = openRequestFlow(deps, client, "websocket");
+  const place = session.places.enter("exchange");
+  if (place.outcome === "refuse") {
+    return refuse(session, client, openRequestFlow(deps, client, "websocket", null), place);
+  }
+  try {
+    const flow = openRequestFlow(deps, client, "websocket", place);
+    await serve({ ...deps, place }, session, client, flow, { response, socket, first });
+  } finally {
+    place.leave();
+  }
+}
+
+interface PlacedDependencies extends ExchangeDependencies {
+  /** Whose memory holds what is not whole yet, and what is kept for the record. */
+  place: Place;
+}
+
+async function serve(
+  deps: PlacedDependencies,
+  session: EgressSession,
+  client: ClientExchange,
+  flow: Flow,
+  ends: Ends,
+): Promise<void> {
   const decided = await decide(deps, session, client, flow);
   if (decided === null) return;
   if (decided.outcome === "refuse") return refuse(session, client, flow, decided);
@@ -52,7 +75,7 @@ export async function serveUpgrade(
   flow.credentials = decided.credentials;
   flow.secrets = [...decided.scrubs.map(({ value }) => value), ...decided.canaries];
   flow.server = { ...flow.server, host: decided.host };
-  await shakeHands(deps, session, client, flow, decided, { response, socket, first });
+  await shakeHands(deps, session, client, flow, decided, ends);
 }
 
 interface Ends {
@@ -63,7 +86,7 @@ interface Ends {
 }
 
 async function shakeHands(
-  deps: ExchangeDependencies,
+  deps: PlacedDependencies,
   session: EgressSession,
   client: ClientExchange,
   flow: Flow,
@@ -161,7 +184,7 @@ interface Relayed {
 
 /** Until either end closes; why it was cut, or null. */
 function relay(
-  deps: ExchangeDependencies,
+  deps: PlacedDependencies,
   session: EgressSession,
   flow: Flow,
   decided: Forward,
@@ -228,6 +251,7 @@ function relay(
   ): { push(chunk: Buffer): void; end(): void } {
     const source = from === "client" ? client : server;
     const frames = createFrames(MESSAGE_BYTES_MAX);
+    let partCount = 0;
     const isHeld = forbidden.length > 0;
     const isFromClient = from === "client";
     // What is cut over messages, and over messages and control frames between them.
@@ -271,6 +295,7 @@ function relay(
       const whole = frames.push(chunk);
       if (whole === null || reader === null)
         return stop(`a message is over ${MESSAGE_BYTES_MAX} bytes`);
+      if (!holdsPart(frames.heldCount())) return stop("its worker's messages fill their memory");
       for (const raw of whole) {
         try {
           await reader.read(raw);
@@ -280,6 +305,14 @@ function relay(
         if (isCut) return;
         if (isHeld) pass(raw);
       }
+    }
+
+    /** Whether there is room for what of a message has come and is not whole. */
+    function holdsPart(byteCount: number): boolean {
+      const more = byteCount - partCount;
+      partCount = byteCount;
+      if (more <= 0) deps.place.give(-more);
+      return more <= 0 || deps.place.hold(more) === more;
     }
 
     function stop(why: string): void {
@@ -312,8 +345,9 @@ function relay(
         forbid();
         return;
       }
-      const room = Math.max(0, deps.sink.messageBytesMax - keptCount);
-      const kept = Buffer.from(message.subarray(0, Math.min(room, deps.sink.bodyBytesMax)));
+      const left = Math.max(0, deps.sink.messageBytesMax - keptCount);
+      const wanted = Math.min(left, deps.sink.bodyBytesMax, message.length);
+      const kept = Buffer.from(message.subarray(0, deps.place.hold(wanted)));
       keptCount += kept.length;
       const body = { kept, byteCount: message.length };
       flow.messages?.push({ atMs: deps.clock.now(), from, isText, body });

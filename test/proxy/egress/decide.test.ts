@@ -370,6 +370,31 @@ test("a request's head counts: what leaves in paths and headers is no more than 
   assert.equal(session.seen.sent, 150);
 });
 
+test("a name counts as it leaves: a tunnel's once, and what is looked up without TLS", async () => {
+  const rules = [{ ...ALLOW, hosts: ["*.example.org"] }];
+  const names = { "gone.example.org": [[]] };
+  const open = (max: number) =>
+    openDecisions({ egress: { rules, request_bytes_per_trial_max: max }, names });
+  const session = open(40);
+  const target = { host: "gone.example.org", port: 443 };
+  assert.equal((await session.connect(target)).decision.reason, "unresolved");
+  assert.equal(session.seen.sent, 16, "a look-up that nobody answers has left all the same");
+  const there = { host: "a.example.org", port: 443 };
+  assert.equal((await session.connect(there)).outcome, "open");
+  const hello = { serverName: "a.example.org", protocols: [], hasEncryptedHello: false };
+  assert.equal((await session.hello(there, hello)).outcome, "open");
+  assert.equal(session.seen.sent, 29, "once, though it is asked about twice");
+  const refused = await session.connect(there);
+  assert.ok(refused.outcome === "refuse");
+  assert.equal(refused.decision.reason, "too_large");
+  assert.equal(session.seen.sent, 29);
+  assert.deepEqual(session.asked, ["gone.example.org", "a.example.org", "a.example.org"]);
+  const clear = open(50);
+  const head = headOf("http://gone.example.org/");
+  assert.equal((await clear.request(head)).decision.reason, "unresolved");
+  assert.equal(clear.seen.sent, 16);
+});
+
 test("mode: warn lets through what a rule could, and nothing else", async () => {
   const session = openDecisions({
     egress: { mode: "warn", rules: [{ ...ALLOW, action: "deny" }] },

@@ -19,6 +19,7 @@ import type { FlowDraft, FlowSink } from "../../../orchestrator/traffic/sink.ts"
 import { type Authority, openAuthority } from "../../../proxy/egress/ca.ts";
 import { createDecisions } from "../../../proxy/egress/decide.ts";
 import type { EgressGuard, EgressProxy, EgressSession } from "../../../proxy/egress/guard.ts";
+import { createPlaces, PLACE_LIMITS, type PlaceLimits } from "../../../proxy/egress/places.ts";
 import { compilePolicy } from "../../../proxy/egress/policy.ts";
 import { denied } from "../../../proxy/egress/refusal.ts";
 import { openTestFolder } from "../../support/embedded.ts";
@@ -53,6 +54,7 @@ export interface Limits {
   secrets?: Readonly<Record<string, string>>;
   addresses?: Readonly<Record<string, readonly string[]>>;
   sentMax?: number;
+  perSession?: Partial<PlaceLimits>;
 }
 
 /** One allocation, "worker" with the password "pass"; every name is 127.0.0.1 unless told. */
@@ -61,6 +63,7 @@ export function createTestGuard({
   secrets = {},
   addresses = {},
   sentMax,
+  perSession = {},
 }: Limits): TestGuard {
   const ending = new AbortController();
   const drafts: FlowDraft[] = [];
@@ -89,6 +92,7 @@ export function createTestGuard({
   const session: EgressSession = {
     allocationId: "allocation_1",
     ...{ trialId: "trial_1", projectId: "project_1", agent: "aider", signal: ending.signal },
+    places: createPlaces({ ...PLACE_LIMITS, ...perSession }),
     ...decisions,
     sent: (byteCount) => {
       sentCount += byteCount;
