@@ -4,26 +4,25 @@ import { join } from "node:path";
 import type { Catalog } from "../models/catalog.ts";
 import { loadHardware } from "../models/hardware.ts";
 import { nearestName } from "../models/nearest.ts";
-import { vllmCommand } from "../models/serving/vllm-command.ts";
 import type { Models } from "./api/services.ts";
+import { openLauncher } from "./compose-launcher.ts";
 import { createObserver } from "./compose-samples.ts";
 import type { Config } from "./config.ts";
 import type { ServingConfig } from "./config-serving.ts";
 import type { AgentFacts } from "./contract/agents.ts";
 import type { Orchestrator } from "./contract/orchestrators.ts";
+import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";
 import { Problem } from "./problem.ts";
 import type { Layout } from "./projects/layout.ts";
 import type { BackgroundTask } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
-import { createEngineClient } from "./serving/engine-client.ts";
 import { engineFigures } from "./serving/engine-figures.ts";
 import { ENGINE_DEFAULTS } from "./serving/engine-state.ts";
 import { createModelServers } from "./serving/model-servers.ts";
 import { findOwnGpus } from "./serving/own-gpus.ts";
 import { createPlanner, type Planner } from "./serving/planner.ts";
-import { openProcesses } from "./serving/processes.ts";
 import { createRenders } from "./serving/renders.ts";
 import { readServers } from "./serving/rows.ts";
 import { createServers } from "./serving/servers.ts";
@@ -33,8 +32,6 @@ import type { Weights } from "./weights/weights.ts";
 
 const PERIOD_MS = 1_000;
 const IDLE_MS = 1_500;
-const GRACE_MS = 30_000;
-const LOOK_MS = 500;
 
 export interface Serving extends AsyncDisposable {
   models: Models;
@@ -42,6 +39,8 @@ export interface Serving extends AsyncDisposable {
   task: BackgroundTask;
   /** Prometheus text. */
   metrics(): Promise<string>;
+  /** Which launcher engines have, and whether it answers. */
+  describe(): Promise<Finding>;
 }
 
 export interface ServingParts {
@@ -60,30 +59,24 @@ export async function buildServing(
   { serving, workerEnv }: Pick<Config, "serving" | "workerEnv">,
 ): Promise<Serving> {
   const machine = hostname();
-  const launcher = await openProcesses(
-    { clock, log },
-    {
-      dir: join(layout.engines, machine),
-      logsDir: layout.logs,
-      env: { ...workerEnv, ...serving.env },
-      graceMs: GRACE_MS,
-      pollMs: LOOK_MS,
-    },
+  const { launcher, client, program, describe } = await openLauncher(
+    { layout, log },
+    { serving, workerEnv },
   );
   const swap = SWAP_DEFAULTS;
   const servers = createServers(
     {
       ...{ db, launcher, weights, cards, clock, log },
-      client: createEngineClient(),
+      client,
       observe: createObserver(db, log),
       tell: createEgressEvents(db, clock).tell,
-      command: (engine) => vllmCommand({ ...engine, python: serving.python }),
+      program,
     },
     { machine, engine: ENGINE_DEFAULTS, swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
   );
   const upAndDown = createModelServers(
     { db, launcher, weights, cards, planner, others, clock },
-    { machine, host: serving.host, swap },
+    { machine, swap },
   );
   const { plan, hardware } = planner;
   const { render } = createRenders({
@@ -93,6 +86,7 @@ export async function buildServing(
   return {
     models: { ...upAndDown, plan, hardware, render },
     task: servers.task,
+    describe,
     metrics: async () => engineFigures(await readServers(db.sql)),
     [Symbol.asyncDispose]: close,
   };

@@ -228,6 +228,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       await safe.describe(),
       await egress.describe(),
       await record.describe(),
+      await serving.describe(),
       await accounting.matcher.describe(),
       await accounting.reconciler.describe(),
       ...(await describeOrchestrators(register)),

@@ -18,6 +18,22 @@ export interface ServingConfig {
   isOffline: boolean;
   /** What an engine gets of our environment beside what a worker does. */
   env: Readonly<Record<string, string>>;
+  /** The cluster that runs engines; null: they are processes of this machine. */
+  ray: RayConfig | null;
+  /** What chose their launcher, for people. */
+  why: string;
+}
+
+export interface RayConfig {
+  /** Its dashboard, without a slash at its end. */
+  url: string;
+  /** Where RAY_AUTH_MODE is token. */
+  token: string | null;
+  /** Where gateways reach Serve; null: at the dashboard's host, at the port that Serve has. */
+  ingressUrl: string | null;
+  /** The weight store and models/serving, as its nodes see them; null: where ours are. */
+  weightsDir: string | null;
+  pluginsDir: string | null;
 }
 
 /** Its tools' and its driver's own settings. */
@@ -36,6 +52,7 @@ export function readServing(
     weightsUrl: read.address("AUTOCODE_WEIGHTS_URL", /^https?:\/\//),
     weightsToken: read.text("HF_TOKEN") ?? null,
     isOffline: read.oneOf("AUTOCODE_OFFLINE", ["on", "off"], "off") === "on",
+    ...readLauncher(read),
     env: Object.fromEntries(
       Object.entries(env).filter(
         (entry): entry is [string, string] =>
@@ -44,6 +61,44 @@ export function readServing(
       ),
     ),
   };
+}
+
+/** `AUTOCODE_SERVING` decides; where it is not set, the address of a Ray does. */
+function readLauncher(read: Reader): Pick<ServingConfig, "ray" | "why"> {
+  const { text } = read;
+  const isSaid = text("AUTOCODE_SERVING") !== undefined;
+  const hasRay = text("AUTOCODE_RAY_URL") !== undefined;
+  const implied = hasRay ? "ray" : "processes";
+  const name = read.oneOf("AUTOCODE_SERVING", ["processes", "ray"], implied);
+  const known = hasRay ? "AUTOCODE_RAY_URL is set" : "AUTOCODE_RAY_URL is not set";
+  const why = isSaid ? `AUTOCODE_SERVING is ${name}` : known;
+  if (name === "processes") return { ray: null, why };
+  if (!hasRay) {
+    const example = "such as http://127.0.0.1:8265";
+    read.fault(
+      `AUTOCODE_RAY_URL: AUTOCODE_SERVING is ray, so set it to Ray's dashboard, ${example}`,
+    );
+  }
+  const ray = {
+    url: originOf(read, "AUTOCODE_RAY_URL") ?? "",
+    token: text("RAY_AUTH_TOKEN") ?? null,
+    ingressUrl: originOf(read, "AUTOCODE_RAY_INGRESS_URL"),
+    weightsDir: folderOf(read, "AUTOCODE_RAY_WEIGHTS"),
+    pluginsDir: folderOf(read, "AUTOCODE_RAY_PLUGINS"),
+  };
+  return { ray, why };
+}
+
+function originOf(read: Reader, name: string): string | null {
+  return read.address(name, /^https?:\/\//)?.replace(/\/+$/, "") ?? null;
+}
+
+function folderOf({ text, fault }: Reader, name: string): string | null {
+  const folder = text(name)?.replace(/(?<=.)\/+$/, "") ?? null;
+  if (folder !== null && !folder.startsWith("/")) {
+    fault(`${name}: "${folder}" must be a folder's path from /, as Ray's nodes see it`);
+  }
+  return folder;
 }
 
 /** "2x rtx-4090", "h100" */

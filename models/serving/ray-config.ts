@@ -9,14 +9,18 @@ import type { ModelCard } from "../card.ts";
 import { CatalogError } from "../yaml-file.ts";
 import { type VllmSettings, vllmEnvironment, vllmSettings } from "./vllm-command.ts";
 
-export interface RayOptions {
+export interface RayOptions extends RayPlaces {
+  /** Of the ingress. It knows no key: loopback, or what only gateways reach. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What Ray's nodes see. */
+interface RayPlaces {
   /** Of the models whose weights are in a folder there; the others come from the hub. */
   readonly weightsDirs: ReadonlyMap<string, string>;
   /** The folder of app.py and the plugins, on every node; ours by default. */
   readonly pluginsDir?: string;
-  /** Of the ingress. It knows no key: loopback, or what only gateways reach. */
-  readonly host: string;
-  readonly port: number;
   /** Replicas of each model that the cluster may grow to; each takes the GPUs of the plan. */
   readonly replicasMax: number;
 }
@@ -59,26 +63,38 @@ export function rayConfig(
   if (!plan.fits) throw new CatalogError(plan.refusal ?? `${plan.pair} does not fit`);
   const refusal = rayRefusal(plan);
   if (refusal !== null) throw new CatalogError(refusal);
-  const { host, port, pluginsDir = import.meta.dirname } = options;
+  const { host, port } = options;
+  const application = rayApplication(plan, plan.models, cards, options);
   const config = {
     proxy_location: "EveryNode",
     http_options: { host, port, request_timeout_s: REQUEST_TIMEOUT_S },
-    applications: [
-      {
-        name: plan.pair,
-        route_prefix: "/",
-        import_path: "app:build",
-        runtime_env: {
-          env_vars: {
-            PYTHONPATH: pluginsDir,
-            RAY_SERVE_LLM_ROUTER_HTTP_TIMEOUT: String(REQUEST_TIMEOUT_S),
-          },
-        },
-        args: { llm_configs: plan.models.map((model) => llmConfig(model)) },
-      },
-    ],
+    applications: [{ name: plan.pair, route_prefix: "/", ...application }],
   };
   return stringify(config, { lineWidth: 100, aliasDuplicateObjects: false });
+}
+
+/**
+ * The application of `models` of a plan, all of them or one, but for its name and its path.
+ *
+ * @throws CatalogError where a card is gone.
+ */
+export function rayApplication(
+  plan: PairPlan,
+  models: readonly ModelPlan[],
+  cards: ReadonlyMap<string, ModelCard>,
+  options: RayPlaces,
+) {
+  const { pluginsDir = import.meta.dirname } = options;
+  return {
+    import_path: "app:build",
+    runtime_env: {
+      env_vars: {
+        PYTHONPATH: pluginsDir,
+        RAY_SERVE_LLM_ROUTER_HTTP_TIMEOUT: String(REQUEST_TIMEOUT_S),
+      },
+    },
+    args: { llm_configs: models.map((model) => llmConfig(model)) },
+  };
 
   function llmConfig(model: ModelPlan) {
     const card = cards.get(model.model);

@@ -2,7 +2,6 @@
  * Pairs brought up and down: what people ask for becomes rows, which `servers.ts` makes true. With
  * its rows a pair gets the prices that its plan led to, so that no call of it is ever unpriced.
  */
-import { createServer } from "node:net";
 import { sql } from "drizzle-orm";
 import type { ModelCard } from "../../models/card.ts";
 import type {
@@ -27,7 +26,7 @@ import { type Queued, unitsOf } from "./turns.ts";
 
 export interface ModelServersDeps {
   db: Database;
-  launcher: Pick<EngineLauncher, "logs">;
+  launcher: Pick<EngineLauncher, "logs" | "addresses">;
   weights: Pick<Weights, "find" | "requireLicence">;
   cards: ReadonlyMap<string, ModelCard>;
   planner: Pick<Planner, "plan" | "pairName">;
@@ -38,8 +37,6 @@ export interface ModelServersDeps {
 
 export interface ModelServersOptions {
   machine: string;
-  /** Where engines listen. */
-  host: string;
   swap: SwapOptions;
 }
 
@@ -48,7 +45,7 @@ const UP_LOCK = 52_180;
 
 export function createModelServers(
   { db, launcher, weights, cards, planner, others, clock }: ModelServersDeps,
-  { machine, host, swap }: ModelServersOptions,
+  { machine, swap }: ModelServersOptions,
 ): ModelServers {
   const { pairName } = planner;
   return { up, down, list, logs };
@@ -70,11 +67,12 @@ export function createModelServers(
       const isFree = !there.some(({ is_wanted: isWanted, is_awake: isAwake, pair }) => {
         return isWanted && isAwake && pair !== plan.pair;
       });
-      const ports = await freePorts(plan.models.length);
+      const addresses = await launcher.addresses(plan);
       for (const [index, model] of plan.models.entries()) {
         const isFirst = index === 0 || plan.residency !== "alternate";
-        const port = ports[index] ?? 0;
-        await insertServer(tx, plan, model, { port, isAwake: isFree && isFirst, accepted });
+        const baseUrl = addresses[index];
+        if (baseUrl === undefined) throw new Error(`${model.model} has no address`);
+        await insertServer(tx, plan, model, { baseUrl, isAwake: isFree && isFirst, accepted });
         await insertPrice(tx, plan, model);
       }
       await tx.execute(sql`select pg_notify(${SERVED_CHANNEL}, '')`);
@@ -116,15 +114,13 @@ export function createModelServers(
     tx: Sql,
     plan: PairPlan,
     { side, model }: ModelPlan,
-    given: { port: number; isAwake: boolean; accepted: readonly string[] },
+    given: { baseUrl: string; isAwake: boolean; accepted: readonly string[] },
   ): Promise<void> {
     const at = rfc3339(clock.now());
-    const shownHost = host.includes(":") ? `[${host}]` : host;
-    const baseUrl = `http://${shownHost}:${given.port}`;
     await tx.execute(sql`
       insert into model_server (pair, side, model, machine, base_url, plan, accepted_licences,
         is_awake, state, detail, since, brought_up_at)
-      values (${plan.pair}, ${side}, ${model}, ${machine}, ${baseUrl}, ${jsonText(plan)}::jsonb,
+      values (${plan.pair}, ${side}, ${model}, ${machine}, ${given.baseUrl}, ${jsonText(plan)}::jsonb,
         ${sql.param([...given.accepted])}::text[], ${given.isAwake}, 'starting', 'is brought up',
         ${at}, ${at})
       on conflict (pair, side) do update
@@ -240,25 +236,6 @@ export function createModelServers(
     const found = await launcher.logs(engineId({ pair, side }), options);
     if (found !== null) return found;
     throw new Problem("not_found", `There is no log of ${pair}'s ${side} model: it never started`);
-  }
-
-  async function freePorts(count: number): Promise<number[]> {
-    const probes = Array.from({ length: count }, () => createServer());
-    const ports: number[] = [];
-    // All at once, so that they differ.
-    for (const probe of probes) {
-      await new Promise<void>((resolve, reject) => {
-        probe.once("error", (cause) => {
-          const detail = `AUTOCODE_ENGINES_HOST: nothing can listen at ${host}`;
-          reject(new Problem("conflict", detail, { cause }));
-        });
-        probe.listen(0, host, resolve);
-      });
-      const address = probe.address();
-      ports.push(typeof address === "object" && address !== null ? address.port : 0);
-    }
-    await Promise.all(probes.map((probe) => new Promise((done) => probe.close(done))));
-    return ports;
   }
 }
 

@@ -10,10 +10,12 @@ import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/p
 import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import type { PairPlan } from "../contract/models.ts";
 import { tryLock } from "../db/folder-lock.ts";
 import { Problem } from "../problem.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import { listenAddress } from "./engine-client.ts";
 import type { EngineCondition, EngineLauncher, EngineSpec } from "./serving.ts";
 
 export interface ProcessesOptions {
@@ -21,6 +23,8 @@ export interface ProcessesOptions {
   dir: string;
   /** A log each, of its last start; the one before has `.previous`. */
   logsDir: string;
+  /** Where engines listen. */
+  host: string;
   /** What every engine gets of our environment; no secret is among it. */
   env: Readonly<Record<string, string>>;
   /** Between asking an engine to end and ending it. */
@@ -57,7 +61,16 @@ export async function openProcesses(
   await mkdir(options.dir, { recursive: true, mode: 0o700 });
   await mkdir(options.logsDir, { recursive: true, mode: 0o700 });
   await adoptAll();
-  return { name: "processes", start, condition, stop, logs, onEnd, [Symbol.asyncDispose]: close };
+  return {
+    ...{ name: "processes", addresses, start, condition, stop, logs, onEnd },
+    [Symbol.asyncDispose]: close,
+  };
+
+  async function addresses({ models }: Pick<PairPlan, "models">): Promise<string[]> {
+    const { host } = options;
+    const shownHost = host.includes(":") ? `[${host}]` : host;
+    return (await freePorts(host, models.length)).map((port) => `http://${shownHost}:${port}`);
+  }
 
   function start(spec: EngineSpec): Promise<void> {
     const begun = starting.get(spec.id);
@@ -76,6 +89,11 @@ export async function openProcesses(
   }
 
   async function startAlone(spec: EngineSpec): Promise<void> {
+    const { program } = spec;
+    if (program.kind !== "command") {
+      const detail = `${spec.id} is no command: it was rendered for another launcher`;
+      throw new Problem("conflict", `${detail}; bring its pair down, and up again`);
+    }
     await adoptLost(spec.id);
     if ((await condition(spec.id)).state === "running") return;
     await refuseTakenPort(spec);
@@ -83,15 +101,15 @@ export async function openProcesses(
     await rename(log, `${log}.previous`).catch(() => {
       // There is none yet.
     });
-    const child = await spawnEngine(spec, log, {
+    const child = await spawnEngine(program, log, {
       ...options.env,
-      ...spec.env,
+      ...program.env,
       [MARK]: processPath(spec.id),
     });
     const { pid } = child;
     if (pid === undefined) {
-      const [program = ""] = spec.argv;
-      const detail = `${program} could not be started for ${spec.model}`;
+      const [file = ""] = program.argv;
+      const detail = `${file} could not be started for ${spec.model}`;
       throw new Problem("conflict", `${detail}; set AUTOCODE_VLLM_PYTHON to a Python with vLLM`);
     }
     exits.set(spec.id, null);
@@ -255,7 +273,7 @@ async function readJson(path: string): Promise<ProcessFile | null> {
 }
 
 async function spawnEngine(
-  { argv }: EngineSpec,
+  { argv }: { argv: readonly string[] },
   logPath: string,
   env: Record<string, string>,
 ): Promise<ChildProcess> {
@@ -270,7 +288,8 @@ async function spawnEngine(
 }
 
 /** An engine that cannot listen says so minutes later, when its weights are loaded. */
-async function refuseTakenPort({ host, port, model }: EngineSpec): Promise<void> {
+async function refuseTakenPort({ baseUrl, model }: EngineSpec): Promise<void> {
+  const { host, port } = listenAddress(baseUrl);
   const fault = await new Promise<Error | null>((resolve) => {
     const probe = createServer();
     probe.once("error", resolve);
@@ -285,6 +304,26 @@ async function refuseTakenPort({ host, port, model }: EngineSpec): Promise<void>
         "or bring the pair down and up again for another port"
       : `nothing can listen at ${where} (${code}): check AUTOCODE_ENGINES_HOST`;
   throw new Problem("conflict", detail, { cause: fault });
+}
+
+/** Free a moment ago, and each another. */
+async function freePorts(host: string, count: number): Promise<number[]> {
+  const probes = Array.from({ length: count }, () => createServer());
+  const ports: number[] = [];
+  // All at once, so that they differ.
+  for (const probe of probes) {
+    await new Promise<void>((resolve, reject) => {
+      probe.once("error", (cause) => {
+        const detail = `AUTOCODE_ENGINES_HOST: nothing can listen at ${host}`;
+        reject(new Problem("conflict", detail, { cause }));
+      });
+      probe.listen(0, host, resolve);
+    });
+    const address = probe.address();
+    ports.push(typeof address === "object" && address !== null ? address.port : 0);
+  }
+  await Promise.all(probes.map((probe) => new Promise((done) => probe.close(done))));
+  return ports;
 }
 
 /** What runs as an engine or a worker of one; what began first is first. */

@@ -10,7 +10,7 @@ import { createServer } from "node:net";
 import { sql } from "drizzle-orm";
 import type { ModelCard } from "../../models/card.ts";
 import { ownPrice } from "../../models/own-price.ts";
-import type { EngineMetrics, ModelPlan } from "../contract/models.ts";
+import type { EngineMetrics, ModelPlan, PairPlan } from "../contract/models.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
 import { ceilDiv } from "../money.ts";
@@ -33,7 +33,7 @@ import {
   unitOf,
   viewOf,
 } from "./rows.ts";
-import type { EngineCondition, EngineLauncher } from "./serving.ts";
+import type { EngineCondition, EngineLauncher, EngineProgram } from "./serving.ts";
 import { nextTurn, type SwapOptions } from "./swap.ts";
 import { type Queued, unitsOf } from "./turns.ts";
 
@@ -45,8 +45,8 @@ export interface ServersDeps {
   cards: ReadonlyMap<string, ModelCard>;
   /** Takes what an engine that answers says at `/metrics`; never rejects. */
   observe?: (row: ServerRow, text: string, startedAtMs: EpochMs) => Promise<void>;
-  /** The program that serves a model. */
-  command: (engine: EngineToStart) => { argv: string[]; env: Record<string, string> };
+  /** What serves a model, as the launcher takes it. @throws Problem where it cannot. */
+  program: (engine: EngineToStart) => EngineProgram;
   /** An event of a trial. */
   tell: (trialId: TrialId, type: "model.swapped", data: Record<string, unknown>) => Promise<void>;
   clock: Clock;
@@ -54,11 +54,13 @@ export interface ServersDeps {
 }
 
 export interface EngineToStart {
+  id: string;
   card: ModelCard;
   plan: ModelPlan;
+  /** What `plan` is of. */
+  pairPlan: PairPlan;
   weightsDir: string;
-  host: string;
-  port: number;
+  baseUrl: string;
   isSleepable: boolean;
 }
 
@@ -288,10 +290,10 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       const { card, dir: weightsDir } = await weightsOf(row);
       const detail = pulls.progress(engineId(row)) ?? "pulls its weights";
       if (weightsDir === null) return { ...step, detail, action: null };
-      const where = listenAddress(row.base_url);
-      const isAsleep = { isSleepable: isSleepable(row) };
-      const command = deps.command({ card, plan, weightsDir, ...where, ...isAsleep });
-      await launcher.start({ id: engineId(row), model: row.model, ...command, ...where });
+      const engine = { id: engineId(row), baseUrl: row.base_url };
+      const facts = { card, plan, pairPlan: row.plan, isSleepable: isSleepable(row) };
+      const program = deps.program({ ...engine, ...facts, weightsDir });
+      await launcher.start({ ...engine, model: row.model, program });
       return step;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;

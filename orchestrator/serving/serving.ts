@@ -4,19 +4,26 @@
  * and ends engines, so that a killed orchestrator's engines are adopted by the next.
  */
 import type { Side } from "../contract/agents.ts";
-import type { ServedPair, UpRequest } from "../contract/models.ts";
+import type { PairPlan, ServedPair, UpRequest } from "../contract/models.ts";
 
 export interface EngineSpec {
   /** Stable for a (pair, side): an engine that is started again is the same one. */
   readonly id: string;
   readonly model: string;
-  /** The whole command, rendered by models/serving/vllm-command.ts; no secret is in it. */
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  /** Where it will listen: loopback, or an address that only gateways reach. */
-  readonly host: string;
-  readonly port: number;
+  readonly program: EngineProgram;
+  /** Where it will answer: one of the launcher's `addresses`. */
+  readonly baseUrl: string;
 }
+
+/** What an engine is to its launcher, rendered by models/serving; no secret is in it. */
+export type EngineProgram =
+  | {
+      readonly kind: "command";
+      readonly argv: readonly string[];
+      readonly env: Readonly<Record<string, string>>;
+    }
+  /** Of Ray Serve, as its REST API takes it. */
+  | { readonly kind: "application"; readonly application: Readonly<Record<string, unknown>> };
 
 export type EngineCondition =
   | { readonly state: "absent" }
@@ -25,8 +32,13 @@ export type EngineCondition =
   | { readonly state: "ended"; readonly exit: string; readonly lastLines: readonly string[] };
 
 export interface EngineLauncher extends AsyncDisposable {
-  /** Of its engine: "processes". */
+  /** Of its engine: "processes", "ray". */
   readonly name: string;
+  /**
+   * Where the engines of a plan will answer, in the order of its models: loopback, or addresses
+   * that gateways alone reach. @throws Problem when it cannot serve the plan.
+   */
+  addresses(plan: PairPlan): Promise<string[]>;
   /** Idempotent by `spec.id`. @throws Problem when its port is taken or its program is missing. */
   start(spec: EngineSpec): Promise<void>;
   condition(id: string): Promise<EngineCondition>;

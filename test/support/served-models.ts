@@ -7,7 +7,7 @@ import { loadHardware } from "../../models/hardware.ts";
 import type { PairPlan, Residency, ServedPair } from "../../orchestrator/contract/models.ts";
 import { systemClock as clock } from "../../orchestrator/runtime/clock.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
-import { createEngineClient } from "../../orchestrator/serving/engine-client.ts";
+import { createEngineClient, listenAddress } from "../../orchestrator/serving/engine-client.ts";
 import { ENGINE_DEFAULTS } from "../../orchestrator/serving/engine-state.ts";
 import { createModelServers } from "../../orchestrator/serving/model-servers.ts";
 import { createPlanner } from "../../orchestrator/serving/planner.ts";
@@ -75,6 +75,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       {
         dir: join(folder, "engines"),
         logsDir: join(folder, "logs"),
+        host: "127.0.0.1",
         env: { PATH: "/usr/local/bin:/usr/bin:/bin" },
         ...{ graceMs: 2_000, pollMs: 10 },
       },
@@ -83,15 +84,16 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       ...{ db: database, launcher, weights, cards: catalog.cards, clock, log },
       client: createEngineClient(),
       tell: async (trialId, _type, data) => void told.push({ trialId, data }),
-      command: ({ card, host, port }) => ({
-        argv: [
+      program: ({ card, baseUrl }) => {
+        const { host, port } = listenAddress(baseUrl);
+        const argv = [
           ...[process.execPath, FAKE, "--model", card.name],
           ...["--host", host, "--port", String(port)],
           ...["--starts", join(folder, `starts-${card.name}`)],
           ...(options.more?.(card.name) ?? []),
-        ],
-        env: {},
-      }),
+        ];
+        return { kind: "command", argv, env: {} };
+      },
     };
     const servers = createServers(deps, {
       machine: MACHINE,
@@ -101,7 +103,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
     });
     const models = createModelServers(
       { db: database, launcher, weights, cards: catalog.cards, planner, others, clock },
-      { machine: MACHINE, host: "127.0.0.1", swap: { turnMinMs: 50, waitMaxMs: 100 } },
+      { machine: MACHINE, swap: { turnMinMs: 50, waitMaxMs: 100 } },
     );
     return { launcher, servers, models };
   }

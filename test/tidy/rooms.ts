@@ -80,6 +80,7 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-nomad.ts`, may: [""] },
   { room: `${O}/compose-accounting.ts`, may: [""] },
   { room: `${O}/compose-samples.ts`, may: [""] },
+  { room: `${O}/compose-launcher.ts`, may: [""] },
   { room: `${O}/compose-serving.ts`, may: [""] },
   { room: `${O}/compose-weights.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },
