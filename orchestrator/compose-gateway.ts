@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import { loadCatalog } from "../models/catalog.ts";
 import { createScriptedModel } from "../models/scripted/server.ts";
+import { compilePolicy } from "../proxy/egress/policy.ts";
 import { createPostgresCalls } from "../proxy/gateway/calls-postgres.ts";
 import type { GatewayDeps } from "../proxy/gateway/gateway.ts";
 import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
@@ -91,6 +92,8 @@ export function buildGateway(
     random,
     log,
     flows,
+    isRecordRequired: async ({ projectId }) =>
+      compilePolicy((await projectOf(projectId)).config.egress, null, null).isRecordRequired,
     hooks: {
       onCalls: events.settled,
       onRefusal: ({ code, message }, grant) => events.refused(grant.trialId, code, message),

@@ -18,13 +18,13 @@ import type { Secrets } from "./secrets/secrets.ts";
 import { createElasticsearchTraffic } from "./traffic/elasticsearch.ts";
 import { createFlowSink, type SpooledFlowSink } from "./traffic/flow-sink.ts";
 import { createKnownSecrets } from "./traffic/known-secrets.ts";
+import { openLateSpool } from "./traffic/late-spool.ts";
 import { createPostgresTraffic } from "./traffic/postgres.ts";
 import { createRedactor, type Redactor } from "./traffic/redact.ts";
 import type { KnownSecrets } from "./traffic/secret-forms.ts";
 import { createShipper } from "./traffic/shipper.ts";
 import type { TrafficSources } from "./traffic/sources.ts";
 import { createTrafficSources } from "./traffic/sources-postgres.ts";
-import { openSpool } from "./traffic/spool.ts";
 import { watchStored } from "./traffic/stored.ts";
 import type { Traffic } from "./traffic/traffic.ts";
 
@@ -87,7 +87,7 @@ export async function openTraffic(
   ): Promise<SpooledFlowSink> {
     const source = { id: ids.next("process"), door, engine, host: hostname() };
     const { spoolBytesMax: bytesMax, bodyBytesMax } = config.egress;
-    const spool = await openSpool({
+    const spool = await openLateSpool({
       ...{ dir: spoolDir, source: { ...source, startedAtMs: clock.now() }, bytesMax, log },
     });
     const sink = createFlowSink(

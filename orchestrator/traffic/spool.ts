@@ -99,7 +99,7 @@ const PREFIX_BYTES = 80;
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const folder = join(options.dir, options.source.id);
   const { disk = localDisk } = options;
-  let lock: Disposable | null;
+  let lock: Disposable | null = null;
   let last: number;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -110,6 +110,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     await writeSource(folder, options.source);
     last = await settleFolder(folder, options.source.id);
   } catch (cause) {
+    lock?.[Symbol.dispose]();
     if (cause instanceof Problem) throw cause;
     const why = `The spool of traffic cannot be written: ${(cause as Error).message}`;
     throw new Problem("unavailable", `${why}; make room, or the folder writable`, { cause });

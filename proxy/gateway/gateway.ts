@@ -59,7 +59,9 @@ export interface GatewayDeps {
   random: Pick<Random, "below">;
   log: Log;
   /** Where what passes is recorded; absent: nowhere. */
-  flows?: Pick<FlowSink, "append" | "isBehind" | "bodyBytesMax">;
+  flows?: Pick<FlowSink, "append" | "isBehind" | "fault" | "bodyBytesMax">;
+  /** Whether the grant's project lets nothing pass that is not recorded; absent: none does. */
+  isRecordRequired?: (grant: Grant) => Promise<boolean>;
   hooks?: GatewayHooks;
 }
 

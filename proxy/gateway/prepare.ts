@@ -17,7 +17,13 @@ import {
   holdCall,
 } from "./hold.ts";
 import type { Exhaustion } from "./key-state.ts";
-import { BUDGET_BUSY, budgetGone, LEDGER_UNAVAILABLE, type Refusal } from "./refusal.ts";
+import {
+  BUDGET_BUSY,
+  budgetGone,
+  LEDGER_UNAVAILABLE,
+  type Refusal,
+  unrecorded,
+} from "./refusal.ts";
 import { hasUsageChunk } from "./request.ts";
 
 export type PrepareResult =
@@ -36,6 +42,10 @@ export async function prepareCall(
   bytes: Buffer,
   mayWait: boolean,
 ): Promise<PrepareResult> {
+  const fault = state.recorder.fault();
+  if (fault !== null && (await deps.isRecordRequired?.(caller.grant)) === true) {
+    return refused(unrecorded(fault));
+  }
   const drafted = draftCall(deps, options, state, caller, bytes, mayWait);
   if ("status" in drafted) return refused(drafted);
 

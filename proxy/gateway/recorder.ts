@@ -19,6 +19,8 @@ export interface Recorder {
   cutShort(): number;
   /** Exchanges that the sink did not take. */
   lost(): number;
+  /** Why what passes now would not be recorded whole; null when it would. */
+  fault(): string | null;
   /** Waits until everything is written, or has failed to be. */
   drain(): Promise<void>;
 }
@@ -44,7 +46,7 @@ interface Recorded {
 }
 
 export function createRecorder(
-  { flows, log }: { flows: Pick<FlowSink, "append" | "isBehind"> | null; log: Log },
+  { flows, log }: { flows: Pick<FlowSink, "append" | "isBehind" | "fault"> | null; log: Log },
   /** Told of the calls of a batch. */
   onCalls: (ended: readonly FinishedCall[]) => Promise<void> | void,
   { gatherMs, bytesMax, headBytes, callsMax }: RecorderOptions = RECORDER_DEFAULTS,
@@ -56,7 +58,13 @@ export function createRecorder(
   let running: Promise<void> | null = null;
   let gathering = new AbortController();
   const appending = new Set<Promise<void>>();
-  return { record, cutShort: () => cutCount, lost: () => lostCount, drain };
+  return { record, cutShort: () => cutCount, lost: () => lostCount, fault, drain };
+
+  function fault(): string | null {
+    if (flows === null) return "this gateway has no record of traffic";
+    if (flows.isBehind() || waitingBytes > bytesMax) return "more waits than is kept in memory";
+    return flows.fault();
+  }
 
   function record(call: FinishedCall | null, given: FlowDraft | null): void {
     let flow = flows === null ? null : given;

@@ -18,6 +18,7 @@ export type RefusalCode =
   | "internal"
   | "upstream_failed"
   | "unavailable"
+  | "unrecorded"
   | "replay_diverged";
 
 export interface Refusal {
@@ -94,6 +95,14 @@ export const LEDGER_UNAVAILABLE: Refusal = {
   message: "The ledger does not answer, so nothing is forwarded. Try again.",
   retryAfterS: 2,
 };
+
+/** The project asks that nothing passes without a record, and none can be written now. */
+export function unrecorded(fault: string): Refusal {
+  const message =
+    "The project's egress.require_record lets nothing pass that is not recorded, and nothing can " +
+    `be recorded now: ${fault}. Try again.`;
+  return { status: 503, code: "unrecorded", message, retryAfterS: 2 };
+}
 
 export const BUDGET_BUSY: Refusal = {
   status: 429,

@@ -150,6 +150,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       flows: {
         bodyBytesMax: 2 ** 20,
         isBehind: () => false,
+        fault: () => null,
         append: async (draft) => void flows.push(draft),
       },
       ...(given.hooks === undefined ? {} : { hooks: given.hooks }),

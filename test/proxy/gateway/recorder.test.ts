@@ -8,13 +8,16 @@ import { createRecorder, type RecorderOptions } from "../../../proxy/gateway/rec
 
 const OPTIONS: RecorderOptions = { gatherMs: 5, bytesMax: 100, headBytes: 10, callsMax: 3 };
 
-function open(state: { isBehind?: boolean; refuses?: boolean; fails?: boolean } = {}) {
+function open(
+  state: { isBehind?: boolean; fault?: string; refuses?: boolean; fails?: boolean } = {},
+) {
   const told: string[][] = [];
   const kept: FlowDraft[] = [];
   const recorder = createRecorder(
     {
       flows: {
         isBehind: () => state.isBehind === true,
+        fault: () => state.fault ?? null,
         append: async (draft) => {
           if (state.refuses === true) throw new Error("the spool is full");
           kept.push(draft);
@@ -90,4 +93,20 @@ test("where there is no sink, calls are told of all the same", async () => {
   recorder.record({ id: "call_a" } as Partial<FinishedCall> as FinishedCall, null);
   await recorder.drain();
   assert.deepEqual(told, ["call_a"]);
+});
+
+test("it says why what passes now would not be recorded whole", async () => {
+  const { state, recorder, record } = open();
+  assert.equal(recorder.fault(), null);
+  state.fault = "the disk is full";
+  assert.equal(recorder.fault(), "the disk is full");
+  state.isBehind = true;
+  assert.match(recorder.fault() ?? "", /more waits/);
+  state.isBehind = false;
+  delete state.fault;
+  record("a", "x".repeat(200));
+  await recorder.drain();
+  assert.equal(recorder.fault(), null);
+  const none = createRecorder({ flows: null, log: createLog("silent") }, () => undefined);
+  assert.match(none.fault() ?? "", /no record/);
 });

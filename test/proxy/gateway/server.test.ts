@@ -231,3 +231,28 @@ test("what a good key asked and the gateway answered itself is recorded too", as
     },
   ]);
 });
+
+test("where nothing passes without a record, a call that cannot be recorded is refused", async () => {
+  const record = { fault: "the spool's disk is full" as string | null };
+  const flows = {
+    bodyBytesMax: 2 ** 20,
+    isBehind: () => false,
+    fault: () => record.fault,
+    append: async () => undefined,
+  };
+  let isRequired = true;
+  await using world = await openTestGateway({
+    deps: { flows, isRecordRequired: async () => isRequired },
+  });
+  const refused = await world.chat({});
+  const { error } = (await refused.json()) as { error: { code: string; message: string } };
+  assert.deepEqual([refused.status, error.code], [503, "unrecorded"]);
+  assert.match(error.message, /egress\.require_record .*: the spool's disk is full\. Try again\./);
+  assert.equal(refused.headers.get("retry-after"), "2");
+  assert.equal(world.models.requests.length, 0);
+  record.fault = null;
+  assert.equal((await world.chat({})).status, 200);
+  // Elsewhere a call never waits for its record.
+  [record.fault, isRequired] = ["the spool's disk is full", false];
+  assert.equal((await world.chat({})).status, 200);
+});
