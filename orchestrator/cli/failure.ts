@@ -28,7 +28,7 @@ export function usage(message: string): Failure {
 
 /** What the server's problem means for us. A problem of the request is a fault of its arguments. */
 export function failureOf(problem: ProblemBody): Failure {
-  return new Failure(exitOf(problem), problem.detail);
+  return new Failure(exitOf(problem), problem.detail, problem);
 }
 
 function exitOf({ type, status }: ProblemBody): Exit {

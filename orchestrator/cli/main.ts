@@ -176,11 +176,14 @@ const USUAL: readonly Command[] = [
 
 /** A template engine and a Vault's client: a tenth of a second that no other command waits for. */
 async function loadHeavy(): Promise<Command[]> {
-  const [{ vaultInit }, { vmBuild, vmLs, vmRender, vmValidate }] = await Promise.all([
+  const [{ vaultInit }, { vmBuild, vmLs, vmRender, vmValidate }, snapshots] = await Promise.all([
     import("./commands/vault.ts"),
     import("./commands/vm.ts"),
+    import("./commands/vm-snapshots.ts"),
   ]);
-  return [vaultInit, vmLs, vmRender, vmValidate, vmBuild];
+  const { vmFollow, vmRestore, vmSnapshot, vmSnapshotLs, vmSnapshotRm } = snapshots;
+  const ofVm = [vmLs, vmRender, vmValidate, vmBuild];
+  return [vaultInit, ...ofVm, vmSnapshot, vmSnapshotLs, vmSnapshotRm, vmRestore, vmFollow];
 }
 
 const isUsual = USUAL.some(({ name }) => name.split(" ")[0] === process.argv[2]);
@@ -216,7 +219,7 @@ async function main(args: readonly string[]): Promise<Exit> {
 
 /** The command that the first words name; options before it are not ours to guess at. */
 function findCommand(args: readonly string[]): { command: Command; rest: string[] } | null {
-  for (const words of [2, 1]) {
+  for (const words of [3, 2, 1]) {
     const name = args.slice(0, words).join(" ");
     const command = COMMANDS.find((each) => each.name === name);
     if (command !== undefined) return { command, rest: args.slice(words) };

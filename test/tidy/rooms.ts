@@ -61,7 +61,10 @@ const ROWS: readonly Row[] = [
     room: `${O}/cli/commands/vault.ts`,
     may: [`${O}/cli/`, `${O}/secrets/vault-client.ts`, `${O}/secrets/vault-setup.ts`],
   },
-  { room: `${O}/cli/commands/vm.ts`, may: [`${O}/cli/`, "vm-templates/"] },
+  {
+    room: `${O}/cli/commands/vm`,
+    may: [`${O}/cli/`, `${O}/contract/`, "vm-templates/"],
+  },
   {
     room: `${O}/cli/`,
     // Beside the contract what is pure, and done offline: checking a journal, sealing a backup.
@@ -79,8 +82,8 @@ const ROWS: readonly Row[] = [
   { room: `${O}/compose-secrets.ts`, may: [""] },
   { room: `${O}/compose-nomad.ts`, may: [""] },
   { room: `${O}/compose-accounting.ts`, may: [""] },
-  { room: `${O}/compose-samples.ts`, may: [""] },
   { room: `${O}/compose-launcher.ts`, may: [""] },
+  { room: `${O}/compose-samples.ts`, may: [""] },
   { room: `${O}/compose-serving.ts`, may: [""] },
   { room: `${O}/compose-weights.ts`, may: [""] },
   { room: `${O}/compose-workers.ts`, may: [""] },

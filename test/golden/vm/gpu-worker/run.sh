@@ -1,6 +1,8 @@
 #!/bin/sh
 # Runs this VM with qemu, in the folder that `autocode vm build` filled; what is given goes to qemu.
 set -eu
+# Whoever speaks on the monitor's socket has the VM: it is its owner's alone.
+umask 177
 cd "$(dirname "$0")"
 if [ -f vmlinuz ]; then
   set -- -kernel vmlinuz -initrd initrd.img \
