@@ -68,6 +68,7 @@ import { systemRandom } from "./runtime/random.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 import { openServedModels } from "./serving/served-models.ts";
 import { createTasks } from "./tasks/tasks.ts";
+import { createPacketRecords } from "./traffic/packets.ts";
 import { createTrafficRetention } from "./traffic/retention.ts";
 import { createApprovals } from "./trials/approvals-postgres.ts";
 import { createCatalogPairs } from "./trials/catalog-pairs.ts";
@@ -79,6 +80,7 @@ import { createPricing } from "./trials/pricing.ts";
 import { createWorkerSessions } from "./trials/sessions.ts";
 import { createSteps } from "./trials/steps.ts";
 import { openWakes, type Wakes } from "./trials/wakes.ts";
+import { createWorkerLogs } from "./trials/worker-logs.ts";
 
 export const VERSION = "0.1.0";
 
@@ -172,7 +174,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const { weights, pulls } = opening.use(buildWeights({ layout, secrets, cards, catalog }, config));
   const planner = await buildPlanner(ROOT, catalog, agents, config.serving);
   const others = register.list;
-  const served = { db, layout, planner, cards, weights, others, log };
+  const served = { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log };
   const serving = opening.use(await buildServing(served, config));
   const kept = buildCheckpoints({ db, layout, clock, random }, config);
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
@@ -207,6 +209,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     approvals: createApprovals({ db, ledgerIn, projects, clock, ids }),
     trials: createTrials({ ...shared, traffic, ids }),
     replays: replaying.trials,
+    workerLogs: createWorkerLogs({ db, scheduler, redact: record.redact }),
     traffic,
     trafficSources: record.sources,
     unmatched: accounting.matcher,
@@ -215,6 +218,7 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     checkpoints: kept.checkpoints,
     workerSessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments, checkpoints: kept.limits },
+      recordPackets: createPacketRecords(sink, { clock, log }),
       ...{ gatewayUrl: () => addresses.gateway, replayUrl: () => addresses.replay },
       egress: egress.door,
       artefactBytesMax: ARTEFACT_BYTES_MAX,

@@ -76,8 +76,14 @@ export function toneOf(flow: FlowSummary): Tone | null {
   return status >= 400 ? "warn" : "good";
 }
 
-/** "GET api.example.org/v1/x"; a port where it is not the scheme's own. */
-export function requestOf({ method, scheme, host, port, path, query }: FlowSummary): string {
+/** "GET api.example.org/v1/x", "udp 1.1.1.1:53, 3 packets"; a port where it is not the scheme's own. */
+export function requestOf(flow: FlowSummary): string {
+  const { method, scheme, host, port, path, query, packets } = flow;
+  if (packets !== undefined) {
+    const { transport, count } = packets;
+    const to = port === 0 ? host : `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    return `${transport} ${to}, ${count} ${count === 1 ? "packet" : "packets"}`;
+  }
   const usual = scheme === "http" || scheme === "ws" ? 80 : 443;
   const place = `${host}${port === usual || port === 0 ? "" : `:${port}`}${path ?? ""}`;
   return `${method === null ? "" : `${method} `}${place}${query === null ? "" : `?${query}`}`;

@@ -32,7 +32,7 @@ function headLines(flow: FlowRecord): string[] {
   const query = request?.query == null ? "" : `?${request.query}`;
   const what =
     request === null
-      ? `${flow.kind} to ${target}`
+      ? `${flow.transport ?? flow.kind} to ${target}`
       : `${request.method} ${request.scheme}://${target}${request.path}${query}`;
   const tls =
     server.tls_version === null
@@ -71,7 +71,7 @@ function headLines(flow: FlowRecord): string[] {
 
 function passedText({ kind, sent_count: sent, received_count: received }: FlowRecord) {
   if (sent === null) return null;
-  if (kind === "packet") return `${sent} packets, all dropped`;
+  if (kind === "packet") return `${sent} ${sent === 1 ? "packet" : "packets"}, all dropped`;
   return `${byteText(sent)} sent, ${byteText(received ?? 0)} received`;
 }
 

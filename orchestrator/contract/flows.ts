@@ -48,6 +48,8 @@ export const Message = Type.Object(
   { additionalProperties: false },
 );
 
+const Transport = Type.String({ pattern: "^[a-z0-9-]{1,20}$" });
+
 export const FLOW_KINDS = [
   "http",
   "websocket",
@@ -71,6 +73,8 @@ export const FlowRecord = Type.Object(
       Type.Literal("worker"),
     ]),
     kind: Type.Enum(FLOW_KINDS),
+    /** Of packets: "tcp", "udp", "icmp", …; "any" of those that were not told apart. */
+    transport: Type.Optional(Transport),
     /** Null: nobody we know. */
     project_id: Nullable(Type.String()),
     trial_id: Nullable(Type.String()),
@@ -138,7 +142,7 @@ export const FlowRecord = Type.Object(
     ),
     /** Of a WebSocket; null for anything else, and once retention took them. */
     messages: Nullable(Type.Array(Message)),
-    /** Of a tunnel: bytes each way. Of packets: how many were dropped, in `sent`. */
+    /** Of a tunnel: bytes each way. Of packets: how many were dropped meanwhile, in `sent`. */
     sent_count: Nullable(Count),
     received_count: Nullable(Count),
     decision: Decision,
@@ -207,6 +211,10 @@ export const FlowSummary = Type.Object(
     status: Nullable(Type.Integer()),
     sent_bytes: Count,
     received_bytes: Count,
+    /** Of packets alone: what they were, and how many to this destination in `duration_ms`. */
+    packets: Type.Optional(
+      Type.Object({ transport: Transport, count: Count }, { additionalProperties: false }),
+    ),
     decision: Decision,
     call_id: FlowRecord.properties.call_id,
     cost: FlowRecord.properties.cost,

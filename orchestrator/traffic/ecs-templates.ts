@@ -49,7 +49,7 @@ const PROPERTIES: Readonly<Record<FieldClass, object>> = {
       ip: { type: "ip", ignore_malformed: true },
       port: { type: "integer" },
     }),
-    network: object({ protocol: KEYWORD, transport: KEYWORD }),
+    network: object({ protocol: KEYWORD, transport: KEYWORD, packets: LONG }),
     tls: object({
       version: KEYWORD,
       client: object({ server_name: KEYWORD }),
@@ -108,7 +108,7 @@ export function indexTemplates(prefix: string): IndexTemplate[] {
     name: indexBase(prefix, what),
     index_patterns: [indexPattern(prefix, what)],
     priority: 500,
-    version: 1,
+    version: 2,
     template: {
       settings: { number_of_shards: 1, auto_expand_replicas: "0-1", refresh_interval: "1s" },
       // What we do not name is kept in the document and not indexed.

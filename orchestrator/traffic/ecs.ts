@@ -120,7 +120,7 @@ function metaDocument(
     event: { ...base.event, duration: Math.round(record.duration_ms * 1e6) },
     source: { ip: client.address },
     destination: { ...base.destination, ip: server.address, port: server.port },
-    network: { protocol: record.kind === "packet" ? null : "http", transport: "tcp" },
+    network: networkOf(record),
     tls: {
       version: server.tls_version?.replace(/^TLSv/, "") ?? null,
       client: { server_name: server.server_name },
@@ -152,6 +152,11 @@ function metaDocument(
       record,
     },
   };
+}
+
+function networkOf({ kind, transport, sent_count: count }: FlowRecord): object {
+  if (kind === "packet") return { transport: transport ?? null, packets: count };
+  return { protocol: "http", transport: "tcp" };
 }
 
 function headersDocument(record: FlowRecord, headers: HeaderPart): object {

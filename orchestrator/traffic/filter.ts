@@ -38,6 +38,9 @@ export function summaryOf(flow: FlowRecord): FlowSummary {
     // Of packets it is their number.
     sent_bytes: (request?.byte_count ?? 0) + (flow.kind === "packet" ? 0 : (flow.sent_count ?? 0)),
     received_bytes: (response?.byte_count ?? 0) + (flow.received_count ?? 0),
+    ...(flow.kind === "packet"
+      ? { packets: { transport: flow.transport ?? "any", count: flow.sent_count ?? 0 } }
+      : {}),
     decision: flow.decision,
     call_id: flow.call_id,
     cost: flow.cost,

@@ -56,6 +56,7 @@ export async function toRecord(
     door,
     engine: draft.engine,
     kind: draft.kind,
+    ...(draft.transport === undefined ? {} : { transport: draft.transport }),
     project_id: draft.projectId,
     trial_id: draft.trialId,
     allocation_id: draft.allocationId,

@@ -27,6 +27,8 @@ type HeaderList = readonly (readonly [string, string])[];
 export interface FlowDraft {
   readonly id: FlowId;
   readonly kind: FlowRecord["kind"];
+  /** Of packets. */
+  readonly transport?: string;
   readonly engine: FlowRecord["engine"];
   readonly projectId: string | null;
   readonly trialId: string | null;

@@ -17,7 +17,7 @@ import { Problem } from "../problem.ts";
 import type { Layout } from "../projects/layout.ts";
 import type { PostgresProjects } from "../projects/postgres.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { AllocationId, TrialId } from "../runtime/ids.ts";
+import type { AllocationId, ProjectId, TrialId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import type { Tasks } from "../tasks/tasks.ts";
 import { readAllowance } from "./allowance.ts";
@@ -50,9 +50,22 @@ export interface SessionsDependencies {
   replayUrl: () => string;
   egress: EgressDoor;
   artefactBytesMax: number;
+  /** Makes records of traffic of what workers' networks dropped. */
+  recordPackets: RecordPackets;
   /** Of what workers keep of a running trial. */
   checkpoints: AgentSpec["checkpoints"];
 }
+
+/** Resolves once they are durable, or were told to the log; one record a telling, by its cursor. */
+type RecordPackets = (
+  owner: {
+    projectId: ProjectId;
+    trialId: TrialId;
+    allocationId: AllocationId;
+    agent: string | null;
+  },
+  told: readonly WorkerEvent[],
+) => Promise<void>;
 
 /** What a worker may say; the rest of the event types are the engine's and the gateway's own. */
 const WORKER_EVENT =
@@ -96,8 +109,22 @@ export function createWorkerSessions(dependencies: SessionsDependencies): Worker
     if (foreign !== undefined) {
       throw new Problem("forbidden", `type: a worker may not say "${foreign.type}"`);
     }
+    // Before they are events: a worker that is not answered tells of them again.
+    await recordDropped(dependencies, session, events);
     return appendWorkerEvents(db.sql, session, events);
   }
+}
+
+async function recordDropped(
+  { db, recordPackets }: SessionsDependencies,
+  { trialId, allocationId, purpose }: Session,
+  events: readonly WorkerEvent[],
+): Promise<void> {
+  const dropped = events.filter(({ type }) => type === "egress.dropped");
+  if (dropped.length === 0) return;
+  const trial = await needTrial(db, trialId);
+  const agent = purpose === "agent" ? trial.agent : null;
+  await recordPackets({ projectId: trial.project_id, trialId, allocationId, agent }, dropped);
 }
 
 async function enrol(

@@ -21,6 +21,8 @@ import { type Random, seededRandom } from "../../orchestrator/runtime/random.ts"
 import type { Scheduler } from "../../orchestrator/scheduler/scheduler.ts";
 import type { Secrets } from "../../orchestrator/secrets/secrets.ts";
 import { createTasks } from "../../orchestrator/tasks/tasks.ts";
+import { createPacketRecords } from "../../orchestrator/traffic/packets.ts";
+import type { FlowDraft } from "../../orchestrator/traffic/sink.ts";
 import { createApprovals } from "../../orchestrator/trials/approvals-postgres.ts";
 import { createEngine } from "../../orchestrator/trials/engine.ts";
 import { createEnrolments } from "../../orchestrator/trials/enrolment.ts";
@@ -171,6 +173,7 @@ function openLife(parts: {
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const enrolments = createEnrolments({ db, secrets, clock, random });
   const blobs = createBlobs(layout, clock, random);
+  const dropped: FlowDraft[] = [];
   const steps = createSteps(
     { db, ledger, keys, projects, scheduler, clock, ids, enrolments },
     { staleMs, stopGraceMs: 0, retryDelayMs: 1 },
@@ -184,6 +187,8 @@ function openLife(parts: {
     tasks,
     layout,
     enrolments,
+    /** What workers' networks dropped, as it would be recorded. */
+    dropped,
     events: createGatewayEvents(db, clock),
     approvals: createApprovals({
       ledgerIn: (transaction) => createLedger(transaction, clock),
@@ -192,6 +197,10 @@ function openLife(parts: {
     trials: createTrials({ ...shared, traffic: createMemoryTraffic(), ids }),
     sessions: createWorkerSessions({
       ...{ ...shared, keys, enrolments },
+      recordPackets: createPacketRecords(
+        { append: async (draft) => void dropped.push(draft) },
+        { clock, log },
+      ),
       gatewayUrl: () => "http://127.0.0.1:1",
       replayUrl: () => "http://127.0.0.1:2",
       egress: () => null,

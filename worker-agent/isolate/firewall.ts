@@ -31,8 +31,12 @@ export interface Link {
 }
 
 export interface Firewall {
-  /** What was dropped since the last call. @throws FirewallGone when it holds nothing any more. */
-  count(): Promise<Dropped[]>;
+  /**
+   * What was dropped since it was last told; `isLast`: also what was told too often meanwhile.
+   *
+   * @throws FirewallGone when it holds nothing any more.
+   */
+  count(isLast: boolean): Promise<Dropped[]>;
   remove(): Promise<void>;
 }
 
@@ -47,7 +51,7 @@ export async function raiseFirewall(
   await runProgram(nft, ["-f", "-"], { input: ruleset(table, link, ports) });
   const tally = createTally();
   return {
-    count: async () => tally(await look()),
+    count: async (isLast) => tally(await look(), isLast),
     remove: async () => {
       // Its link is gone: what is left of it would be nobody's, and goes with the next one.
       await runProgram(nft, ["delete", "table", "inet", table]).catch(() => {});
@@ -143,10 +147,12 @@ interface Counted {
 }
 
 /** Reads what nft lists, and answers what came since it was last asked: bounded for ever. */
-export function createTally(): (json: string) => Dropped[] {
+export function createTally(): (json: string, isLast?: boolean) => Dropped[] {
   const told = new Map<string, { packets: number; times: number }>();
   let toldPackets = 0;
-  return (json) => {
+  let isEnding = false;
+  return (json, isLast = false) => {
+    isEnding = isLast;
     const { nftables } = JSON.parse(json) as Listing;
     const news: Dropped[] = [];
     for (const { set, counter } of nftables) {
@@ -175,7 +181,9 @@ export function createTally(): (json: string) => Dropped[] {
     const before = told.get(key) ?? { packets: 0, times: 0 };
     const packets = counter.packets - before.packets;
     const isNew = before.times === 0 && destination !== "*";
-    if (packets <= 0 || before.times >= TOLD_TIMES_MAX) return [];
+    // Where there are too many destinations, the sum of the rest has what was not told.
+    const mayEnd = isEnding && (told.size < TOLD_DESTINATIONS_MAX || destination === "*");
+    if (packets <= 0 || (before.times >= TOLD_TIMES_MAX && !mayEnd)) return [];
     if (isNew && told.size >= TOLD_DESTINATIONS_MAX) return [];
     told.set(key, { packets: counter.packets, times: before.times + 1 });
     return [{ destination, protocol: String(protocol), packets }];

@@ -257,7 +257,7 @@ function followDrops(
     [Symbol.asyncDispose]: async () => {
       over.abort();
       await following;
-      await tell();
+      await tell(true);
     },
   };
 
@@ -273,10 +273,10 @@ function followDrops(
     }
   }
 
-  async function tell(): Promise<void> {
+  async function tell(isLast = false): Promise<void> {
     if (isLost) return;
     try {
-      for (const dropped of await firewall.count()) onDropped(dropped);
+      for (const dropped of await firewall.count(isLast)) onDropped(dropped);
     } catch (error) {
       // A look that fails costs a count, and no trial; the firewall's absence does.
       if (error instanceof FirewallGone) await lose(error.message);

@@ -85,7 +85,9 @@ function FlowHead({ flow }) {
     }</p>
     <div class="flow-title">
       <h1><span
-        class="mono">${visible(request?.method ?? flow.kind)}</span> ${placeOf(summary)}<span
+        class="mono">${visible(
+          request?.method ?? flow.transport ?? flow.kind,
+        )}</span> ${placeOf(summary)}<span
         class="muted">${pathOf(summary)}</span></h1>
       <${Outcome} flow=${summary} />
     </div>

@@ -34,7 +34,9 @@ function FlowRow({ flow }) {
     <td role="cell" class="f-at num"><${Time} at=${flow.started_at}
       text=${formatMoment(flow.started_at).slice(-8)} /></td>
     <td role="cell" class="f-outcome"><${Outcome} flow=${flow} /></td>
-    <td role="cell" class="f-method mono">${visible(flow.method ?? flow.kind)}</td>
+    <td role="cell" class="f-method mono">${visible(
+      flow.method ?? flow.packets?.transport ?? flow.kind,
+    )}</td>
     <td role="cell" class="f-place">
       <a class="row-link flow-place" href=${`/traffic/${flow.id}`} title=${`${placeOf(flow)}${pathOf(flow)}`}>
         <span>${placeOf(flow)}</span><span class="muted">${pathOf(flow)}</span>
@@ -43,7 +45,11 @@ function FlowRow({ flow }) {
     <td role="cell" class="f-cost num">${
       cost !== null && html`<${Money} nanos=${cost.amount_nanos} currency=${cost.currency} />`
     }</td>
-    <td role="cell" class="f-bytes num">${formatBytes(flow.received_bytes)}</td>
+    <td role="cell" class="f-bytes num">${
+      flow.packets === undefined
+        ? formatBytes(flow.received_bytes)
+        : `${formatCount(flow.packets.count)} dropped`
+    }</td>
     <td role="cell" class="f-time num">${formatDuration(flow.duration_ms)}</td>
   </tr>`;
 }

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import test from "node:test";
 import { createApi } from "../../../orchestrator/api/server.ts";
-import { flowLine } from "../../../orchestrator/cli/flow-rows.ts";
+import { flowLine, requestOf } from "../../../orchestrator/cli/flow-rows.ts";
 import { bodyText } from "../../../orchestrator/cli/flow-text.ts";
 import type { FlowRecord, FlowSummary } from "../../../orchestrator/contract/flows.ts";
 import { summaryOf } from "../../../orchestrator/traffic/filter.ts";
@@ -188,6 +188,24 @@ test("a passing flow takes one line of 80 columns, however long its address is",
       .join("");
     assert.equal([...line].length, 80, line);
   }
+});
+
+test("dropped packets read as what they were, where to and how many", () => {
+  const ids = { next: () => "flow_01kah27zs8e4rsk0ncyqjpys5f" } as never;
+  const read = (host: string, port: number, count: number) => {
+    const { server } = flowRecord(ids, 0);
+    return requestOf(
+      summaryOf(
+        flowRecord(ids, 0, {
+          ...{ kind: "packet", transport: "udp", request: null, response: null },
+          ...{ server: { ...server, host, port }, sent_count: count },
+        }),
+      ),
+    );
+  };
+  assert.equal(read("192.0.2.9", 53, 14), "udp 192.0.2.9:53, 14 packets");
+  assert.equal(read("2001:db8::1", 53, 1), "udp [2001:db8::1]:53, 1 packet");
+  assert.equal(read("192.0.2.9", 0, 2), "udp 192.0.2.9, 2 packets");
 });
 
 /** Nothing that a terminal would obey, and nothing that reorders a line. */

@@ -69,6 +69,12 @@ export function makeWorld(seed: number) {
           received_count: random.below(1_000),
           decision: { action: "passthrough" },
         });
+      case 3:
+        return refusedFlow(ids, atMs, {
+          ...{ ...change, kind: "packet", engine: "worker", transport: pick(["tcp", "udp"]) },
+          ...{ request: null, response: null, error: null, sent_count: 1 + random.below(1_000) },
+          decision: { reason: "dropped", rule: null },
+        });
       case 2:
         return flowRecord(ids, atMs, {
           ...change,
@@ -115,6 +121,7 @@ function queriesOf({
     { action: "passthrough" },
     { reason: "no_rule" },
     { reason: "canary" },
+    { reason: "dropped" },
     { door: "gateway" },
     { text: "needle" },
     { text: "NEEDLE" },

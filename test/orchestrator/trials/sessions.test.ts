@@ -107,6 +107,31 @@ test("worker sessions", async (t) => {
     assert.deepEqual(texts, [{ text: "1" }, { text: "2" }, { text: "3" }]);
   });
 
+  await t.test(
+    "packets that the worker's network dropped are recorded, as the trial's",
+    async () => {
+      const { id, token } = await place(opened);
+      const { allocation_token, spec } = await sessions.enrol(token);
+      const session = await sessions.authenticate(allocation_token);
+      const data = { destination: "192.0.2.9:8080", protocol: "tcp", packets: 3 };
+      const batch = [
+        { cursor: 1, type: "egress.dropped" as const, at: AT, data },
+        { cursor: 2, type: "trial.note" as const, at: AT, data: { level: "info", message: "x" } },
+      ];
+      await sessions.appendEvents(session, batch);
+      await sessions.appendEvents(session, batch);
+      const own = life.dropped.filter(({ trialId }) => trialId === id);
+      assert.equal(new Set(own.map((draft) => draft.id)).size, 1, "again is the same record");
+      const [draft] = own;
+      assert.deepEqual(
+        [draft?.kind, draft?.allocationId, draft?.server.host, draft?.server.port],
+        ["packet", spec.allocation_id, "192.0.2.9", 8080],
+      );
+      assert.deepEqual([draft?.transport, draft?.sentCount, draft?.agent], ["tcp", 3, "aider"]);
+      assert.match(String(draft?.projectId), /^project_/);
+    },
+  );
+
   await t.test("artefacts: no gap, no harm in a repeat, no more than the limit", async () => {
     const { token } = await place(opened);
     const { allocation_token } = await sessions.enrol(token);

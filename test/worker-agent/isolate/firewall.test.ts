@@ -52,3 +52,18 @@ test("a flood of destinations, or to one of them, is told a bounded number of ti
   }
   assert.ok(told <= 201 * 20, `${told}`);
 });
+
+test("what was told too often meanwhile is told at the end: no packet is left out", () => {
+  for (const destinations of [1, 500]) {
+    const tally = createTally();
+    const flood = (packets: number) =>
+      listing(
+        Array.from({ length: destinations }, (_, port) => ["192.0.2.1", "udp", port + 1, packets]),
+      );
+    let sum = 0;
+    for (let round = 1; round <= 50; round++) {
+      for (const { packets } of tally(flood(round), round === 50)) sum += packets;
+    }
+    assert.equal(sum, 50 * destinations);
+  }
+});
