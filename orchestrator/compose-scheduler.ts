@@ -1,6 +1,7 @@
 /** Which scheduler is behind the port: processes of this machine, hosts that joined, or Nomad. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { readAllocationLog } from "../worker-agent/allocation-log.ts";
 import { sweepMarker } from "../worker-agent/process.ts";
 import type { Place } from "./compose-duties.ts";
 import { openNomad } from "./compose-nomad.ts";
@@ -10,6 +11,7 @@ import type { Finding } from "./contract/system.ts";
 import type { Database } from "./db/database.ts";
 import { openSeatedScheduler } from "./duties/seated-scheduler.ts";
 import { createLayout, type Layout } from "./projects/layout.ts";
+import type { AllocationId } from "./runtime/ids.ts";
 import type { Log } from "./runtime/log.ts";
 import { openLocalScheduler } from "./scheduler/local.ts";
 import { thisMachine } from "./scheduler/machine.ts";
@@ -83,7 +85,15 @@ async function openLocal({
       },
       log,
     );
-  const notes = { placedDir: join(layout.orchestrators, "placed"), lookMs: SEATS_LOOK_MS };
+  const notes = {
+    placedDir: join(layout.orchestrators, "placed"),
+    lookMs: SEATS_LOOK_MS,
+    readLog: (
+      seat: number,
+      allocationId: AllocationId,
+      options: Parameters<typeof readAllocationLog>[2],
+    ) => readAllocationLog(createLayout(config.home, seat).allocations, allocationId, options),
+  };
   const detail = `local: ${config.slots} slots on this machine; NOMAD_ADDR is not set`;
   return {
     scheduler: await openSeatedScheduler({ ...place, openAt, log }, notes),

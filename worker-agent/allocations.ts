@@ -8,6 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { keepAllocationLog, LOG_FILES, type Output, readAllocationLog } from "./allocation-log.ts";
 
 export interface AllocationsOptions {
   /** The worker-agent's command line. */
@@ -48,8 +49,11 @@ export interface Allocations {
   end(id: AllocationId): Promise<void>;
   /** Starts nothing more, and ends all. */
   endAll(): Promise<void>;
-  /** Where what the worker prints is kept while it runs. */
-  logPath(id: AllocationId): string;
+  /** What its worker printed, followed while it runs; kept for a while afterwards. Null: nothing. */
+  readLog(
+    id: AllocationId,
+    options: { output: Output | null; isFollowed: () => boolean },
+  ): Promise<AsyncIterable<Uint8Array> | null>;
 }
 
 interface Running {
@@ -87,7 +91,10 @@ export async function openAllocations(
     start,
     end,
     endAll,
-    logPath: (id) => join(options.allocationsDir, id, "worker.log"),
+    readLog: (id, { output, isFollowed }) => {
+      const isGrowing = () => isFollowed() && (running.has(id) || starting.has(id));
+      return readAllocationLog(options.allocationsDir, id, { output, isGrowing });
+    },
   };
 
   function start(id: AllocationId, enrolmentToken: string): Promise<void> {
@@ -138,6 +145,9 @@ export async function openAllocations(
     const finished = done.then(async (outcome) => {
       const survivors = await options.sweep(id);
       if (survivors > 0) log("warn", "survivors ended", { allocation_id: id, survivors });
+      await keepAllocationLog(options.allocationsDir, id).catch((error: unknown) => {
+        log("warn", "worker's log not kept", { err: error, allocation_id: id });
+      });
       await rm(join(options.allocationsDir, id), { recursive: true, force: true });
       forget(outcome);
     });
@@ -238,13 +248,14 @@ async function spawnWorker(
   worker: { enrolmentToken: string; folder: string; slot: number },
 ): Promise<ChildProcess> {
   const { enrolmentToken, folder, slot } = worker;
-  const output = await open(join(folder, "worker.log"), "a", 0o600);
+  await using stdout = await open(join(folder, LOG_FILES.stdout), "a", 0o600);
+  await using stderr = await open(join(folder, LOG_FILES.stderr), "a", 0o600);
   const [file, ...args] = options.command;
   const uid = options.firstUid === null ? null : options.firstUid + slot;
   const child = spawn(file, args, {
     cwd: folder,
     detached: true,
-    stdio: ["ignore", output.fd, output.fd],
+    stdio: ["ignore", stdout.fd, stderr.fd],
     env: {
       ...options.env,
       AUTOCODE_API_URL: options.apiUrl(),
@@ -257,7 +268,6 @@ async function spawnWorker(
   child.once("error", () => {
     // Told by the missing pid.
   });
-  await output.close();
   return child;
 }
 

@@ -1,39 +1,58 @@
-/** A file that another process writes to, read to its end and, while it grows, on from there. */
+/** Files that another process writes to, read to their ends and, while they grow, on from there. */
 import { type FileHandle, open } from "node:fs/promises";
 
 const LOOK_AGAIN_MS = 200;
 const CHUNK_BYTES = 65_536;
 
 /**
- * Null when there is no such file.
+ * All of them as they come; null when there is none.
  *
- * @param isGrowing asked at the file's end: whether more may come.
+ * @param isGrowing asked at the files' ends: whether more may come.
  */
-export async function followFile(
-  path: string,
-  isGrowing: () => boolean,
+export async function followFiles(
+  paths: readonly string[],
+  isGrowing: () => boolean | Promise<boolean>,
 ): Promise<AsyncIterable<Uint8Array> | null> {
-  let file: FileHandle;
+  const files: FileHandle[] = [];
   try {
-    file = await open(path, "r");
+    for (const path of paths) {
+      const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT") return null;
+        throw error;
+      });
+      if (file !== null) files.push(file);
+    }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    await closeAll(files);
     throw error;
   }
-  return read(file, isGrowing);
+  return files.length === 0 ? null : read(files, isGrowing);
 }
 
-async function* read(file: FileHandle, isGrowing: () => boolean): AsyncIterable<Uint8Array> {
+async function* read(
+  files: readonly FileHandle[],
+  isGrowing: () => boolean | Promise<boolean>,
+): AsyncIterable<Uint8Array> {
   try {
     for (;;) {
-      // Asked before the read: what was written until then is read after it.
-      const mayGrow = isGrowing();
-      const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES);
-      if (bytesRead > 0) yield buffer.subarray(0, bytesRead);
-      else if (!mayGrow) return;
-      else await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+      // Asked before the reads: what was written until then is read after it.
+      const mayGrow = await isGrowing();
+      let hasMore = false;
+      for (const file of files) {
+        const { bytesRead, buffer } = await file.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES);
+        if (bytesRead === 0) continue;
+        hasMore = true;
+        yield buffer.subarray(0, bytesRead);
+      }
+      if (hasMore) continue;
+      if (!mayGrow) return;
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
     }
   } finally {
-    await file.close();
+    await closeAll(files);
   }
+}
+
+async function closeAll(files: readonly FileHandle[]): Promise<void> {
+  for (const file of files) await file.close();
 }

@@ -23,7 +23,7 @@ import type { TrafficSources } from "../traffic/sources.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { Approvals } from "../trials/approvals.ts";
 import type { Pricing } from "../trials/pairs.ts";
-import type { TrialReplays, Trials } from "../trials/trials.ts";
+import type { TrialReplays, Trials, WorkerLogs } from "../trials/trials.ts";
 import type { WorkerSessions } from "../trials/worker-sessions.ts";
 import type { Hosts, Workers } from "../workers/workers.ts";
 import type { Access } from "./access.ts";
@@ -141,6 +141,7 @@ export interface Services {
   trials: Trials;
   unmatched: UnmatchedCalls;
   weights: WeightPulls;
+  workerLogs: WorkerLogs;
   workerSessions: WorkerSessions;
   workers: Workers;
   hosts: Hosts;

@@ -1,6 +1,6 @@
 /** All that the command line prints. Results go to standard output, the rest to standard error. */
 import { pipeline } from "node:stream/promises";
-import { safeLine, safeText } from "./safe-text.ts";
+import { safeLine, safeLines, safeText } from "./safe-text.ts";
 
 export interface Column<Row> {
   title: string;
@@ -24,6 +24,8 @@ export interface Printer {
   raw(text: string): void;
   /** The result as it comes, no faster than its reader takes it. */
   pour(bytes: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Text as it comes, made safe. */
+  pourText(bytes: AsyncIterable<Uint8Array>): Promise<void>;
   json(value: unknown): void;
   table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void;
   /** A line for people beside the result. */
@@ -44,7 +46,7 @@ export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printe
   const paint = process.stdout.isTTY === true && wantsColour ? coloured : (text: string) => text;
   let lastStep = "";
   let isShowing = false;
-  return { isTty, line, parts, raw, pour, json, table, note, progress, clearProgress };
+  return { isTty, line, parts, raw, pour, pourText, json, table, note, progress, clearProgress };
 
   function line(text: string): void {
     clearProgress();
@@ -68,6 +70,11 @@ export function createPrinter({ wantsColour }: { wantsColour: boolean }): Printe
   function pour(bytes: AsyncIterable<Uint8Array>): Promise<void> {
     clearProgress();
     return pipeline(bytes, process.stdout, { end: false });
+  }
+
+  function pourText(bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    clearProgress();
+    return pipeline(safeLines(bytes), process.stdout, { end: false });
   }
 
   function json(value: unknown): void {

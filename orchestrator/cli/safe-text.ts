@@ -17,6 +17,7 @@ const COLOUR = new RegExp(`^${ESC}\\[[0-9;:]*m$`);
 const C0 = "\\u0000-\\u0008\\u000b-\\u001f";
 const C1 = "\\u007f-\\u009f";
 const BIDIRECTIONAL = "\\u202a-\\u202e\\u2066-\\u2069";
+const HELD_LENGTH_MAX = 65_536;
 const CONTROLS = new RegExp(`[${C0}${C1}${BIDIRECTIONAL}]`, "g");
 
 /** Plain text: no escape sequence and no control character but tab and newline. */
@@ -29,6 +30,27 @@ export function safeLine(text: string): string {
   return safeText(text)
     .replace(/[\t\n]+/g, " ")
     .trim();
+}
+
+/** Bytes of text as they come, a line or more at a time: no sequence is cut in two and got past. */
+export async function* safeLines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let held = "";
+  for await (const chunk of bytes) {
+    held += decoder.decode(chunk, { stream: true });
+    const end = held.lastIndexOf("\n") + 1;
+    if (end === 0 && held.length < HELD_LENGTH_MAX) continue;
+    // A line without an end goes out in pieces, each safe by itself: controls are taken out of all.
+    const ready = end === 0 ? held : held.slice(0, end);
+    held = held.slice(ready.length);
+    yield eachLine(ready);
+  }
+  yield eachLine(held + decoder.decode());
+}
+
+/** A sequence without an end takes its own line along, and no more. */
+function eachLine(text: string): string {
+  return text.split("\n").map(safeText).join("\n");
 }
 
 /** A recorded terminal's output with its colours, and nothing else of its escape sequences. */

@@ -11,7 +11,7 @@
  * orchestrator that was restarted, loses nothing.
  */
 import { type Static, Type } from "typebox";
-import { Capabilities } from "./workers.ts";
+import { Capabilities, WorkerOutput } from "./workers.ts";
 
 const AllocationId = Type.String({ pattern: "^allocation_[0-7][0-9a-hjkmnp-tv-z]{25}$" });
 const Token = Type.String({ minLength: 20, maxLength: 200 });
@@ -106,7 +106,13 @@ export const HostOrders = Type.Object(
     /** The logs that somebody reads now. */
     logs: Type.Array(
       Type.Object(
-        { request_id: Type.String(), allocation_id: AllocationId, is_followed: Type.Boolean() },
+        {
+          request_id: Type.String(),
+          allocation_id: AllocationId,
+          is_followed: Type.Boolean(),
+          /** Absent: both, as hosts that do not know of it send them. */
+          output: Type.Optional(WorkerOutput),
+        },
         { additionalProperties: false },
       ),
     ),

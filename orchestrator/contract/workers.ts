@@ -44,6 +44,9 @@ export const Requirements = Type.Object(
   { additionalProperties: false },
 );
 
+export type WorkerOutput = Static<typeof WorkerOutput>;
+export const WorkerOutput = Type.Union([Type.Literal("stdout"), Type.Literal("stderr")]);
+
 const PoolName = Type.String({
   pattern: "^[a-z0-9][a-z0-9-]{0,62}$",
   description: "a pool's name: up to 63 of a-z, 0-9 and -",

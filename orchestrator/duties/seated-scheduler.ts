@@ -9,9 +9,10 @@
  */
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { WorkerOutput } from "../contract/workers.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
-import type { AllocationStatus, Placement, Scheduler } from "../scheduler/scheduler.ts";
+import type { AllocationStatus, LogOptions, Placement, Scheduler } from "../scheduler/scheduler.ts";
 import type { Seat, Seats } from "./seats.ts";
 
 export interface SeatedOptions {
@@ -19,6 +20,12 @@ export interface SeatedOptions {
   placedDir: string;
   /** How often seats of killed processes are looked for. */
   lookMs: number;
+  /** A log of another seat's, by the folder that we share; null when it has none of it. */
+  readLog: (
+    seatNumber: number,
+    allocationId: AllocationId,
+    options: { output: WorkerOutput | null; isGrowing: () => Promise<boolean> },
+  ) => Promise<AsyncIterable<Uint8Array> | null>;
 }
 
 /** In a note: another orchestrator wants it stopped. */
@@ -45,7 +52,7 @@ export async function openSeatedScheduler(
     openAt: (seatNumber: number) => Promise<Scheduler>;
     log: Log;
   },
-  { placedDir, lookMs }: SeatedOptions,
+  { placedDir, lookMs, readLog }: SeatedOptions,
 ): Promise<Scheduler> {
   const listeners = new Set<(allocationId: AllocationId) => void>();
   await mkdir(placedDir, { recursive: true, mode: 0o700 });
@@ -134,9 +141,22 @@ export async function openSeatedScheduler(
     }
   }
 
-  async function logs(...asked: Parameters<Scheduler["logs"]>): ReturnType<Scheduler["logs"]> {
+  async function logs(
+    allocationId: AllocationId,
+    options: LogOptions,
+  ): Promise<AsyncIterable<Uint8Array> | null> {
     for (const { scheduler } of [own, ...adopted.values()]) {
-      const found = await scheduler.logs(...asked);
+      const found = await scheduler.logs(allocationId, options);
+      if (found !== null) return found;
+    }
+    const { isFollowed, signal, output = null } = options;
+    for (const name of await readdir(placedDir)) {
+      const number = Number(name);
+      if (number === seat.number || adopted.has(number)) continue;
+      const isGrowing = async () => {
+        return isFollowed && !signal.aborted && (await noteElsewhere(allocationId)) !== null;
+      };
+      const found = await readLog(number, allocationId, { output, isGrowing });
       if (found !== null) return found;
     }
     return null;

@@ -14,6 +14,20 @@ export function monotonicMs(): number {
   return performance.now();
 }
 
+/** Waits; ends early when `signal` does. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(finish, ms);
+    signal.addEventListener("abort", finish, { once: true });
+    function finish(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", finish);
+      resolve();
+    }
+  });
+}
+
 /** RFC 3339 in UTC with milliseconds, as the wire and the tables have it. */
 export function rfc3339(atMs: EpochMs): string {
   return new Date(atMs).toISOString();

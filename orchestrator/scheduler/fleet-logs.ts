@@ -5,16 +5,19 @@
  */
 import { sql } from "drizzle-orm";
 import type { HostOrders } from "../contract/hosts.ts";
+import type { WorkerOutput } from "../contract/workers.ts";
 import type { Database } from "../db/database.ts";
 import type { AllocationId, WorkerId } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
 import { FLEET_CHANNEL } from "../workers/workers.ts";
+import type { LogOptions } from "./scheduler.ts";
 
 interface Wish {
   request_id: string;
   worker_id: WorkerId;
   allocation_id: AllocationId;
   is_followed: boolean;
+  output?: WorkerOutput;
 }
 
 interface Reading {
@@ -34,16 +37,21 @@ export function createFleetLogs(db: Pick<Database, "sql">, random: Random) {
   const readings = new Map<string, Reading>();
   return { read, wanted, receive, hear };
 
-  /** What the host has of it, as it comes; ends when the host says so, or `signal` aborts. */
+  /**
+   * What the host has of it, as it comes; ends when the host says so, or `signal` aborts.
+   *
+   * @param isOver asked of a silent one: whether nothing will come, since its host is gone.
+   */
   async function* read(
     allocationId: AllocationId,
     workerId: WorkerId,
-    { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
+    { isFollowed, signal, output = null, isOver }: LogOptions & { isOver(): Promise<boolean> },
   ): AsyncIterable<Uint8Array> {
     const id = Buffer.from(random.bytes(12)).toString("hex");
     const wish: Wish = {
       ...{ request_id: id, worker_id: workerId, allocation_id: allocationId },
       is_followed: isFollowed,
+      ...(output === null ? {} : { output }),
     };
     const received: (Buffer | null)[] = [];
     let wake: () => void = () => {};
@@ -67,7 +75,8 @@ export function createFleetLogs(db: Pick<Database, "sql">, random: Random) {
           yield bytes;
         }
         if (signal.aborted) return;
-        if (!isFollowed && performance.now() - heardMs > SILENT_MS) return;
+        const isSilent = performance.now() - heardMs > SILENT_MS;
+        if (isSilent && (!isFollowed || (await isOver().catch(() => false)))) return;
         await new Promise<void>((resolve) => {
           wake = resolve;
           if (received.length > 0 || signal.aborted) resolve();

@@ -63,8 +63,9 @@ export async function openFleetScheduler(
     hosts,
     drain,
     logs: async (id, options) => {
-      const host = await runningOn(id);
-      return host === null ? null : logs.read(id, host, options);
+      const host = await reachableHostOf(id);
+      const isOver = async () => (await reachableHostOf(id, "running")) === null;
+      return host === null ? null : logs.read(id, host, { ...options, isOver });
     },
     onEnd(listener) {
       listeners.add(listener);
@@ -204,11 +205,17 @@ export async function openFleetScheduler(
     for (const listener of [...wakes]) listener(workerId);
   }
 
-  async function runningOn(allocationId: AllocationId): Promise<WorkerId | null> {
+  /** Where it runs or ran; null when that host is not heard of any more. */
+  async function reachableHostOf(
+    allocationId: AllocationId,
+    state: AllocationStatus | null = null,
+  ): Promise<WorkerId | null> {
     const [found] = await rows<{ worker_id: WorkerId }>(
       db.sql,
-      sql`select worker_id from placement
-        where allocation_id = ${allocationId} and state = 'running'`,
+      sql`select worker_id from placement join worker on worker.id = placement.worker_id
+        where allocation_id = ${allocationId} and placement.state <> 'pending'
+          and (${state}::text is null or placement.state = ${state})
+          and heartbeat_at > clock_timestamp() - ${`${leaseMs} ms`}::interval`,
     );
     return found?.worker_id ?? null;
   }

@@ -3,13 +3,12 @@
  * line. A worker outlives a killed orchestrator; the next one adopts it.
  */
 import { type AllocationsOptions, openAllocations } from "../../worker-agent/allocations.ts";
-import { followFile } from "../../worker-agent/follow-file.ts";
 import type { Capabilities, Requirements } from "../contract/workers.ts";
 import { Problem } from "../problem.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import { lacks } from "./placement.ts";
-import type { AllocationStatus, Host, Placement, Scheduler } from "./scheduler.ts";
+import type { AllocationStatus, Host, LogOptions, Placement, Scheduler } from "./scheduler.ts";
 
 export interface LocalOptions extends AllocationsOptions {
   slots: number;
@@ -80,11 +79,10 @@ export async function openLocalScheduler(options: LocalOptions, log: Log): Promi
 
   async function logs(
     allocationId: AllocationId,
-    { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
+    { isFollowed, signal, output = null }: LogOptions,
   ): Promise<AsyncIterable<Uint8Array> | null> {
-    const isGrowing = () =>
-      isFollowed && !signal.aborted && allocations.status(allocationId) === "running";
-    return followFile(allocations.logPath(allocationId), isGrowing);
+    const isOn = () => isFollowed && !signal.aborted;
+    return allocations.readLog(allocationId, { output, isFollowed: isOn });
   }
 
   function startNext(): void {

@@ -7,10 +7,10 @@
 import type { Readable } from "node:stream";
 import { Compile } from "typebox/compile";
 import { Problem } from "../problem.ts";
+import { pause } from "../runtime/clock.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { NomadClient } from "./nomad-client.ts";
-import { pause } from "./nomad-logs.ts";
 import { isEnded } from "./nomad-status.ts";
 import { EventFrame } from "./nomad-wire.ts";
 

@@ -4,12 +4,14 @@
  */
 import type { Readable } from "node:stream";
 import { Compile } from "typebox/compile";
+import type { WorkerOutput } from "../contract/workers.ts";
 import { Problem } from "../problem.ts";
+import { pause } from "../runtime/clock.ts";
 import type { NomadClient } from "./nomad-client.ts";
 import { LogFrame } from "./nomad-wire.ts";
+import type { LogOptions } from "./scheduler.ts";
 
 const TYPES = ["stdout", "stderr"] as const;
-type LogType = (typeof TYPES)[number];
 /** Between two looks at whether a task that prints nothing has started, or ended. */
 const LOOK_MS = 500;
 
@@ -26,9 +28,10 @@ export interface LogSource {
 export async function readLogs(
   client: Pick<NomadClient, "logStream">,
   source: LogSource,
-  { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
+  { isFollowed, signal, output = null }: LogOptions,
 ): Promise<AsyncIterable<Uint8Array> | null> {
-  const readers = TYPES.map((type) => readOne(client, source, { type, isFollowed, signal }));
+  const types = output === null ? TYPES : [output];
+  const readers = types.map((type) => readOne(client, source, { type, isFollowed, signal }));
   if (isFollowed && (await source.isRunning())) return merge(readers, [], signal);
   const firsts = await Promise.all(readers.map((reader) => reader.next()));
   if (firsts.every(({ done, value }) => done === true && value === "absent")) return null;
@@ -41,7 +44,7 @@ type Reader = AsyncGenerator<Uint8Array, "absent" | "ended">;
 async function* readOne(
   client: Pick<NomadClient, "logStream">,
   { allocationId, task, isRunning }: LogSource,
-  { type, isFollowed, signal }: { type: LogType; isFollowed: boolean; signal: AbortSignal },
+  { type, isFollowed, signal }: { type: WorkerOutput; isFollowed: boolean; signal: AbortSignal },
 ): Reader {
   let offset = 0;
   let wasThere = false;
@@ -156,18 +159,4 @@ async function* merge(
     for (const each of waiting.values()) each.catch(() => {});
     for (const reader of readers) void reader.return("ended").catch(() => {});
   }
-}
-
-/** Ends early when `signal` does. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const timer = setTimeout(finish, ms);
-    signal.addEventListener("abort", finish, { once: true });
-    function finish(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      resolve();
-    }
-  });
 }

@@ -13,7 +13,7 @@
  * changes nothing until then is our fencing's work.
  */
 import { Problem } from "../problem.ts";
-import { monotonicMs } from "../runtime/clock.ts";
+import { monotonicMs, pause } from "../runtime/clock.ts";
 import type { AllocationId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { NomadClient } from "./nomad-client.ts";
@@ -21,11 +21,11 @@ import { createNomadCluster } from "./nomad-cluster.ts";
 import { hasSaid } from "./nomad-errors.ts";
 import { openNomadEvents } from "./nomad-events.ts";
 import { allocationOf, childPrefix, META, nomadPriority } from "./nomad-job.ts";
-import { pause, readLogs } from "./nomad-logs.ts";
+import { readLogs } from "./nomad-logs.ts";
 import { endStatus, isEnded, liveStatus } from "./nomad-status.ts";
 import { createNomadTemplates, type NomadTemplatesOptions } from "./nomad-templates.ts";
 import type { Job, JobStub } from "./nomad-wire.ts";
-import type { AllocationStatus, Placement, Scheduler } from "./scheduler.ts";
+import type { AllocationStatus, LogOptions, Placement, Scheduler } from "./scheduler.ts";
 
 export interface NomadOptions extends NomadTemplatesOptions {
   /** Where workers reach the orchestrator; asked at each dispatch. */
@@ -212,8 +212,9 @@ export function openNomadScheduler(
 
   async function logs(
     allocationId: AllocationId,
-    { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
+    options: LogOptions,
   ): Promise<AsyncIterable<Uint8Array> | null> {
+    const { isFollowed, signal } = options;
     const isRunning = async () => {
       const now = await status(allocationId);
       return now === "pending" || now === "running";
@@ -225,7 +226,7 @@ export function openNomadScheduler(
       const task = Object.keys(found?.TaskStates ?? {})[0];
       if (found !== undefined && task !== undefined) {
         const source = { allocationId: found.ID, task, isRunning };
-        return readLogs(client, source, { isFollowed, signal });
+        return readLogs(client, source, options);
       }
       if (isLast) return null;
       await pause(LOOK_MS, signal);

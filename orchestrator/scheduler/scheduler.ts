@@ -3,7 +3,7 @@
  * `fleet.ts` on hosts that joined; `nomad.ts` as Nomad jobs. All pass
  * `test/orchestrator/scheduler/conformance.ts`.
  */
-import type { Capabilities, HostStatus, Requirements } from "../contract/workers.ts";
+import type { Capabilities, HostStatus, Requirements, WorkerOutput } from "../contract/workers.ts";
 import type { AllocationId, TrialId } from "../runtime/ids.ts";
 
 export interface Placement {
@@ -34,6 +34,14 @@ export interface Host {
 /** Nomad's client statuses, which every adapter reports in. `lost`: its machine is gone. */
 export type AllocationStatus = "pending" | "running" | "complete" | "failed" | "lost";
 
+export interface LogOptions {
+  /** Until the worker ends or `signal` aborts. */
+  isFollowed: boolean;
+  signal: AbortSignal;
+  /** Absent or null: both, as they come. */
+  output?: WorkerOutput | null;
+}
+
 export interface Scheduler extends AsyncDisposable {
   readonly name: string;
   /**
@@ -59,13 +67,10 @@ export interface Scheduler extends AsyncDisposable {
    */
   drain(hostId: string, isDraining: boolean): Promise<void>;
   /**
-   * What the worker printed (its agent's own output is among the trial's events), followed until it
-   * ends or `signal` aborts; null when the engine has nothing of it.
+   * What the worker printed (its agent's own output is among the trial's events), also for a while
+   * after it ended; null when the engine has nothing of it.
    */
-  logs(
-    allocationId: AllocationId,
-    options: { isFollowed: boolean; signal: AbortSignal },
-  ): Promise<AsyncIterable<Uint8Array> | null>;
+  logs(allocationId: AllocationId, options: LogOptions): Promise<AsyncIterable<Uint8Array> | null>;
   /** Calls back when an allocation ended, as soon as the engine knows; a hint, not a promise. */
   onEnd(listener: (allocationId: AllocationId) => void): Disposable;
 }

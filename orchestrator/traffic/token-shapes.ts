@@ -60,6 +60,8 @@ export const SHAPES: readonly Shape[] = [
   loose("langfuse_key", "sk-lf-", [WORD, 20]),
   loose("provider_key", "sk-", [ALNUM, 20]),
   loose("virtual_key", "ak-", [WORD, 40]),
+  loose("allocation_token", "at-", [WORD, 43]),
+  loose("enrolment_token", "et-", [DOTTED, 150]),
   loose("groq_key", "gsk_", [ALNUM, 40]),
   loose("xai_key", "xai-", [ALNUM, 40]),
   loose("perplexity_key", "pplx-", [ALNUM, 32]),

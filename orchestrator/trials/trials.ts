@@ -2,6 +2,7 @@
 import type { Artefact } from "../contract/artefacts.ts";
 import type { Call } from "../contract/calls.ts";
 import type { Cassette } from "../contract/cassettes.ts";
+import type { TrialEngine } from "../contract/engines.ts";
 import type { TrialEvent } from "../contract/events.ts";
 import type {
   Experiment,
@@ -11,6 +12,7 @@ import type {
   Trial,
   TrialState,
 } from "../contract/trials.ts";
+import type { WorkerOutput } from "../contract/workers.ts";
 import type { ExperimentId, TrialId } from "../runtime/ids.ts";
 
 export interface TrialFilter {
@@ -42,6 +44,8 @@ export interface Trials {
    */
   fork(id: TrialId, fork: NewFork): Promise<Trial>;
   calls(id: TrialId): Promise<Call[]>;
+  /** What it got from each model server, and how loaded that was meanwhile. */
+  engines(id: TrialId): Promise<TrialEngine[]>;
   /** Events after `afterSeq`, oldest first, at most `limit`. Of all trials when `id` is null. */
   events(id: TrialId | null, afterSeq: number, limit: number): Promise<TrialEvent[]>;
   /** The `seq` of any trial's newest event, 0 when there is none: where "from now on" starts. */
@@ -53,6 +57,27 @@ export interface Trials {
   artefactPath(id: TrialId, name: string): Promise<string>;
   /** ATIF v1.7, built from the gateway's records. */
   trajectory(id: TrialId): Promise<unknown>;
+}
+
+export interface WorkerLogRequest {
+  /** One of the trial's allocations; null: its newest. */
+  allocationId: string | null;
+  /** Null: both, as they come. */
+  output: WorkerOutput | null;
+  /** Until the worker ends. */
+  isFollowed: boolean;
+  signal: AbortSignal;
+}
+
+/** What the workers of trials printed. */
+export interface WorkerLogs {
+  /**
+   * Its text, without secrets, as it comes.
+   *
+   * @throws Problem `not_found`: no such trial or allocation, or nothing is kept; `conflict`: it has
+   * no worker yet.
+   */
+  read(id: TrialId, request: WorkerLogRequest): Promise<AsyncIterable<string>>;
 }
 
 /** Trials again, from what was recorded of them. */

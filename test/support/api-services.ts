@@ -19,6 +19,7 @@ import { seededRandom, systemRandom } from "../../orchestrator/runtime/random.ts
 import { openFileSecrets } from "../../orchestrator/secrets/file.ts";
 import { createTrafficSources } from "../../orchestrator/traffic/sources-postgres.ts";
 import { watchStored } from "../../orchestrator/traffic/stored.ts";
+import { engineShares } from "../../orchestrator/trials/engine-share.ts";
 import { createNoHosts } from "../../orchestrator/workers/no-hosts.ts";
 import { createEgressPolicies } from "../../proxy/egress/dry-run.ts";
 import { fakeAccounting } from "./accounting.ts";
@@ -35,6 +36,7 @@ import {
   experimentOf,
   fakeCheckpoints,
   MODEL_PRICE,
+  noModels,
   PROJECT,
   PROPOSAL,
   profitReport,
@@ -109,6 +111,13 @@ export async function openApiServices(): Promise<ApiFixture> {
       access,
       idempotency: createIdempotency(database, clock),
       models: noModels(),
+      workerLogs: {
+        read: async (id, { allocationId, output }) => {
+          known(id);
+          const words = [output ?? "both", allocationId ?? "newest"].join(" of ");
+          return Readable.from([`the log: ${words}: \u001b]0;owned\u0007sa`, "fe\n"]);
+        },
+      },
       journal: openJournals(database, clock),
       secrets: {
         secrets,
@@ -260,6 +269,7 @@ export async function openApiServices(): Promise<ApiFixture> {
           return find(id);
         },
         calls: async (id) => [callOf(find(id).id)],
+        engines: async (id) => engineShares([callOf(find(id).id)], []),
         events: async (id, afterSeq, limit) => {
           if (id !== null) find(id);
           return events
@@ -474,21 +484,5 @@ function fakeAgents(): Services["agents"] {
       installed.add(agent);
       onProgress({ agent, step: "installed", detail: "1.2.3" });
     },
-  };
-}
-
-/** Without GPUs: what is asked of them is refused as an installation without any does. */
-function noModels(): Services["models"] {
-  const refuse = () => {
-    throw new Problem("not_found", "coder-14b is not up");
-  };
-  return {
-    plan: refuse,
-    render: async () => refuse(),
-    hardware: async () => ({ gpus: [], own: null }),
-    up: async () => refuse(),
-    down: async () => refuse(),
-    list: async () => [],
-    logs: async () => refuse(),
   };
 }

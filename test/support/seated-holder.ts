@@ -23,7 +23,7 @@ const scheduler = await openSeatedScheduler(
     openAt: (number) => openInFolder(path, { allocationsDir: join(path, `allocations-${number}`) }),
     log: createLog("silent"),
   },
-  { placedDir: join(path, "placed"), lookMs: 50 },
+  { placedDir: join(path, "placed"), lookMs: 50, readLog: async () => null },
 );
 await scheduler.place(JSON.parse(text) as Placement);
 process.stdout.write("placed\n");

@@ -7,6 +7,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Readable } from "node:stream";
 import { CONTENT_SECURITY_POLICY, VENDOR_FILES } from "../../dashboards/web/vendor.ts";
 import { createApi } from "../../orchestrator/api/server.ts";
 import type { Services } from "../../orchestrator/api/services.ts";
@@ -37,6 +38,7 @@ import {
   story,
   trial,
 } from "./ui-fixture-data.ts";
+import { fixtureEngines } from "./ui-fixture-engines.ts";
 import { type FixtureFlows, openFixtureFlows } from "./ui-fixture-flows.ts";
 import { type FixtureModels, openFixtureModels } from "./ui-fixture-models.ts";
 import {
@@ -312,6 +314,7 @@ function services(state: State): Services {
       importTask: refuse,
     },
     ...fakeAccounting(),
+    workerLogs: { read: async () => Readable.from(['{"msg":"enrolled"}\n']) },
     replays: { replay: refuse, cassette: refuse, script: refuse },
     checkpoints: {
       ...{ missing: refuse, store: refuse, commit: refuse, restore: refuse },
@@ -453,6 +456,7 @@ function trials(state: State): Services["trials"] {
       throw new Problem("budget_exceeded", `Top up ${id} first: 0.012 CAD is left`);
     },
     calls: async (id) => (id === state.ids.passed ? state.ofPassed : []),
+    engines: async (id) => (id === state.ids.passed ? fixtureEngines(state.ofPassed) : []),
     events: async (id, afterSeq, limit) =>
       state.events
         .filter((each) => each.seq > afterSeq && (id === null || each.trial_id === id))

@@ -2,14 +2,13 @@
 import type { HostOrders } from "../../orchestrator/contract/hosts.ts";
 import { type Allocations, isAllocationId } from "../allocations.ts";
 import { messageOf } from "../faults.ts";
-import { followFile } from "../follow-file.ts";
 import type { HostClient } from "./client.ts";
 
 type Wanted = HostOrders["logs"][number];
 
 export function createLogSender(
   client: Pick<HostClient, "putLog">,
-  allocations: Pick<Allocations, "logPath" | "status">,
+  allocations: Pick<Allocations, "readLog">,
   log: (message: string, fields: Record<string, unknown>) => void,
 ) {
   const sending = new Map<string, AbortController>();
@@ -34,13 +33,13 @@ export function createLogSender(
   }
 
   async function send(
-    { request_id: requestId, allocation_id: id, is_followed: isFollowed }: Wanted,
+    { request_id: requestId, allocation_id: id, is_followed: isFollowed, output }: Wanted,
     workerToken: string,
     signal: AbortSignal,
   ): Promise<void> {
     if (isAllocationId(id)) {
-      const isGrowing = () => isFollowed && !signal.aborted && allocations.status(id) === "running";
-      const pieces = await followFile(allocations.logPath(id), isGrowing);
+      const isOn = () => isFollowed && !signal.aborted;
+      const pieces = await allocations.readLog(id, { output: output ?? null, isFollowed: isOn });
       for await (const bytes of pieces ?? []) {
         if (signal.aborted) return;
         await client.putLog(workerToken, requestId, bytes, false);

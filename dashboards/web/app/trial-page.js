@@ -30,6 +30,7 @@ import { TrialActions } from "./trial-actions.js";
 import { useTrialEvents } from "./trial-events.js";
 import { durationOf, isActive, toneOf } from "./trial-facts.js";
 import { TrialTraffic } from "./trial-traffic.js";
+import { WorkerLogView } from "./worker-log-view.js";
 
 /** @typedef {import("./trial-facts.js").Trial} Trial */
 
@@ -41,6 +42,7 @@ const TABS = [
   { name: "traffic", title: "Traffic" },
   { name: "artefacts", title: "Artefacts" },
   { name: "checkpoints", title: "Checkpoints" },
+  { name: "worker", title: "Worker log" },
 ];
 
 /** @param {{ id: string, tab: string }} props */
@@ -109,6 +111,8 @@ function TabBody({ tab, trial, events }) {
       return html`<${TrialTraffic} trial=${trial} />`;
     case "checkpoints":
       return html`<${CheckpointsView} trial=${trial} />`;
+    case "worker":
+      return html`<${WorkerLogView} trial=${trial} />`;
     case "artefacts":
       return html`<${ArtefactsView} trial=${trial} />`;
     default:

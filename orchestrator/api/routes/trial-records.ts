@@ -1,11 +1,13 @@
 /** A trial's records: its events, terminal, artefacts and diff, as documents or as they happen. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { Readable } from "node:stream";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import type { FastifyReply } from "fastify";
 import { Type } from "typebox";
 import { ArtefactList } from "../../contract/artefacts.ts";
 import { EventPage } from "../../contract/events.ts";
+import { WorkerOutput } from "../../contract/workers.ts";
 import { Problem } from "../../problem.ts";
 import type { Services } from "../services.ts";
 import { resumePosition, wantsEventStream } from "../sse.ts";
@@ -28,8 +30,17 @@ const ArtefactParams = Type.Object({
   name: Type.String({ maxLength: 100 }),
 });
 
+const WorkerLogQuery = Type.Object(
+  {
+    allocation_id: Type.Optional(Type.String({ maxLength: 100 })),
+    output: Type.Optional(WorkerOutput),
+    follow: Type.Optional(Type.Enum(["true", "false"])),
+  },
+  { additionalProperties: false },
+);
+
 export function trialRecordRoutes(
-  { trials }: Pick<Services, "trials">,
+  { trials, workerLogs }: Pick<Services, "trials" | "workerLogs">,
   settings: StreamSettings,
 ): FastifyPluginAsyncTypebox {
   return async (api) => {
@@ -91,7 +102,34 @@ export function trialRecordRoutes(
     );
 
     files(api, trials);
+    workerLog(api, workerLogs, settings);
   };
+}
+
+function workerLog(api: Api, logs: Services["workerLogs"], { closing }: StreamSettings): void {
+  api.get(
+    "/trials/:id/worker-log",
+    {
+      config: { access: "viewer" },
+      schema: {
+        tags,
+        summary: "What its newest worker printed, as text without secrets; followed, as it comes",
+        params: IdParams,
+        querystring: WorkerLogQuery,
+      },
+    },
+    async (request, reply) => {
+      const { allocation_id: allocationId = null, output = null, follow } = request.query;
+      const gone = new AbortController();
+      reply.raw.once("close", () => gone.abort());
+      const signal = AbortSignal.any([gone.signal, closing]);
+      const asked = { allocationId, output, isFollowed: follow === "true", signal };
+      const text = await logs.read(idOf("trial", request.params.id), asked);
+      return reply
+        .type("text/plain; charset=utf-8")
+        .send(Readable.from(text, { objectMode: false }));
+    },
+  );
 }
 
 function files(api: Api, trials: Services["trials"]): void {

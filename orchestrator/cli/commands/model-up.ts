@@ -135,7 +135,7 @@ export const modelLogs: Command = {
     const query = new URLSearchParams({ side: sideOf(options) });
     if (options.flag("follow")) query.set("follow", "true");
     const client = await connect();
-    await print.pour(await client.bytes(`models/${encodeURIComponent(pair)}/logs?${query}`));
+    await print.pourText(await client.bytes(`models/${encodeURIComponent(pair)}/logs?${query}`));
     return EXIT.done;
   },
 };

@@ -6,8 +6,8 @@ import type { EventPage, TrialEvent } from "../../contract/events.ts";
 import type { FlowTotals } from "../../contract/flows.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
 import type { Client } from "../client.ts";
-import { type Command, JSON_OPTION } from "../command.ts";
-import { EXIT, Failure } from "../failure.ts";
+import { type Command, JSON_OPTION, type Values } from "../command.ts";
+import { EXIT, Failure, usage } from "../failure.ts";
 import { byteText } from "../flow-rows.ts";
 import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
 import { safeTerminal } from "../safe-text.ts";
@@ -81,14 +81,25 @@ export const trialShow: Command = {
 
 export const trialLogs: Command = {
   name: "trial logs",
-  summary: "Print a trial's events",
+  summary: "Print a trial's events, or with --worker what its worker printed",
   positionals: [TRIAL],
   options: {
-    follow: { type: "boolean", short: "f", help: "Go on until the trial ends" },
+    follow: { type: "boolean", short: "f", help: "Go on until the trial, or the worker, ends" },
     json: { type: "boolean", help: "Print one JSON a line" },
+    worker: { type: "boolean", help: "The newest worker's own log, without secrets" },
+    stdout: { type: "boolean", help: "Of the worker: its standard output alone" },
+    stderr: { type: "boolean", help: "Of the worker: its standard error alone" },
+    allocation: { type: "string", value: "<id>", help: "Of this worker instead of the newest" },
   },
+  notes: ["The agent's own output is among the events, and in `trial attach`."],
   async run({ positionals: [id = ""], options, print, connect }) {
+    const query = workerLogQuery(options);
     const client = await connect();
+    if (query !== null) {
+      const log = `trials/${encodeURIComponent(id)}/worker-log?${query}`;
+      await print.pourText(await client.bytes(log));
+      return EXIT.done;
+    }
     const path = `trials/${encodeURIComponent(id)}/events`;
     const show = (event: TrialEvent) =>
       options.flag("json")
@@ -106,6 +117,22 @@ export const trialLogs: Command = {
     }
   },
 };
+
+/** Null: the events are asked for. @throws Failure: usage */
+function workerLogQuery(options: Values): URLSearchParams | null {
+  const [stdout, stderr] = [options.flag("stdout"), options.flag("stderr")];
+  const allocation = options.text("allocation");
+  if (!options.flag("worker")) {
+    if (!stdout && !stderr && allocation === undefined) return null;
+    throw usage("--stdout, --stderr and --allocation are of a worker's log: add --worker");
+  }
+  if (options.flag("json")) throw usage("--json is for events: leave it or --worker out");
+  const query = new URLSearchParams();
+  if (options.flag("follow")) query.set("follow", "true");
+  if (stdout !== stderr) query.set("output", stdout ? "stdout" : "stderr");
+  if (allocation !== undefined) query.set("allocation_id", allocation);
+  return query;
+}
 
 export const trialAttach: Command = {
   name: "trial attach",

@@ -22,6 +22,7 @@ import {
   Statement,
 } from "../../../orchestrator/contract/budgets.ts";
 import { CallList } from "../../../orchestrator/contract/calls.ts";
+import { TrialEngineList } from "../../../orchestrator/contract/engines.ts";
 import { EventPage } from "../../../orchestrator/contract/events.ts";
 import { PriceList, PriceReport } from "../../../orchestrator/contract/prices.ts";
 import { Project, ProjectList, Task, TaskList } from "../../../orchestrator/contract/projects.ts";
@@ -69,6 +70,7 @@ test("reading", async (t) => {
     ["/trials", TrialPage],
     [`/trials/${id}`, Trial],
     [`/trials/${id}/calls`, CallList],
+    [`/trials/${id}/engines`, TrialEngineList],
     [`/trials/${id}/events`, EventPage],
     [`/trials/${id}/artefacts`, ArtefactList],
     ["/experiments", ExperimentList],
@@ -128,6 +130,9 @@ test("reading", async (t) => {
     const trajectory = await call.get(`/api/v1/trials/${id}/trajectory`);
     assert.equal(trajectory.json().session_id, id);
     assert.match((await call.get("/metrics")).body, /autocode_trials_total/);
+    const log = await call.get(`/api/v1/trials/${id}/worker-log?output=stderr&follow=true`);
+    assert.equal(log.headers["content-type"], "text/plain; charset=utf-8");
+    assert.match(log.body, /^the log: stderr of newest: .*safe\n$/);
   });
 });
 
@@ -267,6 +272,8 @@ test("refusals", async (t) => {
     ["/api/v1/trials/nonsense", 404],
     [`/api/v1/trials/${id}`, 404],
     [`/api/v1/trials/${id}/events`, 404],
+    [`/api/v1/trials/${id}/worker-log`, 404],
+    [`/api/v1/trials/${id}/worker-log?output=both`, 400],
     [`/api/v1/trials/${id}/artefacts/absent.txt`, 404],
     [`/api/v1/trials/${id}/artefacts/..%2f..%2fetc%2fpasswd`, 404],
     ["/api/v1/trials?limit=0", 400],

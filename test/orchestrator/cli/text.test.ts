@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { layOut } from "../../../orchestrator/cli/print.ts";
-import { safeLine, safeTerminal, safeText } from "../../../orchestrator/cli/safe-text.ts";
+import {
+  safeLine,
+  safeLines,
+  safeTerminal,
+  safeText,
+} from "../../../orchestrator/cli/safe-text.ts";
 import { compact, duration } from "../../../orchestrator/cli/tables.ts";
 
 const ESC = "\u001b";
@@ -33,6 +38,28 @@ test("hostile text loses its escape sequences, and its words stay", () => {
   assert.equal(safeText("tab\tand\nline, é, 漢字, 👍🏽"), "tab\tand\nline, é, 漢字, 👍🏽");
   assert.equal(safeLine(" two\nlines\t"), "two lines");
 });
+
+test("hostile bytes lose them too, wherever they are cut", async () => {
+  for (const hostile of HOSTILE) {
+    const bytes = Buffer.from(`before ${hostile}\nafter\n`);
+    for (let at = 0; at <= bytes.length; at++) {
+      let shown = "";
+      for await (const piece of safeLines(pieces(bytes.subarray(0, at), bytes.subarray(at)))) {
+        shown += piece;
+      }
+      const lines = [`before ${hostile}`, "after", ""].map(safeText);
+      assert.equal(shown, lines.join("\n"), `${JSON.stringify(hostile)} at ${at}`);
+    }
+  }
+  let long = "";
+  const line = Buffer.from(`${"x".repeat(100_000)}${HOSTILE.join("")}\n`);
+  for await (const piece of safeLines(pieces(line, line))) long += piece;
+  assert.doesNotMatch(long.replaceAll(/[\n\t]/g, ""), /\p{Cc}/u);
+});
+
+async function* pieces(...given: Uint8Array[]) {
+  yield* given;
+}
 
 test("a recorded terminal keeps its colours and nothing else", () => {
   for (const hostile of HOSTILE) {

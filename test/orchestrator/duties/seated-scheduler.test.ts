@@ -14,6 +14,7 @@ import { openSeatedScheduler } from "../../../orchestrator/duties/seated-schedul
 import { openSeats } from "../../../orchestrator/duties/seats.ts";
 import type { AllocationId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { readAllocationLog } from "../../../worker-agent/allocation-log.ts";
 import { eventually } from "../../support/eventually.ts";
 import { isAlive, openInFolder, openSchedulerFolder } from "../../support/local-scheduler.ts";
 import { placement } from "../scheduler/conformance.ts";
@@ -97,7 +98,12 @@ async function open(path: string) {
   };
   const scheduler = await openSeatedScheduler(
     { seats, seat, openAt, log: createLog("silent") },
-    { placedDir: join(path, "placed"), lookMs: 50 },
+    {
+      placedDir: join(path, "placed"),
+      lookMs: 50,
+      readLog: (number, id, options) =>
+        readAllocationLog(join(path, `allocations-${number}`), id, options),
+    },
   );
   return {
     seats,

@@ -221,7 +221,7 @@ test("an answer that was lost is given again, with a new token", async () => {
   assert.deepEqual(told.stop, [foreign.allocation_id]);
 });
 
-test("a worker's log is read through whichever orchestrator, and followed to its end", async () => {
+test("a worker's log is read through whichever orchestrator, to its end and after it", async () => {
   await using fleet = await openTestFleet();
   const { scheduler } = fleet;
   await fleet.startHost("one");
@@ -235,7 +235,10 @@ test("a worker's log is read through whichever orchestrator, and followed to its
   await new Promise((resolve) => setTimeout(resolve, 500));
   await scheduler.stop(placed.allocationId);
   assert.match(Buffer.concat(await read).toString(), /ready/);
-  assert.equal(await scheduler.logs(placed.allocationId, { isFollowed: false, signal }), null);
+  const kept = { isFollowed: false, signal, output: "stdout" } as const;
+  const after = await scheduler.logs(placed.allocationId, kept);
+  assert.ok(after !== null);
+  assert.equal(Buffer.concat(await Array.fromAsync(after)).toString(), "out:ready\n");
 });
 
 function machine() {
