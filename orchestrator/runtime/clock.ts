@@ -33,11 +33,19 @@ export function rfc3339(atMs: EpochMs): string {
   return new Date(atMs).toISOString();
 }
 
+/** Making one costs a millisecond, and finding where a day begins asks some sixty times. */
+const formats = new Map<string, Intl.DateTimeFormat>();
+
 /**
  * The calendar day `atMs` falls on in `timeZone` (an IANA name), as `YYYY-MM-DD`.
  *
  * @throws RangeError for a time zone that does not exist.
  */
 export function localDate(atMs: EpochMs, timeZone: string): string {
-  return new Intl.DateTimeFormat("en-CA", { timeZone, dateStyle: "short" }).format(atMs);
+  let format = formats.get(timeZone);
+  if (format === undefined) {
+    format = new Intl.DateTimeFormat("en-CA", { timeZone, dateStyle: "short" });
+    formats.set(timeZone, format);
+  }
+  return format.format(atMs);
 }
