@@ -12,11 +12,15 @@ import type { ServingConfig } from "./config-serving.ts";
 import type { AgentFacts } from "./contract/agents.ts";
 import type { Orchestrator } from "./contract/orchestrators.ts";
 import type { Finding } from "./contract/system.ts";
-import type { Database } from "./db/database.ts";
+import type { Database, Sql } from "./db/database.ts";
+import type { Ledger } from "./ledger/ledger.ts";
 import { Problem } from "./problem.ts";
+import type { Days } from "./projects/day.ts";
 import type { Layout } from "./projects/layout.ts";
+import type { PostgresProjects } from "./projects/postgres.ts";
+import { createSwapPayer } from "./projects/swap-payer.ts";
 import type { BackgroundTask } from "./runtime/background.ts";
-import { systemClock as clock } from "./runtime/clock.ts";
+import { systemClock as clock, monotonicMs } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import { engineFigures } from "./serving/engine-figures.ts";
 import { ENGINE_DEFAULTS } from "./serving/engine-state.ts";
@@ -27,6 +31,7 @@ import { createRenders } from "./serving/renders.ts";
 import { readServers } from "./serving/rows.ts";
 import { createServers } from "./serving/servers.ts";
 import { SWAP_DEFAULTS } from "./serving/swap.ts";
+import { createSwapCharges } from "./serving/swap-charge.ts";
 import { createEgressEvents } from "./trials/egress-events.ts";
 import type { Weights } from "./weights/weights.ts";
 
@@ -47,29 +52,39 @@ export interface ServingParts {
   db: Database;
   layout: Pick<Layout, "engines" | "logs" | "weights">;
   planner: Planner;
-  cards: Catalog["cards"];
+  catalog: Pick<Catalog, "cards" | "book">;
   weights: Weights;
+  /** Who pays for a swap, and out of what. */
+  projects: Pick<PostgresProjects, "findById" | "accounts">;
+  days: Days;
+  ledgerIn: (transaction: { sql: Sql }) => Ledger;
   /** The orchestrators of our database: our engines run on for another of this machine. */
   others: () => Promise<Pick<Orchestrator, "host" | "is_this" | "is_alive">[]>;
   log: Log;
 }
 
 export async function buildServing(
-  { db, layout, planner, cards, weights, others, log }: ServingParts,
+  { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log }: ServingParts,
   { serving, workerEnv }: Pick<Config, "serving" | "workerEnv">,
 ): Promise<Serving> {
   const machine = hostname();
+  const { cards } = catalog;
   const { launcher, client, program, describe } = await openLauncher(
     { layout, log },
     { serving, workerEnv },
   );
   const swap = SWAP_DEFAULTS;
+  const charges = createSwapCharges({
+    ...{ db, ledgerIn, fx: catalog.book.fx, clock, log },
+    payer: createSwapPayer(db, projects, days),
+    tell: createEgressEvents(db, clock).tell,
+  });
   const servers = createServers(
     {
-      ...{ db, launcher, weights, cards, clock, log },
+      ...{ db, launcher, weights, cards, clock, log, nowMs: monotonicMs },
       client,
       observe: createObserver(db, log),
-      tell: createEgressEvents(db, clock).tell,
+      settleSwaps: charges.settle,
       program,
     },
     { machine, engine: ENGINE_DEFAULTS, swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },

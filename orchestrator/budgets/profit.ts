@@ -143,8 +143,9 @@ async function readGroups(
 }
 
 /**
- * A call is of the phase that its trial's agent was in when it began. What was spent without a
- * call's row (a reservation that expired, less what was corrected) is of no phase.
+ * A call is of the phase that its trial's agent was in when it began; swaps of models are a group
+ * of their own. What was spent without a call's row (a reservation that expired, less what was
+ * corrected) is of no phase.
  */
 async function readPhases(db: Sql, projectId: ProjectId): Promise<Group[]> {
   return rows<Group>(
@@ -160,6 +161,10 @@ async function readPhases(db: Sql, projectId: ProjectId): Promise<Group[]> {
           order by event.at desc, event.seq desc limit 1
         ) as started on true
         where trial.project_id = ${projectId}
+        union all
+        select trial.id, trial.verdict, 'model swap', charged_nanos, 0
+        from trial join model_swap on model_swap.trial_id = trial.id
+        where trial.project_id = ${projectId} and charged_nanos > 0
       ), rest as (
         select trial.id as trial_id, trial.verdict, 'no call' as phase,
           ${SPENT} - coalesce((

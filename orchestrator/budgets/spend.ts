@@ -1,6 +1,6 @@
 /**
- * The spend of a project: its calls, the reservations that were charged in full because their
- * calls never ended, and what was taken back.
+ * The spend of a project: its calls, the swaps of models that its trials caused, the reservations
+ * that were charged in full because their calls never ended, and what was taken back.
  *
  * Invariant: the costs of all rows add up to what the project's budget has spent.
  */
@@ -47,7 +47,8 @@ export async function exportSpend(
   const found = await rows<Line>(
     db.sql,
     sql`select * from (
-        ${callsOf(project)} union all ${expiredOf(project)} union all ${correctionsOf(project)}
+        ${callsOf(project)} union all ${swapsOf(project)}
+        union all ${expiredOf(project)} union all ${correctionsOf(project)}
       ) as line
       where started_at >= ${since} and started_at < ${until}
       order by started_at, id`,
@@ -64,6 +65,16 @@ function callsOf({ id }: ProjectRow): SQL {
       call.started_at, call.ended_at
     from call join trial on trial.id = call.trial_id
     where trial.project_id = ${id}`;
+}
+
+function swapsOf({ id }: ProjectRow): SQL {
+  return sql`
+    select 'swap', transfer_id, trial_id, trial.agent, model_swap.pair, side,
+      'served/' || model_swap.pair || '/' || side, model, 'swap',
+      charged_nanos, 0, 0, 0, 0, 0, 0, gpu_ms, false, uncharged_reason,
+      model_swap.ended_at - duration_ms * interval '1 millisecond', model_swap.ended_at
+    from model_swap join trial on trial.id = model_swap.trial_id
+    where trial.project_id = ${id} and charged_nanos > 0`;
 }
 
 /** Unless the call ended after all: then its row has the cost, and its correction the rest. */

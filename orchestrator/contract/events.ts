@@ -33,7 +33,8 @@ export const EVENT_TYPES = [
   "egress.canary", // { flow_id, host }: the trial's canary was about to leave
   "traffic.unmatched", // { flow_id, host, detail }: a paid call without an entry in the ledger
   "replay.diverged", // { position, expected, asked }: the first request that the record has not
-  // { pair, side, duration_ms, gpu_ms, cost_nanos?, currency? }: an engine was woken for this trial
+  // { pair, side, transfer_id, duration_ms, gpu_ms, charged_nanos, currency, uncharged_nanos?,
+  //   uncharged_reason? }: own GPUs were given to another model because this trial waited for it
   "model.swapped",
   "verify.started", // {}
   "verify.ended", // { verdict, tests_passed, tests_failed, duration_ms }

@@ -85,6 +85,12 @@ export const Trial = Type.Object(
     budget: Type.Union([Balance, Type.Null()]),
     usage: TokenUsage,
     call_count: Type.Integer({ minimum: 0 }),
+    swap_nanos: Type.Optional(
+      Type.String({
+        ...NanosText,
+        description: "Of what it spent: own GPUs given to another model because it waited for that",
+      }),
+    ),
     is_scripted: Type.Boolean({ description: "A scripted model stood in for a real one" }),
     created_at: Type.String({ format: "date-time" }),
     started_at: Type.Union([Type.String({ format: "date-time" }), Type.Null()]),

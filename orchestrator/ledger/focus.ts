@@ -1,14 +1,15 @@
 /**
  * Spend for other people's tools, in the columns of FOCUS 1.2 (the FinOps Open Cost and Usage
- * Specification) and `x_` columns of our own: a line a call, a line for each reservation that was
- * charged in full because its call never ended, and a line for each charge taken back. Text that a
+ * Specification) and `x_` columns of our own: a line a call, a line for each swap of models on own
+ * GPUs, for each reservation that was charged in full because its call never ended, and for each
+ * charge taken back. Text that a
  * spreadsheet would run as a formula is defused: models and providers name themselves.
  */
 import { NANOS_PER_UNIT, type Nanos } from "../money.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 
 export interface SpendRow {
-  kind: "call" | "expired" | "correction";
+  kind: "call" | "swap" | "expired" | "correction";
   /** The call's id, or the transfer's. */
   id: string;
   trialId: string;
@@ -124,6 +125,8 @@ function description({ kind, model, side }: SpendRow): string {
   switch (kind) {
     case "call":
       return `One call of ${model} as the ${side} model`;
+    case "swap":
+      return `Own GPUs given to ${model} because its trial waited for it`;
     case "expired":
       return "A reservation whose call never ended, charged in full";
     case "correction":

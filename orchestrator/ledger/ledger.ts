@@ -84,6 +84,8 @@ export interface Settlement {
   pendingId: TransferId;
   /** What it cost, at most what was reserved. */
   amountNanos: Nanos;
+  /** What it was for, as statements have it, where it was no call. */
+  reason?: string;
 }
 
 export type SettleResult =

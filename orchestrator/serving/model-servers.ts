@@ -125,7 +125,7 @@ export function createModelServers(
         ${at}, ${at})
       on conflict (pair, side) do update
       set state = 'starting', detail = 'is tried again', since = excluded.since, restarts = 0,
-        has_served = false, not_before = null, base_url = excluded.base_url,
+        has_served = false, not_before = null, turn_by = null, base_url = excluded.base_url,
         brought_up_at = excluded.brought_up_at, accepted_licences = excluded.accepted_licences
       where model_server.state = 'failed'`);
   }
@@ -215,7 +215,8 @@ export function createModelServers(
       db.sql,
       sql`select pair, (array_agg(id order by created_at))[1] as id, min(created_at) as since,
           count(*)::int as count
-        from trial where state = 'queued' and not cancel_requested group by pair order by pair`,
+        from trial where state = 'queued' and not cancel_requested and replay_of is null
+        group by pair order by pair`,
     );
     return found.map(({ pair, id, since, count }) => ({
       ...{ pair, trialId: id, count },

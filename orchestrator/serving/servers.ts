@@ -9,11 +9,9 @@
 import { createServer } from "node:net";
 import { sql } from "drizzle-orm";
 import type { ModelCard } from "../../models/card.ts";
-import { ownPrice } from "../../models/own-price.ts";
 import type { EngineMetrics, ModelPlan, PairPlan } from "../contract/models.ts";
 import type { Database } from "../db/database.ts";
 import { readTime, rows } from "../db/rows.ts";
-import { ceilDiv } from "../money.ts";
 import { Problem } from "../problem.ts";
 import type { BackgroundTask } from "../runtime/background.ts";
 import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
@@ -35,6 +33,7 @@ import {
 } from "./rows.ts";
 import type { EngineCondition, EngineLauncher, EngineProgram } from "./serving.ts";
 import { nextTurn, type SwapOptions } from "./swap.ts";
+import { createSwapMeter } from "./swap-meter.ts";
 import { type Queued, unitsOf } from "./turns.ts";
 
 export interface ServersDeps {
@@ -47,9 +46,11 @@ export interface ServersDeps {
   observe?: (row: ServerRow, text: string, startedAtMs: EpochMs) => Promise<void>;
   /** What serves a model, as the launcher takes it. @throws Problem where it cannot. */
   program: (engine: EngineToStart) => EngineProgram;
-  /** An event of a trial. */
-  tell: (trialId: TrialId, type: "model.swapped", data: Record<string, unknown>) => Promise<void>;
+  /** Charges the swaps that are written down, and tells of them. */
+  settleSwaps: () => Promise<unknown>;
   clock: Clock;
+  /** Milliseconds that are never set back: what a swap takes is paid for. */
+  nowMs: () => number;
   log: Log;
 }
 
@@ -93,6 +94,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   const { db, launcher, client, clock, log } = deps;
   const misses = new Map<string, number>();
   const busyAt = new Map<string, EpochMs>();
+  const swaps = createSwapMeter(db, clock, deps.nowMs);
   const closing = new AbortController();
   const pulls = createPulls(deps.weights, log, closing.signal);
   const task: BackgroundTask = {
@@ -103,6 +105,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   return { task, endAll, [Symbol.asyncDispose]: async () => closing.abort() };
 
   async function activate(): Promise<{ engines: number }> {
+    await deps.settleSwaps();
     for (let round = 0; ; round++) {
       if (closing.signal.aborted) return { engines: 0 };
       const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
@@ -136,8 +139,9 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const isNext = sql`pair || '/' || side = any(${sql.param(awake)}::text[])`;
     // All rows at once: a half-given turn would leave two awake, or none.
     await db.sql.execute(sql`update model_server
-      set is_awake = ${isNext}, turn_by = case when ${isNext} and has_served then ${trialId} end
+      set is_awake = ${isNext}, turn_by = case when ${isNext} and has_served and not is_awake then ${trialId} end
       where machine = ${options.machine}`);
+    swaps.begin();
     log.info({ unit: next, trial_id: trialId }, "models: another turn on the GPUs");
     return true;
   }
@@ -151,7 +155,8 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     return rows<{ pair: string; id: TrialId; created_at: string }>(
       db.sql,
       sql`select distinct on (pair) pair, id, created_at from trial
-        where state = 'queued' and not cancel_requested order by pair, created_at`,
+        where state = 'queued' and not cancel_requested and replay_of is null
+        order by pair, created_at`,
     ).then((found) =>
       found.map((row) => ({
         pair: row.pair,
@@ -193,6 +198,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     if (isLeaving && row.state === "ready") {
       await write(row, { ...step, state: "draining" }, metrics);
     }
+    swaps.look(row, step.action, condition);
     const done = await act(row, step);
     if (done.action === "start") engine.condition = { state: "running", startedAtMs: clock.now() };
     if (done.action === "wake") engine.row = { ...row, state: "starting" };
@@ -205,7 +211,10 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       return true;
     }
     const hasChanged = await write(row, done, metrics);
-    if (done.state === "ready" && row.state !== "ready") await settleTurn(row);
+    if (done.state === "ready" && (row.state !== "ready" || row.turn_by !== null)) {
+      await swaps.end(row);
+      if (row.turn_by !== null) await deps.settleSwaps();
+    }
     return hasChanged && (done.state !== row.state || condition.state !== engine.condition.state);
   }
 
@@ -288,8 +297,12 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const plan = modelPlan(row);
     try {
       const { card, dir: weightsDir } = await weightsOf(row);
-      const detail = pulls.progress(engineId(row)) ?? "pulls its weights";
-      if (weightsDir === null) return { ...step, detail, action: null };
+      if (weightsDir === null) {
+        // Nobody pays for GPUs by what a download takes.
+        swaps.forget(row);
+        const detail = pulls.progress(engineId(row)) ?? "pulls its weights";
+        return { ...step, detail, action: null };
+      }
       const engine = { id: engineId(row), baseUrl: row.base_url };
       const facts = { card, plan, pairPlan: row.plan, isSleepable: isSleepable(row) };
       const program = deps.program({ ...engine, ...facts, weightsDir });
@@ -349,23 +362,6 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     }
     return true;
   }
-
-  /** It answers, and whoever it was woken for is told what that took. */
-  async function settleTurn(row: ServerRow): Promise<void> {
-    await db.sql.execute(sql`update model_server
-      set asked_at = null, asked_last_at = null, asked_by = null, turn_by = null
-      where pair = ${row.pair} and side = ${row.side}`);
-    if (row.turn_by === null) return;
-    const plan = modelPlan(row);
-    const durationMs = Math.max(0, clock.now() - readTime(row.since));
-    await deps.tell(row.turn_by, "model.swapped", {
-      pair: row.pair,
-      side: row.side,
-      duration_ms: durationMs,
-      gpu_ms: durationMs * plan.gpus.length,
-      ...swapCost(plan, durationMs),
-    });
-  }
 }
 
 function isPortTaken({ cause }: Problem): boolean {
@@ -386,16 +382,6 @@ async function atFreePort(baseUrl: string): Promise<string> {
 
 function engineKey({ pair, side }: ServerRow): string {
   return `${pair}/${side}`;
-}
-
-const HOUR_MS = 3_600_000n;
-
-/** The hour of all its GPUs, for as long as none of them served. */
-function swapCost({ price }: ModelPlan, durationMs: number) {
-  if (price === null) return {};
-  const { hourNanos } = ownPrice(price.terms, (field, message) => new Error(`${field} ${message}`));
-  const costNanos = ceilDiv(hourNanos * BigInt(Math.round(durationMs)), HOUR_MS);
-  return { cost_nanos: String(costNanos), currency: price.currency };
 }
 
 /** It alternates with another: it sleeps between its turns. Others end, which frees all. */

@@ -76,6 +76,7 @@ type ViewRow = TrialRow & {
   output_tokens: string;
   reasoning_tokens: string;
   call_count: number;
+  swapped: string;
 };
 
 /** Trials with their project, task, money and usage; `condition` is over `trial` and `project`. */
@@ -94,7 +95,7 @@ export async function viewTrials(
       order by trial.created_at desc, trial.id desc
       limit ${limit}
     )
-    select wanted.*, task.name as task,
+    select wanted.*, task.name as task, swaps.swapped,
       account.credits_posted_nanos - account.reversed_nanos as funded,
       account.debits_pending_nanos as reserved,
       account.debits_posted_nanos - account.reversed_nanos as spent,
@@ -113,6 +114,10 @@ export async function viewTrials(
         coalesce(sum(reasoning_tokens), 0)::bigint as reasoning_tokens
       from call where call.trial_id = wanted.id
     ) as used
+    cross join lateral (
+      select coalesce(sum(charged_nanos), 0)::text as swapped
+      from model_swap where model_swap.trial_id = wanted.id
+    ) as swaps
     order by wanted.created_at desc, wanted.id desc`,
   );
   return found.map(toTrial);
@@ -151,6 +156,7 @@ function toTrial(row: ViewRow): Trial {
       reasoning_tokens: Number(row.reasoning_tokens),
     },
     call_count: row.call_count,
+    ...(row.swapped === "0" ? {} : { swap_nanos: row.swapped }),
     is_scripted: row.is_scripted,
     created_at: rfc3339(readTime(row.created_at)),
     started_at: startedMs === null ? null : rfc3339(startedMs),

@@ -407,6 +407,40 @@ table model_server
   constraint model_server_weights_dir_check CHECK (((length(weights_dir) >= 1) AND (length(weights_dir) <= 4096)))
   CREATE UNIQUE INDEX model_server_pkey ON public.model_server USING btree (pair, side)
 
+table model_swap
+  transfer_id text not null
+  trial_id text not null
+  pair text not null
+  side text not null
+  model text not null
+  ended_at timestamp with time zone not null
+  duration_ms bigint not null
+  gpu_ms bigint not null
+  cost_nanos bigint
+  currency text
+  charged_nanos bigint
+  uncharged_nanos bigint
+  uncharged_reason text
+  told_at timestamp with time zone
+  constraint model_swap_charged_nanos_check CHECK ((charged_nanos >= 0))
+  constraint model_swap_cost_nanos_check CHECK ((cost_nanos >= 0))
+  constraint model_swap_currency CHECK (((cost_nanos IS NULL) = (currency IS NULL)))
+  constraint model_swap_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text))
+  constraint model_swap_duration_ms_check CHECK ((duration_ms >= 0))
+  constraint model_swap_gpu_ms_check CHECK ((gpu_ms >= 0))
+  constraint model_swap_model_check CHECK (((length(model) >= 1) AND (length(model) <= 200)))
+  constraint model_swap_pair_check CHECK (((length(pair) >= 1) AND (length(pair) <= 200)))
+  constraint model_swap_pkey PRIMARY KEY (transfer_id)
+  constraint model_swap_side_check CHECK ((side = ANY (ARRAY['normal'::text, 'thinking'::text])))
+  constraint model_swap_told_once_charged CHECK (((told_at IS NULL) OR (charged_nanos IS NOT NULL)))
+  constraint model_swap_transfer_id_check CHECK ((transfer_id ~ '^transfer_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint model_swap_trial_id_check CHECK ((trial_id ~ '^trial_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint model_swap_uncharged_nanos_check CHECK ((uncharged_nanos >= 0))
+  constraint model_swap_uncharged_reason_check CHECK (((length(uncharged_reason) >= 1) AND (length(uncharged_reason) <= 1000)))
+  CREATE INDEX model_swap_by_trial ON public.model_swap USING btree (trial_id)
+  CREATE UNIQUE INDEX model_swap_pkey ON public.model_swap USING btree (transfer_id)
+  CREATE INDEX model_swap_untold ON public.model_swap USING btree (ended_at) WHERE (told_at IS NULL)
+
 table orchestrator
   id text not null
   host text not null

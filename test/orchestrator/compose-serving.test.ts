@@ -16,7 +16,9 @@ import {
   type ServingParts,
 } from "../../orchestrator/compose-serving.ts";
 import { readConfig } from "../../orchestrator/config.ts";
+import { createLedger } from "../../orchestrator/ledger/postgres.ts";
 import { createLayout } from "../../orchestrator/projects/layout.ts";
+import { systemClock } from "../../orchestrator/runtime/clock.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestDatabase } from "../support/database.ts";
@@ -61,7 +63,11 @@ test("engines run the configured Python, and end with the machine's last orchest
   const open = async () =>
     buildServing(
       {
-        ...{ db: database, layout: createLayout(folder), cards: catalog.cards },
+        ...{ db: database, layout: createLayout(folder), catalog },
+        // Nobody waits here, so nobody pays.
+        projects: { findById: nobodyPays, accounts: nobodyPays },
+        days: { dayAccount: nobodyPays, tokenDayAccount: nobodyPays },
+        ledgerIn: (tx) => createLedger(tx, systemClock),
         planner: await plannerOf(env),
         weights,
         others: async () => orchestrators,
@@ -100,6 +106,10 @@ test("engines run the configured Python, and end with the machine's last orchest
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [false, false]);
   await rm(folder, { recursive: true });
 });
+
+async function nobodyPays(): Promise<never> {
+  assert.fail("there is no trial");
+}
 
 /** Takes what it needs from vLLM's own arguments. */
 async function writePython(folder: string): Promise<string> {

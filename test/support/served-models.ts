@@ -1,11 +1,13 @@
 /** Pairs served by fake engines: the real rows, duty and processes, with another program behind. */
+import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadCatalog } from "../../models/catalog.ts";
 import { loadHardware } from "../../models/hardware.ts";
 import type { PairPlan, Residency, ServedPair } from "../../orchestrator/contract/models.ts";
-import { systemClock as clock } from "../../orchestrator/runtime/clock.ts";
+import { createLedger } from "../../orchestrator/ledger/postgres.ts";
+import { systemClock as clock, monotonicMs } from "../../orchestrator/runtime/clock.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
 import { createEngineClient, listenAddress } from "../../orchestrator/serving/engine-client.ts";
 import { ENGINE_DEFAULTS } from "../../orchestrator/serving/engine-state.ts";
@@ -13,6 +15,7 @@ import { createModelServers } from "../../orchestrator/serving/model-servers.ts"
 import { createPlanner } from "../../orchestrator/serving/planner.ts";
 import { openProcesses } from "../../orchestrator/serving/processes.ts";
 import { createServers, type ServersDeps } from "../../orchestrator/serving/servers.ts";
+import { createSwapCharges, type SwapChargesDeps } from "../../orchestrator/serving/swap-charge.ts";
 import type { Weights } from "../../orchestrator/weights/weights.ts";
 import { openTestDatabase, type TestDatabase } from "./database.ts";
 import { eventually } from "./eventually.ts";
@@ -35,6 +38,8 @@ export interface ServedWorldOptions {
   residency?: Residency;
   weights?: Pick<Weights, "find" | "pull" | "requireLicence">;
   engine?: Partial<typeof QUICK>;
+  /** Of the trials that the test has. */
+  payer?: SwapChargesDeps["payer"];
   /** Further arguments of a model's fake engine. */
   more?: (model: string) => string[];
 }
@@ -80,10 +85,17 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
         ...{ graceMs: 2_000, pollMs: 10 },
       },
     );
+    const charges = createSwapCharges({
+      ...{ db: database, ledgerIn: (tx) => createLedger(tx, clock), clock, log },
+      payer: options.payer ?? (() => assert.fail("no trial is there to pay")),
+      fx: catalog.book.fx,
+      tell: async (trialId, _type, data) => void told.push({ trialId, data }),
+    });
     const deps: ServersDeps = {
       ...{ db: database, launcher, weights, cards: catalog.cards, clock, log },
       client: createEngineClient(),
-      tell: async (trialId, _type, data) => void told.push({ trialId, data }),
+      settleSwaps: charges.settle,
+      nowMs: monotonicMs,
       program: ({ card, baseUrl }) => {
         const { host, port } = listenAddress(baseUrl);
         const argv = [

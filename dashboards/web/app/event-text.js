@@ -73,6 +73,18 @@ const TEXTS = {
     aside: `${tokens(input_tokens)} in, ${tokens(output_tokens)} out`,
     ...(isNanos(cost_nanos) ? { cost: asText(cost_nanos) } : {}),
   }),
+  "model.swapped": ({ pair, side, duration_ms, charged_nanos, uncharged_reason }) => ({
+    kind: "money",
+    tone: "idle",
+    title: "Models swapped for it",
+    detail: joined([
+      asText(pair),
+      asText(side),
+      duration(duration_ms),
+      uncharged_reason !== undefined && `not all of it was charged: ${asText(uncharged_reason)}`,
+    ]),
+    ...(isNanos(charged_nanos) ? { cost: asText(charged_nanos) } : {}),
+  }),
   "call.refused": ({ code, message }) => ({
     kind: "money",
     tone: "bad",

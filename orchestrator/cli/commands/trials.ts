@@ -5,6 +5,7 @@ import type { Divergence } from "../../contract/cassettes.ts";
 import type { EventPage, TrialEvent } from "../../contract/events.ts";
 import type { FlowTotals } from "../../contract/flows.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
+import { formatNanos } from "../../money.ts";
 import type { Client } from "../client.ts";
 import { type Command, JSON_OPTION, type Values } from "../command.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
@@ -59,6 +60,10 @@ export const trialShow: Command = {
     if (trial.forked_from !== null) print.line(`forked from ${trial.forked_from}`);
     if (trial.replay_of !== null) await tellReplay(trial, trial.replay_of, client.get, print);
     if (trial.is_scripted) print.line("models: scripted, which stand in for real ones");
+    if (trial.swap_nanos !== undefined && trial.budget !== null) {
+      const cost = formatNanos(BigInt(trial.swap_nanos), trial.budget.currency);
+      print.line(`of its cost: ${cost} for swaps of models that it waited for`);
+    }
     print.line(await trafficLine(client, trial.id));
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
