@@ -7,7 +7,7 @@
  * never written again, so that anybody may carry it away. Of a dead writer's last one, the lines
  * that are whole count.
  */
-import { open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { tryLock } from "../db/folder-lock.ts";
 import { isId } from "../runtime/ids.ts";
@@ -80,6 +80,29 @@ export async function bytesBelow(dir: string): Promise<number> {
   let byteCount = 0;
   for (const folder of await sourceFolders(dir)) byteCount += await bytesIn(folder);
   return byteCount;
+}
+
+/**
+ * Makes the folder and takes its writer's lock; null while another writes to it. A new one is
+ * locked before it has its name: what is seen without a lock is taken for a dead writer's, which
+ * whoever drains it removes.
+ */
+export async function openFolder(folder: string): Promise<Disposable | null> {
+  const isThere = await stat(folder).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return lockWriter(folder);
+  const unnamed = `${folder}.new`;
+  await mkdir(unnamed, { recursive: true, mode: 0o700 });
+  const lock = lockWriter(unnamed);
+  try {
+    if (lock !== null) await rename(unnamed, folder);
+    return lock;
+  } catch (error) {
+    lock?.[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** Null while its writer lives. */

@@ -9,7 +9,6 @@
  * cut where it was last known to be durable and ended, its records are refused, and their numbers
  * go to those after them, in a new one.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Problem } from "../problem.ts";
@@ -21,7 +20,7 @@ import {
   bytesBelow,
   bytesIn,
   linePrefix,
-  lockWriter,
+  openFolder,
   sealedPath,
   segmentPath,
   segmentsIn,
@@ -102,11 +101,10 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   let lock: Disposable | null = null;
   let last: number;
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    lock = await openFolder(folder);
+    if (lock === null) throw new Problem("conflict", `Another process writes to ${folder}`);
     // The folder's own name is durable, before anything in it is said to be.
     await disk.syncFolder(options.dir);
-    lock = lockWriter(folder);
-    if (lock === null) throw new Problem("conflict", `Another process writes to ${folder}`);
     await writeSource(folder, options.source);
     last = await settleFolder(folder, options.source.id);
   } catch (cause) {

@@ -19,6 +19,7 @@ import { createShipper, rangesOf } from "../../../orchestrator/traffic/shipper.t
 import type { SourceFacts } from "../../../orchestrator/traffic/sources.ts";
 import { createTrafficSources } from "../../../orchestrator/traffic/sources-postgres.ts";
 import { openSpool } from "../../../orchestrator/traffic/spool.ts";
+import { localDisk } from "../../../orchestrator/traffic/spool-disk.ts";
 import { segmentsIn } from "../../../orchestrator/traffic/spool-folder.ts";
 import type { Rejected } from "../../../orchestrator/traffic/traffic.ts";
 import { openTestDatabase } from "../../support/database.ts";
@@ -166,6 +167,25 @@ test("two processes on one folder, one of them dead: each record once, the livin
   const stored = await world.stored();
   assert.deepEqual(stored.get(dead.source.id), upTo(60));
   assert.deepEqual(stored.get(living.source.id), upTo(40));
+});
+
+test("a spool that is being made is not taken for a dead process's", async () => {
+  await using world = await openWorld();
+  const others = world.shipper();
+  const facts = { door: "egress", engine: "embedded", host: "here" } as const;
+  const source: SourceFacts = { id: world.ids.next("process"), ...facts, startedAtMs: NOW_MS };
+  // Another process looks through all folders as soon as there is one.
+  const syncFolder = async (path: string) => {
+    await others.drain();
+    await localDisk.syncFolder(path);
+  };
+  const options = { dir: world.dir, source, bytesMax: 2 ** 30, log };
+  await using spool = await openSpool({ ...options, disk: { ...localDisk, syncFolder } });
+  assert.equal(await spool.append(world.spooled()), 1);
+  assert.deepEqual(await readdir(world.dir), [source.id]);
+  await spool[Symbol.asyncDispose]();
+  await others.drain();
+  assert.deepEqual((await world.stored()).get(source.id), [1]);
 });
 
 test("what the store refuses for good is a dead letter, counted; what is no record too", async () => {
