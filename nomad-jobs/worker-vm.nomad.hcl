@@ -6,7 +6,11 @@
 #     nomad-jobs/worker-vm.nomad.hcl
 #
 # The VM keeps what it writes in its folder, so it runs on the node that has it, and never twice. The
-# client's plugin "qemu" must allow the folder (image_paths; nomad-jobs/agent/client.hcl).
+# client's plugin "qemu" must allow the folder and these arguments (nomad-jobs/agent/client.hcl).
+#
+# qemu's monitor is a socket in the folder, so `autocode vm snapshot|restore|follow <folder>` work on
+# that node as they do for run.sh. qemu makes it as its umask says: what closes it is the folder's
+# mode, 0700. Nomad's own monitor, which presses the power button, is another one.
 
 variable "job_id" {
   type        = string
@@ -62,8 +66,8 @@ variable "folder" {
   type        = string
   description = "The folder that was built, with disk.qcow2 and seed.iso."
   validation {
-    condition     = var.folder != "" && regex_replace(var.folder, "^/[A-Za-z0-9._/-]+$", "") == ""
-    error_message = "The folder must be an absolute path of letters, digits, dot, _, / and -."
+    condition     = var.folder != "" && regex_replace(var.folder, "^/[A-Za-z0-9._/-]{1,97}$", "") == ""
+    error_message = "The folder must be an absolute path of up to 98 letters, digits, dot, _, / and -: a socket's path is short."
   }
 }
 
@@ -150,6 +154,7 @@ variable "mac" {
 locals {
   network = var.bridge == "" ? "user,id=net0" : "bridge,id=net0,br=${var.bridge}"
   card    = var.mac == "" ? "virtio-net-pci,netdev=net0" : "virtio-net-pci,netdev=net0,mac=${var.mac}"
+  monitor = "unix:${var.folder}/qmp.sock,server=on,wait=off"
   seed    = "file=${var.folder}/seed.iso,if=virtio,format=raw,readonly=on"
   kernel = [
     "-kernel", "${var.folder}/vmlinuz",
@@ -197,11 +202,11 @@ job "autocode-worker-vm" {
       config {
         image_path        = "${var.folder}/disk.qcow2"
         drive_interface   = "virtio"
-        machine_type      = "q35"
         accelerator       = var.accelerator
         graceful_shutdown = true
+        # After Nomad's own, and the last one counts: its option machine_type came with 1.11 only.
         args = concat(
-          ["-cpu", "max", "-smp", format("%d", var.cpus)],
+          ["-machine", "q35", "-qmp", local.monitor, "-cpu", "max", "-smp", format("%d", var.cpus)],
           ["-drive", local.seed, "-netdev", local.network, "-device", local.card],
           ["-device", "virtio-rng-pci"],
           [for each in local.kernel : each if var.has_kernel],

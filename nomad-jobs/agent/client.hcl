@@ -36,10 +36,14 @@ plugin "raw_exec" {
   }
 }
 
-# worker-vm.nomad.hcl: where VMs that `autocode vm build` made may lie.
+# worker-vm.nomad.hcl: where VMs that `autocode vm build` made may lie, and what that job says to
+# qemu. Without a list, who may submit a job may give a VM any device and file of the host.
 plugin "qemu" {
   config {
     image_paths = ["/srv/autocode-vms"]
+    args_allowlist = [
+      "-append", "-cpu", "-device", "-drive", "-initrd", "-kernel", "-machine", "-netdev", "-qmp", "-smp",
+    ]
   }
 }
 

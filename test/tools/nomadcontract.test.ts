@@ -144,6 +144,22 @@ for (const [file, cases] of Object.entries(CASES)) {
   });
 }
 
+test("the client's plugin allows every argument that the VM's job has, and no other", {
+  skip,
+}, async () => {
+  const client = readFileSync(join(JOBS, "agent/client.hcl"), "utf8");
+  const [, list = ""] = /args_allowlist = \[([^\]]*)\]/.exec(client) ?? [];
+  const allowed = [...list.matchAll(/"([^"]+)"/g)].map(([, flag]) => flag);
+  const used = new Set<string>();
+  for (const values of CASES["worker-vm.nomad.hcl"] ?? []) {
+    const args = taskOf(await read("worker-vm.nomad.hcl", ...values)).Config["args"] as string[];
+    for (const flag of args.filter((arg) => arg.startsWith("-"))) used.add(flag);
+    const folder = values[0]?.replace("folder=", "");
+    assert.equal(args[args.indexOf("-qmp") + 1], `unix:${folder}/qmp.sock,server=on,wait=off`);
+  }
+  assert.deepEqual(allowed, [...used].sort());
+});
+
 test("a value that is not valid is refused in words, and so is one that is missing", {
   skip,
 }, async () => {
@@ -166,6 +182,8 @@ test("a value that is not valid is refused in words, and so is one that is missi
     ["orchestrator.nomad.hcl", "count: more than one needs", ["node_name=a", "count=2"]],
     ["orchestrator.nomad.hcl", "The env must have names", ['env={"no-name":"x"}']],
     ["models.nomad.hcl", '"model" must be set', []],
+    ["worker-vm.nomad.hcl", "The folder must be an absolute path", ["folder=vms/a"]],
+    ["worker-vm.nomad.hcl", "a socket's path is short", [`folder=/${"a".repeat(98)}`]],
   ];
   for (const [file, words, values] of refused) {
     const said = (await contract?.refusal("jobspec", ...flags(values), join(JOBS, file))) ?? "";

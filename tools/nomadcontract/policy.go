@@ -193,8 +193,9 @@ type agentConfig struct {
 	Plugins  []struct {
 		Name   string `hcl:"name,label"`
 		Config struct {
-			Enabled    bool     `hcl:"enabled,optional"`
-			ImagePaths []string `hcl:"image_paths,optional"`
+			Enabled       bool     `hcl:"enabled,optional"`
+			ImagePaths    []string `hcl:"image_paths,optional"`
+			ArgsAllowlist []string `hcl:"args_allowlist,optional"`
 		} `hcl:"config,block"`
 	} `hcl:"plugin,block"`
 	ACL *struct {
