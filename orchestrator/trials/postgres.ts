@@ -21,6 +21,7 @@ import type { TaskRow, Tasks } from "../tasks/tasks.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import { listArtefacts, newestArtefactPath } from "./artefacts.ts";
 import { readCalls, readRecordedCalls } from "./calls.ts";
+import { readTrialEngines } from "./engine-share-rows.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { forkTrial } from "./fork.ts";
 import { expandMatrix } from "./matrix.ts";
@@ -67,6 +68,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
     },
     fork: (id, wanted) => fork(dependencies, id, wanted),
     calls: async (id): Promise<Call[]> => readCalls(db.sql, (await needTrial(db.sql, id)).id),
+    engines: async (id) => readTrialEngines(db.sql, (await needTrial(db.sql, id)).id),
     events,
     latestSeq: () => latestSeq(db.sql),
     onEvent: wakes.onEvent,

@@ -1,5 +1,6 @@
 /** One of everything that the API answers with, for tests of its edge. */
 
+import type { Services } from "../../orchestrator/api/services.ts";
 import type { Checkpoints } from "../../orchestrator/checkpoints/checkpoints.ts";
 import type { AgentStatus } from "../../orchestrator/contract/agents.ts";
 import type { Approval } from "../../orchestrator/contract/approvals.ts";
@@ -19,6 +20,7 @@ import type { Project, Task } from "../../orchestrator/contract/projects.ts";
 import type { Repricing } from "../../orchestrator/contract/repricing.ts";
 import type { Experiment, NewTrial, Trial } from "../../orchestrator/contract/trials.ts";
 import type { Worker } from "../../orchestrator/contract/workers.ts";
+import { Problem } from "../../orchestrator/problem.ts";
 import type { TrialId } from "../../orchestrator/runtime/ids.ts";
 
 export const STARTED_AT_MS = Date.UTC(2026, 10, 21, 12);
@@ -380,3 +382,19 @@ export const WORKER: Worker = {
   availability: null,
   outage_count: null,
 };
+
+/** Without GPUs: what is asked of them is refused as an installation without any does. */
+export function noModels(): Services["models"] {
+  const refuse = () => {
+    throw new Problem("not_found", "coder-14b is not up");
+  };
+  return {
+    plan: refuse,
+    render: async () => refuse(),
+    hardware: async () => ({ gpus: [], own: null }),
+    up: async () => refuse(),
+    down: async () => refuse(),
+    list: async () => [],
+    logs: async () => refuse(),
+  };
+}

@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { Type } from "typebox";
 import { CallList } from "../../contract/calls.ts";
+import { TrialEngineList } from "../../contract/engines.ts";
 import { NewTrial, Trial, TrialPage, TrialState } from "../../contract/trials.ts";
 import type { TrialFilter } from "../../trials/trials.ts";
 import { IdempotencyHeaders, runOnce } from "../run-once.ts";
@@ -129,6 +130,20 @@ function actions(api: Api, { trials }: Pick<Services, "trials">): void {
       },
     },
     async (request) => ({ calls: await trials.calls(idOf("trial", request.params.id)) }),
+  );
+
+  api.get(
+    "/trials/:id/engines",
+    {
+      config: { access: "viewer" },
+      schema: {
+        tags,
+        summary: "What it got from each model server, and how loaded that was meanwhile",
+        params: IdParams,
+        response: { 200: TrialEngineList },
+      },
+    },
+    async (request) => ({ engines: await trials.engines(idOf("trial", request.params.id)) }),
   );
 
   api.get(
