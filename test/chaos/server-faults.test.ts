@@ -52,7 +52,7 @@ async function endure(
   return recoveredMs;
 }
 
-test(`SIGKILL, ${SERVER_KILLS} times: nothing acknowledged is lost`, async (t) => {
+test(`R6: SIGKILL, ${SERVER_KILLS} times: nothing acknowledged is lost`, async (t) => {
   await using folder = await openTestFolder();
   await using server = await openChaosServer(folder.path);
   await using world = await openChaosWorld(server, PACE_MS);
@@ -64,7 +64,7 @@ test(`SIGKILL, ${SERVER_KILLS} times: nothing acknowledged is lost`, async (t) =
   t.diagnostic(`served again after ${tookMs.join(", ")} ms; ${world.acknowledged()} acknowledged`);
 });
 
-test("read-only, as a standby that was not promoted", async () => {
+test("R6: read-only, as a standby that was not promoted", async () => {
   await using folder = await openTestFolder();
   await using server = await openChaosServer(folder.path);
   await using world = await openChaosWorld(server, PACE_MS);
@@ -79,7 +79,7 @@ test("read-only, as a standby that was not promoted", async () => {
   await world.check();
 });
 
-test("no connection left for it", async () => {
+test("R6: no connection left for it", async () => {
   await using folder = await openTestFolder();
   await using server = await openChaosServer(folder.path, { settings: { max_connections: "24" } });
   await using world = await openChaosWorld(server, PACE_MS);
@@ -104,7 +104,7 @@ test("no connection left for it", async () => {
   await world.check();
 });
 
-test("a full disk under the write-ahead log", async (t) => {
+test("R6, R7: a full disk under the write-ahead log", async (t) => {
   await using folder = await openTestFolder();
   const disk = join(folder.path, "small");
   await mkdir(disk);
@@ -136,7 +136,7 @@ test("a full disk under the write-ahead log", async (t) => {
   await world.check();
 });
 
-test("a disk that fails to flush", async (t) => {
+test("R7: a disk that fails to flush", async (t) => {
   await using folder = await openTestFolder();
   const library = join(folder.path, "failing-disk.so");
   const source = join(folder.path, "failing-disk.c");

@@ -2,7 +2,8 @@
  * Goal (R20): no amount is ever off by more than the rounding promised, and none is a float.
  *
  * Method: fast-check draws amounts, prices and token counts up to what the columns hold, and each
- * result is compared with exact rational arithmetic on bigints. Replay: SEED=n.
+ * result is compared with exact rational arithmetic on bigints. Replay: SEED=n; MONEY_CASES=n for
+ * more of what calls cost.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -18,9 +19,10 @@ import {
 } from "../../orchestrator/money.ts";
 
 const SEED = Number(process.env["SEED"] ?? 20_261_121);
+const CASES = Number(process.env["MONEY_CASES"] ?? 100_000);
 const nanos = fc.bigInt({ min: 0n, max: NANOS_MAX });
 
-test(`tokenCost rounds up, by less than one nano-unit, SEED=${SEED}`, () => {
+test(`R20: ${CASES} costs round up, by less than one nano-unit, SEED=${SEED}`, () => {
   const tokens = fc.nat({ max: 1_000_000_000 });
   const price = fc.bigInt({ min: 0n, max: 10n ** 15n });
   fc.assert(
@@ -31,7 +33,7 @@ test(`tokenCost rounds up, by less than one nano-unit, SEED=${SEED}`, () => {
       assert.ok(cost * 1_000_000n >= exact);
       assert.ok(cost * 1_000_000n - exact < 1_000_000n);
     }),
-    { seed: SEED, numRuns: 100_000 },
+    { seed: SEED, numRuns: CASES },
   );
 });
 
