@@ -126,7 +126,7 @@ function createRunningVm(qmp: Qmp, folder: string): Vm {
     return { pausedMs: ran ? await pause() : 0 };
   }
 
-  /** One that cannot be read to its end leaves the VM standing still: its memory is of no moment. */
+  /** One that cannot be read to its end leaves the VM standing: its memory is of no moment. */
   async function load(name: string): Promise<void> {
     const nodes = await having(name);
     const { running: ran } = await status();
@@ -184,7 +184,7 @@ function createRunningVm(qmp: Qmp, folder: string): Vm {
     return nodes;
   }
 
-  /** Before, as a disk that fills while memory is written costs the pause, and the VM its writes. */
+  /** Before: a disk that fills while memory is written costs the pause, and the VM its writes. */
   async function checkRoom(files: readonly string[]): Promise<void> {
     const memory = await qmp.execute("query-memory-size-summary", {}, Memory);
     const needed = memory["base-memory"] + (memory["plugged-memory"] ?? 0) + MARGIN_BYTES;

@@ -41,8 +41,8 @@ export function newestOf(tree: CheckpointTree, trialId: string): Checkpoint | nu
  * is another server's trial.
  *
  * @param names the VM's snapshots, oldest first.
- * @param trees of the trials that run in the VM, and of those that a snapshot belongs to; null for a
- *   trial that the server does not know.
+ * @param trees of the trials that run in the VM, and of those that a snapshot belongs to; null for
+ *   a trial that the server does not know.
  */
 export function planSnapshots(state: {
   names: readonly string[];
