@@ -33,10 +33,14 @@ const PROBLEM_TEXTS = ["type", "title", "detail"] as const;
  * @throws Failure when there is none.
  */
 export async function openClient(config: CliConfig): Promise<Client> {
-  return createClient(await readEndpoint(config));
+  return createClient(await readEndpoint(config), () => readEndpoint(config));
 }
 
-export function createClient({ url, token }: Endpoint): Client {
+/**
+ * @param again where to ask when that server is gone: of several orchestrators any other will do.
+ */
+export function createClient(first: Endpoint, again: () => Promise<Endpoint>): Client {
+  let { url, token } = first;
   return { get, text, bytes, post, postForLines, events };
 
   async function get<Answer>(path: string): Promise<Answer> {
@@ -89,6 +93,8 @@ export function createClient({ url, token }: Endpoint): Client {
         if (signal?.aborted) return;
         if (error instanceof Failure && error.exit !== EXIT.unavailable) throw error;
         if (breaks === RECONNECTS_MAX) throw error;
+        // What was seen is named by its number, which all orchestrators of a database have in common.
+        ({ url, token } = await again().catch(() => ({ url, token })));
       }
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
       if (signal?.aborted) return;

@@ -30,7 +30,14 @@ export async function runFirstExample({ url, token, signal }: FirstRun): Promise
   signal.addEventListener("abort", () => stop(), { once: true });
   try {
     // The end of the server does not wait for an installation that is under way.
-    await Promise.race([stopped, runExample(createClient({ url, token }), print, signal)]);
+    await Promise.race([
+      stopped,
+      runExample(
+        createClient({ url, token }, async () => ({ url, token })),
+        print,
+        signal,
+      ),
+    ]);
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Failure)) throw error;

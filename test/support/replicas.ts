@@ -41,6 +41,8 @@ export interface ReplicasOptions {
   scripts: Readonly<Record<string, string>>;
   /** On top of what every orchestrator gets. */
   env?: Readonly<Record<string, string>>;
+  /** Installed agents, in place of those that tests are given. */
+  agentsDir?: string;
 }
 
 /** A gateway and a provider that run; orchestrators are started by the test. */
@@ -54,7 +56,7 @@ export async function openReplicas(options: ReplicasOptions) {
   for (const [name, text] of Object.entries(options.scripts)) {
     await writeFile(join(scriptsDir, name), text);
   }
-  await linkAgents(home);
+  await linkAgents(home, options.agentsDir ?? env["AUTOCODE_TEST_AGENTS_DIR"]);
   const common = {
     ...cleanEnvironment(),
     AUTOCODE_HOME: home,
@@ -88,7 +90,9 @@ export async function openReplicas(options: ReplicasOptions) {
     cli,
     json,
     get,
+    post,
     orchestrators,
+    token: tokenOf,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 
@@ -139,6 +143,24 @@ export async function openReplicas(options: ReplicasOptions) {
     const text = await response.text();
     assert.equal(response.status, 200, `${path}: ${text}`);
     return JSON.parse(text) as Value;
+  }
+
+  /** Its answer, whatever it is; rejects when the orchestrator dies before it has answered. */
+  async function post(
+    replica: Replica,
+    path: string,
+    { body, key }: { body?: object; key: string },
+  ): Promise<{ status: number; text: string }> {
+    const response = await fetch(`${replica.url}/api/v1/${path}`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${await tokenOf(replica)}`,
+        "idempotency-key": key,
+        ...(body !== undefined && { "content-type": "application/json" }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    });
+    return { status: response.status, text: await response.text() };
   }
 
   async function orchestrators(replica: Replica): Promise<Orchestrator[]> {
@@ -198,8 +220,7 @@ async function endAll(home: string): Promise<void> {
   );
 }
 
-async function linkAgents(home: string): Promise<void> {
-  const dir = env["AUTOCODE_TEST_AGENTS_DIR"];
+async function linkAgents(home: string, dir: string | undefined): Promise<void> {
   if (dir === undefined) return;
   await mkdir(join(home, "shared"), { recursive: true, mode: 0o755 });
   await symlink(resolve(dir), join(home, "shared/agents"));
