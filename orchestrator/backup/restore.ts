@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import type { LedgerReport } from "../contract/ledger.ts";
+import type { Restored } from "../contract/restored.ts";
 import { listMigrations, migrate } from "../db/migrate.ts";
 import { openPostgresDatabase } from "../db/postgres.ts";
 import { Problem } from "../problem.ts";
@@ -35,20 +36,6 @@ export interface RestoreTarget {
   /** Checks the loaded ledger, with the secrets that are below `home` of a restored data folder. */
   verifyLedger(databaseUrl: string, home: string): Promise<LedgerReport>;
   onProgress(step: "checking" | "loading", name: string): void;
-}
-
-export interface Restored {
-  created_at: string;
-  version: string;
-  secrets: string;
-  tables: number;
-  files: number;
-  transfers: number;
-  /** Trials that ran: they begin their try again. */
-  requeued: number;
-  missing: string[];
-  /** Where what was there before is; null when nothing was. */
-  replaced: string | null;
 }
 
 const SCHEMA = "autocode_restore";

@@ -4,13 +4,13 @@
  * orchestrators of the release before go on writing; one of them that starts then is refused.
  *
  * Method: a real kill -9 inside a migration; and the schema of the release before (its last
- * migration is `PREVIOUS`) against that of this one: statements that name the former's columns run
+ * migration is `PREVIOUS`, by the changelog) against that of this one: statements that name the former's columns run
  * all the while, and the catalogue says that every such statement still fits.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cp, readdir, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
@@ -23,8 +23,11 @@ import { eventually } from "../support/eventually.ts";
 
 const MIGRATIONS = join(import.meta.dirname, "../../orchestrator/db/migrations");
 const MIGRATOR = join(import.meta.dirname, "../support/migrator.ts");
-/** The last migration of the release before this one: raised with each release. */
-const PREVIOUS = 8;
+const CHANGELOG = join(import.meta.dirname, "../../CHANGELOG.md");
+const NAMES = (await readdir(MIGRATIONS)).toSorted();
+/** What orchestrators wrote before there was a release: as `createWriter` does. */
+const BEFORE_RELEASES = 8;
+const PREVIOUS = await lastReleased();
 
 test("a migrator that is killed inside a migration leaves nothing of it; the next one does it", async () => {
   await using folder = await openTestFolder();
@@ -132,9 +135,25 @@ test("code of the release before does not start on the new schema, and says why"
   await migrate(database);
   await assert.rejects(migrate(database, { folder: folder.path }), {
     code: "conflict",
-    message: /newer than this autocode \(migration 0009_workers\): upgrade autocode/,
+    message: new RegExp(
+      `newer than this autocode \\(migration ${NAMES[PREVIOUS]?.slice(0, -4)}\\): upgrade autocode`,
+    ),
   });
 });
+
+/** The last migration of the newest release, which its section of the changelog ends with. */
+async function lastReleased(): Promise<number> {
+  const [newest] = (await readFile(CHANGELOG, "utf8"))
+    .split(/^## /m)
+    .filter((section) => /^\[?[0-9]+[.]/.test(section));
+  if (newest === undefined) return BEFORE_RELEASES;
+  const name = /^Schema: `([0-9]{4}_\w+)`$/m.exec(newest)?.[1];
+  const [heading] = newest.split("\n");
+  assert.ok(name !== undefined, `${heading}: say the release's last migration: Schema: \`0001_x\``);
+  const at = NAMES.indexOf(`${name}.sql`);
+  assert.ok(at !== -1, `${heading}: there is no migration ${name}`);
+  return at + 1;
+}
 
 /** Writes what the release before writes for a trial, by the columns that it knew. */
 function createWriter(database: Database) {

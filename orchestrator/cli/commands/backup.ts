@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { pathToFileURL } from "node:url";
 import { wrap } from "../../backup/envelope.ts";
+import type { Restored } from "../../contract/restored.ts";
 import { type Command, JSON_OPTION, type Option } from "../command.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
 import type { Printer } from "../print.ts";
@@ -101,18 +102,6 @@ type Restore = (request: {
   isForced: boolean;
   onProgress(step: string, name: string): void;
 }) => Promise<Restored>;
-
-interface Restored {
-  created_at: string;
-  version: string;
-  secrets: string;
-  tables: number;
-  files: number;
-  transfers: number;
-  requeued: number;
-  missing: string[];
-  replaced: string | null;
-}
 
 function tell(restored: Restored, print: Printer): void {
   const { created_at: madeAt, version, tables, files, transfers, requeued } = restored;
