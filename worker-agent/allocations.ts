@@ -84,6 +84,7 @@ export async function openAllocations(
   const slotsTaken = new Set<number>();
 
   await mkdir(options.allocationsDir, { recursive: true });
+  await mkdir(compiledDir(options), { recursive: true, mode: 0o700 });
   await adoptAll();
   return {
     status: (id) => (running.has(id) ? "running" : starting.has(id) ? "starting" : null),
@@ -239,6 +240,11 @@ export async function openAllocations(
   }
 }
 
+/** Beside the allocations, where no isolated agent looks, and no agent's user may write. */
+function compiledDir({ allocationsDir }: Pick<AllocationsOptions, "allocationsDir">): string {
+  return join(allocationsDir, "compiled");
+}
+
 export function isAllocationId(text: string): text is AllocationId {
   return ALLOCATION.test(text);
 }
@@ -257,6 +263,8 @@ async function spawnWorker(
     detached: true,
     stdio: ["ignore", stdout.fd, stderr.fd],
     env: {
+      // What was compiled for the one before: a start costs a third to a half less of a processor.
+      NODE_COMPILE_CACHE: compiledDir(options),
       ...options.env,
       AUTOCODE_API_URL: options.apiUrl(),
       AUTOCODE_ENROLMENT_TOKEN: enrolmentToken,

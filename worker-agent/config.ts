@@ -43,7 +43,9 @@ const ORPHAN_MS = 120_000;
 const TOKEN_BYTES_MAX = 16_384;
 /** Of our own making: far from people's and from those of the local scheduler. */
 const ALLOCATION_UIDS = { first: 2 ** 30, count: 2 ** 30 };
-const NOT_FOR_INSTALLERS = /^(AUTOCODE|NOMAD|VAULT)_|auth|token|password|secret|_(key|otp)$/i;
+/** Ours, what sounds like a secret, and the folder that our own compiled code is taken from. */
+const NOT_FOR_INSTALLERS =
+  /^(AUTOCODE|NOMAD|VAULT)_|^NODE_COMPILE_CACHE$|auth|token|password|secret|_(key|otp)$/i;
 const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
 
 /**
