@@ -120,9 +120,9 @@ export function createModelServers(
     await tx.execute(sql`
       insert into model_server (pair, side, model, machine, base_url, plan, accepted_licences,
         is_awake, state, detail, since, brought_up_at)
-      values (${plan.pair}, ${side}, ${model}, ${machine}, ${given.baseUrl}, ${jsonText(plan)}::jsonb,
-        ${sql.param([...given.accepted])}::text[], ${given.isAwake}, 'starting', 'is brought up',
-        ${at}, ${at})
+      values (${plan.pair}, ${side}, ${model}, ${machine}, ${given.baseUrl},
+        ${jsonText(plan)}::jsonb, ${sql.param([...given.accepted])}::text[], ${given.isAwake},
+        'starting', 'is brought up', ${at}, ${at})
       on conflict (pair, side) do update
       set state = 'starting', detail = 'is tried again', since = excluded.since, restarts = 0,
         has_served = false, not_before = null, turn_by = null, base_url = excluded.base_url,

@@ -14,7 +14,7 @@ const KEPT_MS = 2_000;
 
 export function createRayEngineClient(
   api: Pick<RayApi, "read" | "metricsAddresses" | "metricsText">,
-  nowMs: () => number = performance.now,
+  nowMs: () => number = () => performance.now(),
 ): EngineClient {
   /** Whether it served when it was last seen, by its address. */
   const served = new Map<string, boolean>();

@@ -18,6 +18,8 @@ test("nothing said: GPUs are looked for, engines listen on loopback, the hub is 
     weightsToken: null,
     isOffline: false,
     env: {},
+    ray: null,
+    why: "AUTOCODE_RAY_URL is not set",
   });
 });
 
@@ -62,4 +64,27 @@ test("an engine gets its driver's and its tools' settings, and nobody's keys", (
     AUTOCODE_SECRET_X: "k4",
   };
   assert.deepEqual(serving({ ...own, ...secret }).env, own);
+});
+
+test("Ray's address chooses Ray, and AUTOCODE_SERVING chooses for itself", () => {
+  const url = { AUTOCODE_RAY_URL: "http://ray:8265/" };
+  const { ray, why } = serving({
+    ...url,
+    ...{ RAY_AUTH_TOKEN: "t", AUTOCODE_RAY_INGRESS_URL: "http://ray:9000/" },
+    ...{ AUTOCODE_RAY_WEIGHTS: "/weights/", AUTOCODE_RAY_PLUGINS: "/opt/serving" },
+  });
+  assert.deepEqual(ray, {
+    url: "http://ray:8265",
+    token: "t",
+    ingressUrl: "http://ray:9000",
+    weightsDir: "/weights",
+    pluginsDir: "/opt/serving",
+  });
+  assert.equal(why, "AUTOCODE_RAY_URL is set");
+  assert.equal(serving({ ...url, AUTOCODE_SERVING: "processes" }).ray, null);
+  assert.throws(
+    () => serving({ AUTOCODE_SERVING: "ray", AUTOCODE_RAY_WEIGHTS: "weights" }),
+    /AUTOCODE_RAY_URL: AUTOCODE_SERVING is ray.*8265; AUTOCODE_RAY_WEIGHTS: "weights" must be/,
+  );
+  assert.throws(() => serving({ AUTOCODE_SERVING: "k8s" }), /AUTOCODE_SERVING/);
 });

@@ -7,14 +7,8 @@
  * listens on every interface and asks for no key. Slow, and 10 GB of memory.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
-import { networkInterfaces, tmpdir } from "node:os";
-import { join } from "node:path";
-import { env } from "node:process";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import test from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { request } from "undici";
 import { parse } from "yaml";
 import type { ModelCard } from "../../models/card.ts";
@@ -22,25 +16,28 @@ import { rayConfig } from "../../models/serving/ray-config.ts";
 import { gatewayTo } from "../models/serving/engine/gateway.ts";
 import { eventually } from "../support/eventually.ts";
 import { modelPlan, pairPlan } from "../support/model-plan.ts";
+import {
+  RAY_DASHBOARD as DASHBOARD,
+  RAY_METRICS_PORT as METRICS_PORT,
+  startRay,
+  TINY_WEIGHTS as TINY,
+  whyNoRay,
+} from "../support/ray-server.ts";
 import { TINY_CARD } from "../support/vllm.ts";
 
-const ENGINES = join(import.meta.dirname, "../../.engines");
-const BIN = join(ENGINES, "ray/bin");
-const TINY = join(ENGINES, "vllm-models/tiny");
-const [PORT, DASHBOARD_PORT, METRICS_PORT] = [18_000, 18_265, 18_080];
-const DASHBOARD = `http://127.0.0.1:${DASHBOARD_PORT}`;
-const START_MS = 120_000;
+const PORT = 18_000;
 /** Idle it takes three minutes. */
 const RUNNING_MS = 1_200_000;
-const GRACE_MS = 30_000;
 const THINKING_CARD: ModelCard = {
   ...TINY_CARD,
   name: "tiny-thinking",
   quantisations: TINY_CARD.quantisations.map((one) => ({ ...one, repository: "autocode/other" })),
   toolParser: null,
 };
+/** What the rendered application calls it: its name at the hub. */
+const nameOf = ({ quantisations: [best] }: ModelCard) => best?.repository ?? "";
 const CARDS = new Map([TINY_CARD, THINKING_CARD].map((card) => [card.name, card]));
-const skip = whySkipped();
+const skip = whyNoRay();
 
 interface Applications {
   applications: Record<
@@ -63,8 +60,8 @@ test("a rendered pair runs on Ray Serve, and is paid by its counters", { skip },
   for (const card of CARDS.values()) {
     await t.test(`${card.name}, whole and streamed, is settled as it counted`, async () => {
       const isThinking = card.toolParser === null;
-      await using world = await gatewayTo(ingress, { model: { upstreamName: card.name } });
-      const before = await counted(card.name);
+      await using world = await gatewayTo(ingress, { model: { upstreamName: nameOf(card) } });
+      const before = await counted(nameOf(card));
       for (const stream of [false, true]) {
         const kwargs = { chat_template_kwargs: { enable_thinking: isThinking } };
         const body = { max_tokens: 16, ignore_eos: true, stream, ...kwargs };
@@ -90,7 +87,7 @@ test("a rendered pair runs on Ray Serve, and is paid by its counters", { skip },
       // Ray collects its workers' figures every few seconds.
       await eventually(
         async () => {
-          const now = await counted(card.name);
+          const now = await counted(nameOf(card));
           return [now.input - before.input, now.output - before.output];
         },
         ([inputNow, outputNow]) => inputNow === input && outputNow === 32,
@@ -106,105 +103,6 @@ test("a rendered pair runs on Ray Serve, and is paid by its counters", { skip },
     assert.equal((await world.quiet(world.budget)).spentNanos, 0n);
   });
 });
-
-function whySkipped(): string | false {
-  if (!existsSync(join(BIN, "ray")) || !existsSync(TINY)) {
-    const reason = "Ray is not installed: npm run engines ray vllm";
-    if (env["AUTOCODE_REQUIRE_ENGINES"] === "all") assert.fail(reason);
-    return reason;
-  }
-  const interfaces = Object.keys(networkInterfaces()).filter((name) => name !== "lo");
-  const where = "it listens on every interface: npm run test:ray gives it a network of its own";
-  return interfaces.length === 0 ? false : where;
-}
-
-/** Ended by the group that it and all it starts are in, and by what is left of this network's. */
-async function startRay() {
-  // Short: Ray's sockets lie in it, and their paths have a limit.
-  const folder = await mkdtemp(join(tmpdir(), "ray-"));
-  const child = spawn(
-    join(BIN, "ray"),
-    [
-      ...["start", "--head", "--block", "--disable-usage-stats", "--num-cpus=8"],
-      ...["--node-ip-address=127.0.0.1", "--port=16379", `--temp-dir=${folder}`],
-      ...["--dashboard-host=127.0.0.1", `--dashboard-port=${DASHBOARD_PORT}`],
-      ...["--min-worker-port=20000", "--max-worker-port=20999"],
-      `--metrics-export-port=${METRICS_PORT}`,
-      `--object-store-memory=${256 * 1024 * 1024}`,
-    ],
-    {
-      detached: true,
-      cwd: folder,
-      env: {
-        PATH: `${BIN}:${env["PATH"]}`,
-        HOME: folder,
-        ...{ RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER: "0", RAY_USAGE_STATS_ENABLED: "0" },
-        ...{ OMP_NUM_THREADS: "1", VLLM_NO_USAGE_STATS: "1", DO_NOT_TRACK: "1" },
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (bytes: Buffer) => {
-      said = (said + bytes).slice(-4000);
-    });
-  }
-  const ray = { orEnded, [Symbol.asyncDispose]: close };
-  try {
-    const isUp = () =>
-      fetch(`${DASHBOARD}/api/version`).then(
-        ({ ok }) => ok,
-        () => false,
-      );
-    await eventually(async () => orEnded(isUp()), Boolean, START_MS);
-  } catch (error) {
-    await close();
-    assert.fail(`Ray did not come up: ${(error as Error).message}\n${said}`);
-  }
-  return ray;
-
-  /** The same, looked for at leisure, unless Ray has ended. */
-  async function orEnded<Value>(work: Promise<Value>): Promise<Value> {
-    if (hasEnded(child)) throw new Error(`Ray ended with ${child.exitCode}: ${said}`);
-    await pause(500);
-    return work;
-  }
-
-  async function close(): Promise<void> {
-    if (!hasEnded(child)) child.kill("SIGTERM");
-    await eventually(() => hasEnded(child), Boolean, GRACE_MS).catch(() => child.kill("SIGKILL"));
-    for (const pid of await pidsWith(folder)) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // It ended by itself in between.
-      }
-    }
-    await eventually(
-      () => pidsWith(folder),
-      ({ length }) => length === 0,
-      GRACE_MS,
-    );
-    // The last of them may still be writing its log's end.
-    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
-  }
-}
-
-/** What was started for this folder, by its command line or its environment. */
-async function pidsWith(folder: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const name of await readdir("/proc")) {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
-    const texts = await Promise.all(
-      ["cmdline", "environ"].map((file) =>
-        readFile(`/proc/${name}/${file}`, "latin1").catch(() => ""),
-      ),
-    );
-    if (texts.some((text) => text.includes(folder))) found.push(Number(name));
-  }
-  return found;
-}
 
 /** As rendered, but for what a random model on a few cores needs to answer soon. */
 async function deploy(): Promise<void> {
@@ -269,8 +167,4 @@ async function memoryGib(): Promise<string> {
     kib += Number(/^Pss: +(\d+)/m.exec(rollup)?.[1] ?? 0);
   }
   return (kib / 2 ** 20).toFixed(1);
-}
-
-function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
-  return exitCode !== null || signalCode !== null;
 }

@@ -1,0 +1,178 @@
+/**
+ * Goal: engines on Ray Serve come and go and are told of as any others, nothing of anybody else's is
+ * touched by it, and each way in which a Ray can be wrong has its own words.
+ *
+ * Method: the port's suite, and cases of its own, against a strict stub of Ray's REST API; the same
+ * suite runs on Ray itself by `npm run test:ray`.
+ */
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { Problem } from "../../../orchestrator/problem.ts";
+import { readEngineMetrics } from "../../../orchestrator/serving/engine-metrics.ts";
+import { eventually } from "../../support/eventually.ts";
+import { openRayLauncher, PLAN } from "../../support/ray-launcher.ts";
+import { openRayStub } from "../../support/ray-stub.ts";
+import { testLauncher } from "./conformance.ts";
+
+const OTHER = {
+  name: "theirs",
+  route_prefix: "/",
+  import_path: "theirs:app",
+  runtime_env: { env_vars: { THEIR_SECRET: "kept as it was" } },
+};
+
+async function openStubbed(options: { token?: string } = {}) {
+  const stub = await openRayStub(options);
+  const world = openRayLauncher({ url: stub.url, ingressUrl: stub.url, ...options });
+  return {
+    ...world,
+    stub,
+    [Symbol.asyncDispose]: async () => {
+      await world[Symbol.asyncDispose]();
+      await stub[Symbol.asyncDispose]();
+    },
+  };
+}
+
+testLauncher("ray (a stub)", openStubbed);
+
+test("what others deployed stays as it was, by configuration or by code", async () => {
+  await using world = await openStubbed();
+  const { stub, launcher, api } = world;
+  await api.put({ http_options: { host: "0.0.0.0", port: 9000 }, applications: [OTHER] });
+  stub.run("by-code");
+  await Promise.all([world.start("p.normal"), world.start("p.thinking")]);
+  const names = () => [...stub.applications.keys()].sort();
+  assert.deepEqual(names(), ["autocode-p.normal", "autocode-p.thinking", "by-code", "theirs"]);
+  await launcher.stop("p.normal");
+  assert.deepEqual(names(), ["autocode-p.thinking", "by-code", "theirs"]);
+  for (const put of stub.puts.slice(1)) {
+    assert.deepEqual((put["applications"] as object[])[0], OTHER);
+    assert.deepEqual(put["http_options"], { host: "0.0.0.0", port: 9000 });
+  }
+  assert.equal(stub.applications.get("by-code")?.status, "RUNNING");
+});
+
+test("what is struck out for browsers is never written back", async () => {
+  await using world = await openStubbed();
+  const struck = { ...OTHER, runtime_env: { env_vars: { THEIR_SECRET: "<redacted>" } } };
+  await world.api.put({ applications: [struck] });
+  await assert.rejects(world.start("p.normal"), /strikes values out of the configurations/);
+  assert.equal(world.stub.puts.length, 1);
+});
+
+test("an engine that falls ill later has ended, and says why", async () => {
+  await using world = await openStubbed();
+  const spec = await world.start("p.normal");
+  await eventually(() => world.answers(spec), Boolean);
+  world.stub.fail("autocode-p.normal", "The deployments ['Engine'] are UNHEALTHY.");
+  assert.equal(await world.answers(spec), false);
+  const condition = await world.launcher.condition("p.normal");
+  assert.ok(condition.state === "ended");
+  assert.equal(condition.exit, "Ray says UNHEALTHY");
+  assert.match(condition.lastLines[0] ?? "", /are UNHEALTHY/);
+});
+
+test("an ingress that answers before its engine is loaded does not answer", async () => {
+  await using world = await openStubbed();
+  const spec = await world.start("p.normal");
+  const listed = await fetch(`${spec.baseUrl}/models`);
+  assert.equal(listed.status, 200);
+  assert.equal(await world.answers(spec), false);
+  await eventually(() => world.answers(spec), Boolean);
+});
+
+test("an engine's figures are its model's alone, and it is not put to sleep", async () => {
+  await using world = await openStubbed();
+  const { client } = world;
+  const spec = await world.start("p.normal");
+  assert.equal(await client.metrics(spec.baseUrl), null);
+  await eventually(() => world.answers(spec), Boolean);
+  const figures = readEngineMetrics((await client.metrics(spec.baseUrl)) ?? "", 0, null);
+  assert.equal(figures?.running, 3);
+  const { signal } = new AbortController();
+  await assert.rejects(client.sleep(spec.baseUrl, signal), /puts no engine to sleep/);
+});
+
+test("a dashboard that is away ends no engine", async () => {
+  const world = await openStubbed();
+  await world.start("p.normal");
+  const known = await eventually(
+    () => world.launcher.condition("p.normal"),
+    ({ state }) => state === "running",
+  );
+  await world.stub.hangUp();
+  assert.deepEqual(await world.launcher.condition("p.normal"), known);
+  await assert.rejects(world.launcher.stop("p.normal"), isProblem("unavailable", /ECONNREFUSED/));
+  await world.launcher[Symbol.asyncDispose]();
+});
+
+test("each wrong Ray has its own words", async () => {
+  await using guarded = await openRayStub({ token: "right" });
+  const wrong = openRayLauncher({ url: guarded.url, token: "wrong" });
+  const refusal = isProblem("unavailable", /401.*Missing authentication token.*RAY_AUTH_TOKEN/);
+  await assert.rejects(wrong.launcher.addresses(PLAN), refusal);
+  const right = openRayLauncher({ url: guarded.url, token: "right" });
+  assert.equal((await right.launcher.addresses(PLAN)).length, 2);
+
+  const page = createServer((_request, response) => void response.end("<html>hello</html>"));
+  await new Promise<void>((resolve) => page.listen(0, "127.0.0.1", resolve));
+  const address = page.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const url = `http://127.0.0.1:${address.port}`;
+  const another = openRayLauncher({ url });
+  await assert.rejects(
+    another.launcher.addresses(PLAN),
+    isProblem("conflict", /no dashboard of Ray's.*<html>hello.*AUTOCODE_RAY_URL/),
+  );
+  page.closeAllConnections();
+  await new Promise((resolve) => page.close(resolve));
+  await assert.rejects(
+    openRayLauncher({ url }).launcher.addresses(PLAN),
+    isProblem("unavailable", /does not answer \(ECONNREFUSED\).*AUTOCODE_RAY_URL/),
+  );
+
+  await using world = await openStubbed();
+  const spec = await world.specOf("p.normal", { dies: false });
+  const nothing = { kind: "application", application: {} } as const;
+  await assert.rejects(
+    world.launcher.start({ ...spec, program: nothing }),
+    isProblem("conflict", /Ray refuses PUT .*import_path: Field required/),
+  );
+  const command = { kind: "command", argv: [], env: {} } as const;
+  await assert.rejects(
+    world.launcher.start({ ...spec, program: command }),
+    isProblem("conflict", /for another launcher/),
+  );
+});
+
+test("engines of a pair have a path each, and what Ray cannot hold apart is refused", async () => {
+  await using world = await openStubbed();
+  const { launcher, stub } = world;
+  assert.deepEqual(await launcher.addresses(PLAN), [
+    `${stub.url}/autocode/p.normal/v1`,
+    `${stub.url}/autocode/p.thinking/v1`,
+  ]);
+  // Without an address of its ingress: at the dashboard's host, and the port that Serve has.
+  await world.api.put({ http_options: { host: "0.0.0.0", port: 9000 }, applications: [] });
+  const unsaid = openRayLauncher({ url: stub.url });
+  assert.equal(
+    (await unsaid.launcher.addresses(PLAN))[0],
+    "http://127.0.0.1:9000/autocode/p.normal/v1",
+  );
+  const models = PLAN.models.map((model) => ({ ...model, gpus: [0] })) as typeof PLAN.models;
+  const shared = launcher.addresses({ ...PLAN, residency: "together", models });
+  await assert.rejects(shared, isProblem("conflict", /p shares GPUs.*AUTOCODE_SERVING=processes/));
+  const turns = launcher.addresses({ ...PLAN, residency: "alternate" });
+  await assert.rejects(turns, isProblem("conflict", /does not put engines to sleep/));
+});
+
+function isProblem(code: Problem["code"], words: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof Problem, String(error));
+    assert.equal(error.code, code);
+    assert.match(error.message, words);
+    return true;
+  };
+}
