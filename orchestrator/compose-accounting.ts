@@ -48,7 +48,7 @@ export function buildAccounting(
   const readKey = (name: string) => () => readAdminKey(secrets, name);
   const samples = createEngineSamples(db, clock);
   const engines = config.providers
-    .filter(({ name }) => name === "vllm")
+    .filter(({ name }) => /^vllm(-|$)/.test(name))
     .map(({ name: provider, baseUrl }) => {
       const observe = (text: string) =>
         samples.observe({ provider, startedAtMs: null, gpus: null }, text);

@@ -238,11 +238,12 @@ export function providerAddresses(
     scripted,
     ...[...config.providers, ...keyed(config.providers)].map((provider): ProviderAddress => {
       const { name, baseUrl } = provider;
-      const isOwn = name === "vllm";
+      const [kind] = name.split("-");
+      const isOwn = kind === "vllm";
       return {
         name,
         baseUrl,
-        apiKey: readKey(`${name.toUpperCase()}_API_KEY`),
+        apiKey: readKey(`${kind?.toUpperCase()}_API_KEY`),
         authStyle: name === "anthropic" ? "x-api-key" : "bearer",
         isHosted: !isOwn,
         hasContinuousUsage: isOwn,

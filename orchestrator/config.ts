@@ -25,7 +25,8 @@ import { readServing, type ServingConfig } from "./config-serving.ts";
 import type { LogLevel } from "./runtime/log.ts";
 
 export interface ProviderConfig {
-  name: "openai" | "anthropic" | "vllm";
+  /** `vllm-…` serves one side of pairs, and goes before `vllm` there. */
+  name: "openai" | "anthropic" | "vllm" | "vllm-normal" | "vllm-thinking";
   baseUrl: string;
   apiKey: string | null;
 }
@@ -184,8 +185,13 @@ export function readConfig(
       const baseUrl = anthropic ?? HOSTED.anthropic;
       found.push({ name: "anthropic", baseUrl, apiKey: anthropicKey });
     }
-    if (vllm !== null) {
-      found.push({ name: "vllm", baseUrl: vllm, apiKey: text("VLLM_API_KEY") ?? null });
+    const sides = [
+      ["vllm", vllm],
+      ["vllm-normal", address("VLLM_NORMAL_BASE_URL", /^https?:\/\//)],
+      ["vllm-thinking", address("VLLM_THINKING_BASE_URL", /^https?:\/\//)],
+    ] as const;
+    for (const [name, baseUrl] of sides) {
+      if (baseUrl !== null) found.push({ name, baseUrl, apiKey: text("VLLM_API_KEY") ?? null });
     }
     return found;
   }

@@ -23,6 +23,8 @@ interface RayPlaces {
   readonly pluginsDir?: string;
   /** Replicas of each model that the cluster may grow to; each takes the GPUs of the plan. */
   readonly replicasMax: number;
+  /** What a model answers to there, the one name that Ray gives it; the card's when left out. */
+  readonly modelId?: (card: ModelCard) => string;
 }
 
 /** Ray's words for GPUs that it tells apart by itself (`ray.util.accelerators`). */
@@ -64,7 +66,8 @@ export function rayConfig(
   const refusal = rayRefusal(plan);
   if (refusal !== null) throw new CatalogError(refusal);
   const { host, port } = options;
-  const application = rayApplication(plan, plan.models, cards, options);
+  // As gateways ask for it that know but its address: by its name at the hub.
+  const application = rayApplication(plan, plan.models, cards, { ...options, modelId: hubName });
   const config = {
     proxy_location: "EveryNode",
     http_options: { host, port, request_timeout_s: REQUEST_TIMEOUT_S },
@@ -102,7 +105,10 @@ export function rayApplication(
     const weightsDir = options.weightsDirs.get(card.name) ?? null;
     const settings = vllmSettings({ card, plan: model, weightsDir, pluginsDir });
     return {
-      model_loading_config: { model_id: card.name, model_source: settings["model"] },
+      model_loading_config: {
+        model_id: options.modelId?.(card) ?? card.name,
+        model_source: settings["model"],
+      },
       ...placementOf(plan, model),
       engine_kwargs: engineArguments(settings),
       deployment_config: deploymentOf(model, options.replicasMax),
@@ -137,6 +143,11 @@ export function rayRefusal({ residency, models, pair }: PairPlan): string | null
     );
   }
   return null;
+}
+
+/** As `upstreamName` of the catalogue. */
+function hubName({ name, quantisations: [best] }: ModelCard): string {
+  return best?.repository ?? name;
 }
 
 /** Python's names and values for what the command line says. */

@@ -36,6 +36,8 @@ const CONTAINER_PLUGINS = "/opt/autocode/models/serving";
 // biome-ignore lint/suspicious/noTemplateCurlyInString: Nomad's own, not ours
 const NOMAD_PLUGINS = "${NOMAD_TASK_DIR}/serving";
 const RAY_URL = `http://ray:${CONTAINER_PORT}/v1`;
+/** The services that read where model servers are. */
+const CALLERS = ["orchestrator", "gateway", "egress"] as const;
 const RAY_LACKS =
   "It has no /v1/messages and no /v1/responses: agents that speak those need vLLM itself.";
 const MIB = 1024 ** 2;
@@ -215,7 +217,14 @@ function composeOverride(plan: PairPlan, facts: RenderFacts): string {
       { command: argv.slice(3), deploy: { resources: { reservations } } },
     ] as const;
   });
-  const document = new Document({ services: Object.fromEntries(services) });
+  const addresses = plan.models.map(({ side }) => [
+    `VLLM_${side.toUpperCase()}_BASE_URL`,
+    `http://vllm-${side}:${CONTAINER_PORT}/v1`,
+  ]);
+  const told = { environment: Object.fromEntries(addresses) };
+  const callers = CALLERS.map((name) => [name, told] as const);
+  const all = Object.fromEntries([...callers, ...services]);
+  const document = new Document({ services: all }, { aliasDuplicateObjects: false });
   // Lists of two files are joined: these GPUs are in place of the others, not beside them.
   for (const [service] of services) {
     const path = ["services", service, "deploy", "resources", "reservations", "devices"];

@@ -45,6 +45,7 @@ export const SERVED_DEFAULTS: ServedModelsOptions = {
   machine: hostname(),
 };
 
+const RAY_WIRES = ["openai.chat", "openai.completions", "openai.embeddings"] as const;
 /** Who waits is written down at most so often. */
 const ASKED_EVERY_MS = 5_000;
 const RETRY_LATER_MS = 30_000;
@@ -164,7 +165,10 @@ function engineOf(row: ServerRow, machine: string | undefined): ServedEngine {
   const { pair, side, model, base_url: baseUrl } = row;
   const { context_tokens: contextTokens } = modelPlan(row);
   const away = outOfReach(row, machine) ?? awayOf(row);
-  return { pair, side, model, provider: providerName(row), baseUrl, contextTokens, away };
+  // An engine has no path but behind Ray's ingress, which has no /v1/messages and no /v1/responses.
+  const isOnRay = new URL(baseUrl).pathname !== "/";
+  const wires = isOnRay ? RAY_WIRES : null;
+  return { pair, side, model, provider: providerName(row), baseUrl, wires, contextTokens, away };
 }
 
 /** What listens on another machine's loopback: at that address here is nothing, or another's. */

@@ -3,7 +3,7 @@
  * should be served is in the database (`servers.ts` reconciles it); an adapter only starts, finds
  * and ends engines, so that a killed orchestrator's engines are adopted by the next.
  */
-import type { Side } from "../contract/agents.ts";
+import type { Side, Wire } from "../contract/agents.ts";
 import type { PairPlan, ServedPair, UpRequest } from "../contract/models.ts";
 
 export interface EngineSpec {
@@ -81,6 +81,8 @@ export interface ServedEngine {
   /** What a grant calls it. */
   readonly provider: string;
   readonly baseUrl: string;
+  /** What it speaks, of what its model could; null: all of that. */
+  readonly wires: readonly Wire[] | null;
   /** What it was planned for: it refuses a longer call. */
   readonly contextTokens: number;
   /** Null: it takes calls. */

@@ -99,7 +99,8 @@ export function createCatalogPairs(
   function provider(name: string): ProviderAddress | null {
     const engine = engines.find((each) => each.provider === name);
     if (engine !== undefined) {
-      return { name, baseUrl: engine.baseUrl, ...OWN_ENGINE, away: engine.away };
+      const hasTokenCount = engine.wires === null;
+      return { name, baseUrl: engine.baseUrl, ...OWN_ENGINE, hasTokenCount, away: engine.away };
     }
     const known = providers.get(name);
     if (known !== undefined) return known;
@@ -124,7 +125,7 @@ export function createCatalogPairs(
       inOrder.find(({ away }) => away === null) ??
       inOrder.find(isUsable);
     // One that is gone says why, unless VLLM_BASE_URL names a server that may serve it.
-    return best ?? (providers.has(model.provider) ? undefined : inOrder[0]);
+    return best ?? (providers.has(sideProvider(side, model.provider)) ? undefined : inOrder[0]);
   }
 
   function waitFor(pair: string): string | null {
@@ -158,7 +159,7 @@ export function createCatalogPairs(
     agent: AgentFacts,
   ): GrantedModel {
     const engine = engineOf(pair, side, model);
-    const provider = engine?.provider ?? qualified(file, own, model.provider);
+    const provider = engine?.provider ?? qualified(file, own, side, model.provider);
     if (engine === undefined && !providers.has(provider)) {
       const detail = `pair: ${model.name} needs the provider "${model.provider}"`;
       throw new Problem("invalid_request", `${detail}, which is not set up; ${howTo(model, pair)}`);
@@ -167,9 +168,14 @@ export function createCatalogPairs(
       const speaks = `${agent.name} speaks ${agent.wire}, ${model.name} ${model.wires.join(", ")}`;
       throw new Problem("invalid_request", `pair: ${speaks}; choose another agent or pair`);
     }
+    if (engine !== undefined && engine.wires !== null && !engine.wires.includes(agent.wire)) {
+      const speaks = `${agent.name} speaks ${agent.wire}, and Ray's ingress ${engine.wires.join(", ")}`;
+      const way = "choose another agent, or serve the pair with AUTOCODE_SERVING=processes";
+      throw new Problem("invalid_request", `pair: ${speaks}: ${model.name} runs there; ${way}`);
+    }
     const price = priceOf(file, own, side, model.name);
     const fallbacks = model.fallbacks.flatMap((fallback) => {
-      const known = qualified(file, own, fallback.provider);
+      const known = qualified(file, own, side, fallback.provider);
       // One that is not set up here, or does not speak to this agent, is passed over.
       if (!providers.has(known) || !fallback.wires.includes(agent.wire)) return [];
       const { name, upstreamName } = fallback;
@@ -240,7 +246,7 @@ export function createCatalogPairs(
       const { baseUrl, authStyle, apiKeyEnv } = named;
       const apiKey = apiKeyEnv === null ? null : readSecret(apiKeyEnv);
       if (apiKeyEnv !== null && apiKey === null) continue;
-      const name = qualified(file, own, named.name);
+      const name = ownName(file, named.name);
       // Nothing is known of a server that a project names, so nothing is taken for granted.
       const unknown = { isHosted: true, hasContinuousUsage: false, hasTokenCount: false };
       providers.set(name, { name, baseUrl, authStyle, apiKey, ...unknown });
@@ -256,7 +262,8 @@ export function createCatalogPairs(
       });
       const missing = (["normal", "thinking"] as const).find((side) => {
         const { provider: wanted } = pair[side];
-        const name = file === null ? wanted : qualified(file, own, wanted);
+        const name =
+          file === null ? sideProvider(side, wanted) : qualified(file, own, side, wanted);
         return engineOf(pair.name, side, pair[side]) === undefined && !providers.has(name);
       });
       const away = served.find((engine) => engine.away !== null)?.away ?? null;
@@ -272,6 +279,17 @@ export function createCatalogPairs(
         agents: agents.map((agent) => soundnessOf(agent, pair, own.cards)),
       };
     });
+  }
+
+  /** A project's own provider, or one of the installation's. */
+  function qualified(file: ProjectFile, own: Catalog, side: Side, provider: string): string {
+    return own.providers.has(provider) ? ownName(file, provider) : sideProvider(side, provider);
+  }
+
+  /** Two engines of a pair that nobody of ours started have an address each. */
+  function sideProvider(side: Side, provider: string): string {
+    const ofSide = `${provider}-${side}`;
+    return provider === "vllm" && providers.has(ofSide) ? ofSide : provider;
   }
 
   function merged(file: ProjectFile): Catalog {
@@ -301,8 +319,8 @@ function inFile<Value>(read: () => Value): Value {
 }
 
 /** A project's own provider is known by the project's name too, so that two never meet. */
-function qualified(file: ProjectFile, own: Catalog, provider: string): string {
-  return own.providers.has(provider) ? `${file.project}/${provider}` : provider;
+function ownName(file: ProjectFile, provider: string): string {
+  return `${file.project}/${provider}`;
 }
 
 function howTo(model: CatalogModel, pair: string): string {
@@ -313,8 +331,9 @@ function howTo(model: CatalogModel, pair: string): string {
       return "set ANTHROPIC_API_KEY (and its _BASE_URL), or autocode secret put provider/anthropic";
     case "vllm":
       return (
-        `autocode model up ${pair} serves it on your GPUs; or set VLLM_BASE_URL for the ` +
-        "orchestrator, or give base_url in the project's models"
+        `autocode model up ${pair} serves it on your GPUs; or set VLLM_BASE_URL, or ` +
+        "VLLM_NORMAL_BASE_URL and VLLM_THINKING_BASE_URL, for orchestrator and gateways, or give " +
+        "base_url in the project's models"
       );
     default:
       return "set the variable that the project's api_key_env names";

@@ -26,6 +26,7 @@ test("an ecosystem's own variables switch to the real engines", () => {
     OPENAI_API_KEY: "sk-1",
     ANTHROPIC_BASE_URL: "http://127.0.0.1:9/anthropic",
     VLLM_BASE_URL: "http://gpu:8000/v1",
+    VLLM_THINKING_BASE_URL: "http://other:8000/v1",
   };
   const config = readConfig(env, CWD);
 
@@ -34,6 +35,7 @@ test("an ecosystem's own variables switch to the real engines", () => {
     { name: "openai", baseUrl: "https://api.openai.com/v1", apiKey: "sk-1" },
     { name: "anthropic", baseUrl: "http://127.0.0.1:9/anthropic", apiKey: null },
     { name: "vllm", baseUrl: "http://gpu:8000/v1", apiKey: null },
+    { name: "vllm-thinking", baseUrl: "http://other:8000/v1", apiKey: null },
   ]);
 });
 

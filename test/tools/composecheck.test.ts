@@ -107,9 +107,12 @@ test("It holds what it promises", { skip }, async (t) => {
     "the address of a model server is known to all that read the providers",
     async () => {
       const file = join(ROOT, "orchestrator/config.ts");
-      assert.match(await readFile(file, "utf8"), /"VLLM_BASE_URL"/);
-      const told = services.filter(([, { environment = {} }]) => "VLLM_BASE_URL" in environment);
-      assert.deepEqual(told.map(([name]) => name).sort(), ["egress", "gateway", "orchestrator"]);
+      const text = await readFile(file, "utf8");
+      for (const name of ["VLLM_BASE_URL", "VLLM_NORMAL_BASE_URL", "VLLM_THINKING_BASE_URL"]) {
+        assert.ok(text.includes(`"${name}"`), name);
+        const told = services.filter(([, { environment = {} }]) => name in environment);
+        assert.deepEqual(told.map(([each]) => each).sort(), ["egress", "gateway", "orchestrator"]);
+      }
     },
   );
 

@@ -5,7 +5,10 @@ import test from "node:test";
 import { loadCatalog } from "../../../models/catalog.ts";
 import type { ProjectFile } from "../../../orchestrator/contract/projects.ts";
 import type { EngineAway, ServedEngine } from "../../../orchestrator/serving/serving.ts";
-import { createCatalogPairs } from "../../../orchestrator/trials/catalog-pairs.ts";
+import {
+  createCatalogPairs,
+  type ProviderAddress,
+} from "../../../orchestrator/trials/catalog-pairs.ts";
 import { AGENTS } from "../../../worker-agent/agents/registry.ts";
 
 const MODELS = join(import.meta.dirname, "../../../models");
@@ -131,7 +134,7 @@ test("an engine of ours limits the context, and one that failed is passed over",
   const demo = file({}, "CAD");
   const engine = (pair: string, away: EngineAway | null, contextTokens: number): ServedEngine => ({
     ...{ pair, side: "normal", model: "qwen2.5-coder-14b-instruct", away, contextTokens },
-    ...{ provider: `served/${pair}/normal`, baseUrl: "http://127.0.0.1:9" },
+    ...{ provider: `served/${pair}/normal`, baseUrl: "http://127.0.0.1:9", wires: null },
   });
   const thinking: ServedEngine = {
     ...engine("coder-14b", null, 16_384),
@@ -150,4 +153,50 @@ test("an engine of ours limits the context, and one that failed is passed over",
   assert.deepEqual(granted(engine("coder-14b", asleep, 16_384), there), [own, 16_384]);
   assert.deepEqual(granted(engine("coder-14b", failed, 16_384), there), [other, 8_192]);
   assert.deepEqual(granted(engine("coder-14b", failed, 16_384)), [own, 16_384]);
+  const onRay = { ...engine("coder-14b", null, 16_384), wires: ["openai.chat"] } as const;
+  assert.deepEqual(granted(onRay), [own, 16_384]);
+  assert.equal(pairs.provider("served/coder-14b/normal")?.hasTokenCount, false);
+  assert.throws(() => pairs.resolve(demo, "coder-14b", agent("claude-code")), {
+    code: "invalid_request",
+    message: /claude-code speaks anthropic.messages, and Ray's ingress openai.chat/,
+  });
+});
+
+test("each side of a pair has its own address, where two are given", async () => {
+  const at = (name: string): ProviderAddress => ({
+    ...{ name, baseUrl: `http://${name}:8000/v1`, apiKey: null, authStyle: "bearer" },
+    ...{ isHosted: false, hasContinuousUsage: true, hasTokenCount: true },
+  });
+  const providers = [at("vllm-normal"), at("vllm-thinking")];
+  const catalog = await loadCatalog(MODELS);
+  const pairs = createCatalogPairs(
+    catalog,
+    () => providers,
+    () => null,
+    clock,
+  );
+  const granted = () =>
+    pairs
+      .resolve(file({}, "CAD"), "coder-7b", agent("qwen-code"))
+      .models.map(({ provider, upstreamName }) => [provider, upstreamName]);
+  const [normal, thinking] = [
+    "Qwen/Qwen2.5-Coder-7B-Instruct",
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+  ];
+  assert.deepEqual(granted(), [
+    ["vllm-normal", normal],
+    ["vllm-thinking", thinking],
+  ]);
+  const listed = () => pairs.list(null).find(({ name }) => name === "coder-7b")?.is_available;
+  assert.equal(listed(), true);
+  providers.pop();
+  pairs.refresh();
+  assert.equal(listed(), false);
+  // One address for whatever has none of its own.
+  providers.push(at("vllm"));
+  pairs.refresh();
+  assert.deepEqual(granted(), [
+    ["vllm-normal", normal],
+    ["vllm", thinking],
+  ]);
 });
