@@ -5,6 +5,16 @@
 #   nomad job run -var project=example -var experiment=nightly nomad-jobs/trials.nomad.hcl
 #   nomad alloc logs -job autocode-trials
 #
+# Where the orchestrator is and the token for it come from Nomad's variable nomad/jobs/autocode-trials
+# (AUTOCODE_URL, AUTOCODE_TOKEN), which this job alone reads; its task waits until that is there. A
+# pipe puts it there, so that the token is in no command line and in no job:
+#
+#   jq '{Path: "nomad/jobs/autocode-trials", Items: {AUTOCODE_URL: .url, AUTOCODE_TOKEN: .token}}' \
+#     .autocode/shared/configs/endpoint.json | nomad var put -in json -
+#
+# Or from Vault (-var secrets_from=vault), or, on the orchestrator's own node, from its data folder
+# (-var home=…).
+#
 # Run once: neither restarted nor rescheduled, since a second submission would spend twice. Nomad
 # runs an ended batch job again only when it changed: set run to something else. A stopped job asks
 # the orchestrator to stop its trials (SIGINT, as Ctrl-C does).
@@ -190,7 +200,7 @@ variable "home" {
 variable "api_url" {
   type        = string
   default     = ""
-  description = "The orchestrator, http://address:port, where home is empty; the secret AUTOCODE_TOKEN goes with it."
+  description = "The orchestrator, http://address:port, where home is empty; empty: the secret AUTOCODE_URL."
   validation {
     condition     = regex_replace(var.api_url, "^https?://[^/ ]+/?$", "") == ""
     error_message = "The api_url must be http:// or https:// with an address and no path."
@@ -199,11 +209,11 @@ variable "api_url" {
 
 variable "secrets_from" {
   type        = string
-  default     = "none"
-  description = "Where secrets (AUTOCODE_TOKEN) come from: vault (var.vault_path), variable (nomad/jobs/<job_id>), or none."
+  default     = "auto"
+  description = "Where AUTOCODE_TOKEN (and AUTOCODE_URL, without api_url) come from: vault (var.vault_path), variable (nomad/jobs/<job_id>), none; auto: none with a home, else variable."
   validation {
-    condition     = contains(["vault", "variable", "none"], var.secrets_from)
-    error_message = "The secrets_from must be vault, variable or none."
+    condition     = contains(["auto", "vault", "variable", "none"], var.secrets_from)
+    error_message = "The secrets_from must be auto, vault, variable or none."
   }
 }
 
@@ -228,6 +238,13 @@ variable "vault_role" {
 }
 
 locals {
+  secrets_from = var.secrets_from != "auto" ? var.secrets_from : var.home == "" ? "variable" : "none"
+  # What is not given here is not set at all: the secrets may have it.
+  env = merge(
+    { NO_COLOR = "1" },
+    var.home == "" ? {} : { AUTOCODE_HOME = var.home },
+    var.api_url == "" ? {} : { AUTOCODE_URL = var.api_url },
+  )
   node = var.node == "" ? "${var.checkout}/node_modules/.bin/node" : var.node
   args = concat(
     ["${var.checkout}/bin/autocode.mjs", "experiment", "run"],
@@ -300,15 +317,11 @@ job "autocode-trials" {
         }
       }
 
-      env {
-        AUTOCODE_HOME = var.home
-        AUTOCODE_URL  = var.api_url
-        NO_COLOR      = "1"
-      }
+      env = local.env
 
       # Each key is a variable of the environment; Nomad keeps the file in memory, for this task alone.
       dynamic "template" {
-        for_each = var.secrets_from == "variable" ? [var.job_id] : []
+        for_each = local.secrets_from == "variable" ? [var.job_id] : []
         content {
           destination = "$${NOMAD_SECRETS_DIR}/variables.env"
           env         = true
@@ -322,7 +335,7 @@ job "autocode-trials" {
       }
 
       dynamic "template" {
-        for_each = var.secrets_from == "vault" ? [var.vault_path] : []
+        for_each = local.secrets_from == "vault" ? [var.vault_path] : []
         content {
           destination = "$${NOMAD_SECRETS_DIR}/vault.env"
           env         = true
@@ -336,7 +349,7 @@ job "autocode-trials" {
       }
 
       dynamic "vault" {
-        for_each = var.secrets_from == "vault" ? [var.vault_role] : []
+        for_each = local.secrets_from == "vault" ? [var.vault_role] : []
         content {
           role        = vault.value
           env         = false
@@ -346,7 +359,7 @@ job "autocode-trials" {
 
       # What Vault's jwt-nomad login is shown; its role binds the audience, the job and the task.
       dynamic "identity" {
-        for_each = var.secrets_from == "vault" ? ["vault_default"] : []
+        for_each = local.secrets_from == "vault" ? ["vault_default"] : []
         content {
           name = identity.value
           aud  = ["vault.io"]

@@ -58,7 +58,7 @@ const CASES: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ["project=example", "experiment=nightly", 'agents=["aider"]', 'models=["a", "b"]'],
     ["project=p", "experiment=e", 'tasks=["t"]', "budget=0.50", "concurrency=2", "driver=docker"],
     ["project=p", "experiment=e", "secrets_from=vault", "api_url=http://10.0.0.5:7700"],
-    ["project=p", "experiment=e", "secrets_from=variable", "run=2"],
+    ["project=p", "experiment=e", "secrets_from=none", "home=/var/lib/autocode", "run=2"],
   ],
   "orchestrator.nomad.hcl": [
     ["has_database=true"],
@@ -286,6 +286,26 @@ test("an orchestrator whose database is its node's is started nowhere else", {
   assert.deepEqual(await facts("has_database=true"), [1, 1, true, true, undefined, url]);
   const two = await facts("has_database=true", "count=2", "canary=0");
   assert.deepEqual(two, [2, 0, false, true, undefined, url]);
+});
+
+test("an experiment's job has its token from a secret, and never in itself", { skip }, async () => {
+  const given = ["project=p", "experiment=e"];
+  const secretsOf = async (...more: string[]) => {
+    const { Env, Templates } = taskOf(await read("trials.nomad.hcl", ...given, ...more));
+    return { env: Env, from: (Templates ?? []).map(({ EmbeddedTmpl }) => EmbeddedTmpl ?? "") };
+  };
+  const plain = await secretsOf();
+  assert.deepEqual(plain.env, { NO_COLOR: "1" });
+  assert.equal(plain.from.length, 1);
+  assert.match(plain.from[0] ?? "", /nomadVar "nomad\/jobs\/autocode-trials"/);
+  const named = await secretsOf("job_id=nightly");
+  assert.match(named.from[0] ?? "", /nomadVar "nomad\/jobs\/nightly"/);
+  const beside = await secretsOf("home=/var/lib/autocode");
+  assert.deepEqual(beside.env, { NO_COLOR: "1", AUTOCODE_HOME: "/var/lib/autocode" });
+  assert.deepEqual(beside.from, []);
+  const vault = await secretsOf("secrets_from=vault", "api_url=http://10.0.0.5:7700");
+  assert.deepEqual(vault.env, { NO_COLOR: "1", AUTOCODE_URL: "http://10.0.0.5:7700" });
+  assert.match(vault.from[0] ?? "", /with secret "secret\/data\/autocode\/trials"/);
 });
 
 test("each role of Vault's login is that of a job, its task and its policy", { skip }, async () => {
