@@ -6,6 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { Type } from "typebox";
@@ -133,6 +134,17 @@ test("what cannot be kept is refused, and nothing was done", { skip }, async () 
     (await vm.list()).map(({ name }) => name),
     ["a"],
   );
+});
+
+test("a disk that a qemu without our monitor has is not touched", { skip }, async () => {
+  await using blank = await openBlank();
+  await blank.start("-S");
+  await rm(join(blank.folder, "qmp.sock"));
+  await using vm = await openVm(blank.folder);
+  assert.equal(vm.isRunning, false);
+  for (const work of [vm.list(), vm.remove("a")]) {
+    await assert.rejects(work, /^MonitorFault: qemu-img: .*lock/);
+  }
 });
 
 test("qemu's own refusal is told in its words", { skip }, async () => {
