@@ -58,7 +58,7 @@ export function declaredOf({ applications }: RayServe): Record<string, unknown>[
   );
 }
 
-/** Serve's own settings as they are: Ray takes those that a configuration leaves out for defaults. */
+/** Serve's own settings as they are: Ray takes what a configuration leaves out for defaults. */
 export function settingsOf({
   proxy_location: location,
   http_options: http,

@@ -169,7 +169,8 @@ export function createCatalogPairs(
       throw new Problem("invalid_request", `pair: ${speaks}; choose another agent or pair`);
     }
     if (engine !== undefined && engine.wires !== null && !engine.wires.includes(agent.wire)) {
-      const speaks = `${agent.name} speaks ${agent.wire}, and Ray's ingress ${engine.wires.join(", ")}`;
+      const spoken = engine.wires.join(", ");
+      const speaks = `${agent.name} speaks ${agent.wire}, and Ray's ingress ${spoken}`;
       const way = "choose another agent, or serve the pair with AUTOCODE_SERVING=processes";
       throw new Problem("invalid_request", `pair: ${speaks}: ${model.name} runs there; ${way}`);
     }
