@@ -6,6 +6,7 @@ import { ArtefactsView } from "./artefacts-view.js";
 import { CallsView } from "./calls-view.js";
 import { CheckpointsView } from "./checkpoints-view.js";
 import { DiffView } from "./diff-view.js";
+import { EnginesView } from "./engines-view.js";
 import { asWords, formatAgo, formatCount, formatDuration, inputTokens } from "./format.js";
 import { useLive } from "./live.js";
 import { useBatched, useLoad } from "./loading.js";
@@ -39,6 +40,7 @@ const TABS = [
   { name: "terminal", title: "Terminal" },
   { name: "diff", title: "Diff" },
   { name: "calls", title: "Calls" },
+  { name: "engines", title: "Engines" },
   { name: "traffic", title: "Traffic" },
   { name: "artefacts", title: "Artefacts" },
   { name: "checkpoints", title: "Checkpoints" },
@@ -107,6 +109,8 @@ function TabBody({ tab, trial, events }) {
       return html`<${DiffView} trial=${trial} />`;
     case "calls":
       return html`<${CallsView} trial=${trial} />`;
+    case "engines":
+      return html`<${EnginesView} trial=${trial} />`;
     case "traffic":
       return html`<${TrialTraffic} trial=${trial} />`;
     case "checkpoints":

@@ -2,12 +2,14 @@
 import type { ApprovalList } from "../../contract/approvals.ts";
 import type { Artefact, ArtefactList } from "../../contract/artefacts.ts";
 import type { Divergence } from "../../contract/cassettes.ts";
+import type { TrialEngineList } from "../../contract/engines.ts";
 import type { EventPage, TrialEvent } from "../../contract/events.ts";
 import type { FlowTotals } from "../../contract/flows.ts";
 import type { Trial, TrialPage } from "../../contract/trials.ts";
 import { formatNanos } from "../../money.ts";
 import type { Client } from "../client.ts";
 import { type Command, JSON_OPTION, type Values } from "../command.ts";
+import { engineLines } from "../engine-text.ts";
 import { EXIT, Failure, usage } from "../failure.ts";
 import { byteText } from "../flow-rows.ts";
 import { adviceFor, exitOfTrial, followTrial } from "../follow.ts";
@@ -49,8 +51,9 @@ export const trialShow: Command = {
   async run({ positionals: [id = ""], options, print, connect }) {
     const client = await connect();
     const trial = await client.get<Trial>(`trials/${encodeURIComponent(id)}`);
+    const { engines } = await client.get<TrialEngineList>(`trials/${trial.id}/engines`);
     if (options.flag("json")) {
-      print.json(trial);
+      print.json({ ...trial, engines });
       return EXIT.done;
     }
     const { artefacts } = await client.get<ArtefactList>(`trials/${trial.id}/artefacts`);
@@ -65,6 +68,7 @@ export const trialShow: Command = {
       print.line(`of its cost: ${cost} for swaps of models that it waited for`);
     }
     print.line(await trafficLine(client, trial.id));
+    for (const line of engineLines(engines)) print.line(line);
     const advice = adviceFor(trial);
     if (advice !== null) print.line(advice);
     if (trial.approval_id !== null) {

@@ -9,6 +9,7 @@ import { after, before, describe, test } from "node:test";
 import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import type { TSchema } from "typebox";
 import { Value } from "typebox/value";
+import { TrialEngineList } from "../../../orchestrator/contract/engines.ts";
 import { HardwareList, PairPlan, ServedPairList } from "../../../orchestrator/contract/models.ts";
 import { PriceList, PriceReport } from "../../../orchestrator/contract/prices.ts";
 import { PairList } from "../../../orchestrator/contract/system.ts";
@@ -45,6 +46,7 @@ describe("the models' pages", { skip: whyNoBrowser(), timeout: 200_000 }, () => 
       ["prices/explain?model=qwen2.5-coder-7b-instruct", PriceReport],
       ["hardware", HardwareList],
       ["models/served", ServedPairList],
+      [`trials/${fixture.ids.passed}/engines`, TrialEngineList],
     ];
     for (const [path, schema] of answers) {
       const body = await (await context.request.get(`${fixture.url}/api/v1/${path}`)).json();
@@ -168,6 +170,26 @@ describe("the models' pages", { skip: whyNoBrowser(), timeout: 200_000 }, () => 
       const shift = Number(await phone.evaluate("globalThis.shift"));
       assert.ok(shift < 0.05, `${path}: ${shift}`);
     }
+  });
+
+  test("a trial's engines: what its calls got, and how loaded they were; on a phone too", async () => {
+    const before = complaints.length;
+    await page.goto(`${fixture.url}/trials/${fixture.ids.passed}`);
+    await page.getByRole("link", { name: "Engines" }).click();
+    const ours = page.locator(".engine", { hasText: "served/qwen3-coder-next/normal" });
+    await ours
+      .getByRole("img", { name: /^Sequences of the engine .*: at most 12 at once$/ })
+      .waitFor();
+    const told = /First token380 ms.*Prefill tokens13,084.*GPU time4\.5 s.*In line.*Preemptions1/s;
+    assert.match((await ours.textContent()) ?? "", told);
+    const hosted = page.locator(".engine", { hasText: "No figures of the server itself" });
+    assert.equal(await hosted.locator("svg").count(), 0);
+    await page.setViewportSize(PHONE);
+    assert.ok(await page.evaluate("document.documentElement.scrollWidth <= innerWidth"));
+    await page.setViewportSize({ width: 1280, height: 720 });
+    await page.goto(`${fixture.url}/trials/${fixture.ids.running}/engines`);
+    await page.getByText("No calls yet").waitFor();
+    assert.deepEqual(complaints.slice(before), []);
   });
 });
 

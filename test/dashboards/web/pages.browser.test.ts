@@ -209,7 +209,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
   test("what an agent wrote is text wherever it stands", async () => {
     const { hostile } = fixture.ids;
     await page.getByText(`x${MARKUP}`).first().waitFor();
-    for (const tab of ["", "/terminal", "/diff", "/calls", "/artefacts"]) {
+    for (const tab of ["", "/terminal", "/diff", "/calls", "/engines", "/artefacts"]) {
       await page.goto(`${fixture.url}/trials/${hostile}${tab}`);
       await page.locator("h1", { hasText: `x${MARKUP}` }).waitFor();
       if (tab === "") {
