@@ -75,6 +75,9 @@ export const RESTORING_MARK = "restoring";
 /** What of the data folder is in a backup: all below these. */
 export const BACKUP_ROOTS = ["projects", "shared/configs", "shared/vault-secrets"] as const;
 
+/** Of the roots the one whose files belong to each other: what is sealed, and its key. */
+export const SECRETS_ROOT = "shared/vault-secrets" satisfies (typeof BACKUP_ROOTS)[number];
+
 /** Where a process listens, drafts, and snapshots that are being made. */
 export const NOT_IN_BACKUP =
   /(^|\/)(endpoint(-\d+)?\.json|\.[^/]*|[^/]*\.(making|bare)-[^/]*)(\/|$)/;

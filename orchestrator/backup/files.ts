@@ -1,14 +1,48 @@
 /** The part of the data folder that a backup has: found, read as it was found, and put back. */
 import { createWriteStream } from "node:fs";
-import { lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Problem } from "../problem.ts";
-import { BACKUP_ROOTS, NOT_IN_BACKUP } from "./backup.ts";
+import { BACKUP_ROOTS, NOT_IN_BACKUP, SECRETS_ROOT } from "./backup.ts";
 
-/** Paths below the data folder, with slashes, of each file that belongs to a backup. */
+const SETTLE_TRIES = 50;
+
+/** Paths below the data folder, with slashes, of each file that belongs to a backup by itself. */
 export async function* listFiles(home: string): AsyncGenerator<string> {
-  for (const root of BACKUP_ROOTS) yield* below(home, root);
+  for (const root of BACKUP_ROOTS) if (root !== SECRETS_ROOT) yield* below(home, root);
+}
+
+/**
+ * The sealed secrets and their key as they were at one moment: a store that is sealed anew while it
+ * is read would else be copied with a key that does not open it.
+ *
+ * @throws Problem `unavailable` while they change faster than they are read.
+ */
+export async function readSecretFiles(home: string): Promise<Map<string, Buffer>> {
+  let before = await readBelow(home, SECRETS_ROOT);
+  for (let tried = 0; tried < SETTLE_TRIES; tried++) {
+    const now = await readBelow(home, SECRETS_ROOT);
+    // No text and no key comes twice, so that nothing was changed and changed back in between.
+    if (isSame(before, now)) return now;
+    before = now;
+  }
+  const detail = "The secrets are written all the time, so that no backup can have them: try again";
+  throw new Problem("unavailable", detail);
+}
+
+async function readBelow(home: string, root: string): Promise<Map<string, Buffer>> {
+  const found = new Map<string, Buffer>();
+  for await (const path of below(home, root)) {
+    const bytes = await readFile(join(home, path)).catch(unlessGone);
+    if (Buffer.isBuffer(bytes)) found.set(path, bytes);
+  }
+  return found;
+}
+
+function isSame(one: ReadonlyMap<string, Buffer>, other: ReadonlyMap<string, Buffer>): boolean {
+  if (one.size !== other.size) return false;
+  return [...one].every(([path, bytes]) => other.get(path)?.equals(bytes) === true);
 }
 
 async function* below(home: string, path: string): AsyncGenerator<string> {

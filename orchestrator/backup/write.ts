@@ -12,7 +12,7 @@ import {
   type BackupManifest,
   type Backups,
 } from "./backup.ts";
-import { listFiles, openFile } from "./files.ts";
+import { listFiles, openFile, readSecretFiles } from "./files.ts";
 import { copyOut, listSequences, listTables } from "./tables.ts";
 
 export interface BackupSource {
@@ -162,7 +162,7 @@ async function namedFiles(layout: Layout, client: pg.Client): Promise<Set<string
   return paths;
 }
 
-/** Secrets are replaced by files of other names: for one that went its successor is looked for. */
+/** For what went while others were copied its successor is looked for. */
 async function addFiles(archive: ArchiveWriter, home: string): Promise<Set<string>> {
   const copied = new Set<string>();
   for (let tried = 1; ; tried++) {
@@ -177,6 +177,11 @@ async function addFiles(archive: ArchiveWriter, home: string): Promise<Set<strin
       await archive.add(`files/${path}`, file.byteCount, file.bytes);
       copied.add(path);
     }
-    if (isWhole || tried === FILES_TRIES) return copied;
+    if (isWhole || tried === FILES_TRIES) break;
   }
+  for (const [path, bytes] of await readSecretFiles(home)) {
+    await archive.add(`files/${path}`, bytes.length, Readable.from([bytes]));
+    copied.add(path);
+  }
+  return copied;
 }
