@@ -10,6 +10,7 @@ import { createObserver } from "./compose-samples.ts";
 import type { Config } from "./config.ts";
 import type { ServingConfig } from "./config-serving.ts";
 import type { AgentFacts } from "./contract/agents.ts";
+import type { ServedPair, UpRequest } from "./contract/models.ts";
 import type { Orchestrator } from "./contract/orchestrators.ts";
 import type { Finding } from "./contract/system.ts";
 import type { Database, Sql } from "./db/database.ts";
@@ -23,7 +24,7 @@ import type { BackgroundTask } from "./runtime/background.ts";
 import { systemClock as clock, monotonicMs } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import { engineFigures } from "./serving/engine-figures.ts";
-import { ENGINE_DEFAULTS } from "./serving/engine-state.ts";
+import { ENGINE_DEFAULTS, type EngineOptions } from "./serving/engine-state.ts";
 import { createModelServers } from "./serving/model-servers.ts";
 import { findOwnGpus } from "./serving/own-gpus.ts";
 import { createPlanner, type Planner } from "./serving/planner.ts";
@@ -36,14 +37,21 @@ import { createEgressEvents } from "./trials/egress-events.ts";
 import type { Weights } from "./weights/weights.ts";
 
 const PERIOD_MS = 1_000;
+const SETTLE_ALONE_MS = 500;
+const OPEN_ENGINES =
+  "trials here are not isolated, so agents reach these engines past the gateway, outside of every " +
+  "budget: install iproute2 and nftables, or bubblewrap, and start again";
 const IDLE_MS = 1_500;
 
+/** Disposed of, it looks after engines no more; they end with `end`. */
 export interface Serving extends AsyncDisposable {
   models: Models;
   /** One process of this machine does this for all. */
   task: BackgroundTask;
   /** Prometheus text. */
   metrics(): Promise<string>;
+  /** In order: what we started ends with the last of us here. A kill leaves it to the next. */
+  end(): Promise<void>;
   /** Which launcher engines have, and whether it answers. */
   describe(): Promise<Finding>;
 }
@@ -58,15 +66,20 @@ export interface ServingParts {
   projects: Pick<PostgresProjects, "findById" | "accounts">;
   days: Days;
   ledgerIn: (transaction: { sql: Sql }) => Ledger;
+  /** What keeps trials of this machine apart; null: they run elsewhere. */
+  isolation: () => Promise<{ kind: "namespace" | "sandbox" | "none" } | null>;
+  /** Our own gateway knows afterwards what the database says of engines. */
+  tellGateway: () => Promise<void>;
   /** The orchestrators of our database: our engines run on for another of this machine. */
   others: () => Promise<Pick<Orchestrator, "host" | "is_this" | "is_alive">[]>;
   log: Log;
 }
 
 export async function buildServing(
-  { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log }: ServingParts,
+  parts: ServingParts,
   { serving, workerEnv }: Pick<Config, "serving" | "workerEnv">,
 ): Promise<Serving> {
+  const { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log } = parts;
   const machine = hostname();
   const { cards } = catalog;
   const { launcher, client, program, describe } = await openLauncher(
@@ -85,9 +98,10 @@ export async function buildServing(
       client,
       observe: createObserver(db, log),
       settleSwaps: charges.settle,
+      tellGateway: parts.tellGateway,
       program,
     },
-    { machine, engine: ENGINE_DEFAULTS, swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
+    { machine, engine: engineOptions(db), swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
   );
   const upAndDown = createModelServers(
     { db, launcher, weights, cards, planner, others, clock },
@@ -99,22 +113,35 @@ export async function buildServing(
     servingDir: join(import.meta.dirname, "../models/serving"),
   });
   return {
-    models: { ...upAndDown, plan, hardware, render },
+    models: { ...upAndDown, up, plan, hardware, render },
     task: servers.task,
     describe,
     metrics: async () => engineFigures(await readServers(db.sql)),
-    [Symbol.asyncDispose]: close,
+    end,
+    [Symbol.asyncDispose]: servers[Symbol.asyncDispose],
   };
 
-  /** In order: what we started ends with the last of us here. A kill leaves it to the next. */
-  async function close(): Promise<void> {
+  async function up(request: UpRequest): Promise<ServedPair> {
+    const served = await upAndDown.up(request);
+    const isOpen = request.is_dry_run !== true && (await parts.isolation())?.kind === "none";
+    return isOpen ? { ...served, warnings: [OPEN_ENGINES] } : served;
+  }
+
+  async function end(): Promise<void> {
     const isShared = (await others()).some(
       ({ host, is_this: isThis, is_alive: isAlive }) => isAlive && !isThis && host === machine,
     );
     if (!isShared) await servers.endAll();
-    await servers[Symbol.asyncDispose]();
     await launcher[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * The embedded database has one process at a time, so that its gateway is the only one, and is told
+ * before an engine leaves: what it had sent has to arrive. Others look every few seconds.
+ */
+function engineOptions({ name }: Pick<Database, "name">): EngineOptions {
+  return name === "embedded" ? { ...ENGINE_DEFAULTS, settleMs: SETTLE_ALONE_MS } : ENGINE_DEFAULTS;
 }
 
 /** @param root the folder that has `models/`. @throws CatalogError for a file that is not right. */

@@ -145,6 +145,10 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const engines = opening.use(await openServedModels({ db, clock, log }, pairs.serve));
   const passing = { db, ledger, keys, days, projects, pairs, flows, served: engines, log };
   const gateway = buildGateway(passing, config);
+  // Engines end once the gateway has ended its last calls; workers that are being ended still
+  // report, so the API is closed after the scheduler.
+  const closing = { api: async () => {}, engines: async () => {} };
+  opening.defer(() => closing.engines());
   opening.defer(() => gateway.close(GATEWAY_GRACE_MS));
 
   const addresses = { api: "", gateway: "", replay: "" };
@@ -156,8 +160,6 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
       replay: replaying.replays.decide,
     }),
   );
-  // Closed after the scheduler: workers that are being ended still report.
-  const closing = { api: async () => {} };
   opening.defer(() => closing.api());
   const enrolments = createEnrolments({ db, secrets, clock, random });
   const apiUrl = () => register.urls().join(",");
@@ -174,15 +176,19 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
   const { weights, pulls } = opening.use(buildWeights({ layout, secrets, cards, catalog }, config));
   const planner = await buildPlanner(ROOT, catalog, agents, config.serving);
   const others = register.list;
-  const served = { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log };
+  const paying = { projects, days, ledgerIn };
+  const isolation = async () => (config.scheduler === "local" ? probeIsolation(null) : null);
+  const knowing = { others, isolation, tellGateway: engines.refresh };
+  const served = { db, layout, planner, catalog, weights, ...knowing, ...paying, log };
   const serving = opening.use(await buildServing(served, config));
+  closing.engines = serving.end;
   const kept = buildCheckpoints({ db, layout, clock, random }, config);
   const shared = { db, ledger, projects, tasks, pairs, agents, wakes, layout, clock, random };
   const installer = createInstaller(config, layout);
   const doctor = createDoctor({
     ...{ db, config, describeScheduler: describe, installer, pairs, gateway, journal, secrets },
     closedToAgents: () => closedToAgents(config, layout),
-    probeIsolation: async () => (config.scheduler === "local" ? probeIsolation(null) : null),
+    probeIsolation: isolation,
   });
   const budgetMetrics = createBudgetMetrics(db, clock);
   const services: Services = {

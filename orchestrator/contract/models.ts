@@ -220,6 +220,8 @@ export const ServedPair = Type.Object(
     /** Until the next of them can start on it; null: nothing is known to tell by. */
     forecast_wait_ms: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
     brought_up_at: MaybeTime,
+    /** Of what is brought up: what its operator should know before. */
+    warnings: Type.Optional(Type.Array(Type.String())),
   },
   { additionalProperties: false },
 );

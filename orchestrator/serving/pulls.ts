@@ -14,6 +14,13 @@ export interface Pulls {
    * @throws Problem of a pull that failed, once: the next call pulls again.
    */
   find(id: string, wanted: WantedWeights): Promise<string | null>;
+  /**
+   * Pulls the weights of an engine that is to start later, unless they are here, or as many others
+   * are pulled as may be at once.
+   *
+   * @throws as `find`.
+   */
+  ahead(id: string, wanted: WantedWeights): Promise<void>;
   /** How far the pull for an engine is; null: there is none. */
   progress(id: string): string | null;
   /** Nobody waits for it any more. */
@@ -34,6 +41,9 @@ interface Pull {
   ending: AbortController;
 }
 
+/** Whose turn it is pulls beside them. */
+const AHEAD_MAX = 2;
+
 /** @param closing ends all pulls. */
 export function createPulls(
   weights: Pick<Weights, "find" | "pull">,
@@ -41,7 +51,24 @@ export function createPulls(
   closing: AbortSignal,
 ): Pulls {
   const pulls = new Map<string, Pull>();
-  return { find, progress, drop };
+  /** Seen to be here, so that it is not looked for in each round. */
+  const here = new Set<string>();
+  const inLine = new Set<string>();
+  return { find, ahead, progress, drop };
+
+  async function ahead(id: string, wanted: WantedWeights): Promise<void> {
+    if (here.has(id)) return;
+    const isOwn = pulls.has(id);
+    const running = [...pulls.values()].filter(({ fault, isElsewhere }) => {
+      return fault === null && !isElsewhere;
+    });
+    if (!isOwn && running.length >= AHEAD_MAX) {
+      inLine.add(id);
+      return;
+    }
+    inLine.delete(id);
+    if ((await find(id, wanted)) !== null) here.add(id);
+  }
 
   async function find(id: string, wanted: WantedWeights): Promise<string | null> {
     const pull = pulls.get(id);
@@ -91,11 +118,15 @@ export function createPulls(
   }
 
   function progress(id: string): string | null {
-    return pulls.get(id)?.detail ?? null;
+    return pulls.get(id)?.detail ?? (inLine.has(id) ? IN_LINE : null);
   }
 
   function drop(id: string): void {
     pulls.get(id)?.ending.abort(new Error("nobody waits for these weights any more"));
     pulls.delete(id);
+    here.delete(id);
+    inLine.delete(id);
   }
 }
+
+const IN_LINE = "waits for its weights until others are pulled";

@@ -21,7 +21,7 @@ import type { Weights } from "../weights/weights.ts";
 import { type EngineClient, listenAddress } from "./engine-client.ts";
 import { readEngineMetrics } from "./engine-metrics.ts";
 import { type EngineOptions, type EngineStep, nextStep, type Seen } from "./engine-state.ts";
-import { createPulls } from "./pulls.ts";
+import { createPulls, type WantedWeights } from "./pulls.ts";
 import {
   engineId,
   modelPlan,
@@ -46,6 +46,8 @@ export interface ServersDeps {
   observe?: (row: ServerRow, text: string, startedAtMs: EpochMs) => Promise<void>;
   /** What serves a model, as the launcher takes it. @throws Problem where it cannot. */
   program: (engine: EngineToStart) => EngineProgram;
+  /** The gateway of this process knows afterwards what rows say; others hear of it. */
+  tellGateway: () => Promise<void>;
   /** Charges the swaps that are written down, and tells of them. */
   settleSwaps: () => Promise<unknown>;
   clock: Clock;
@@ -131,15 +133,19 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   /** Whether another unit's turn has begun. */
   async function giveTurn(servers: readonly ServerRow[]): Promise<boolean> {
     const nowMs = clock.now();
-    const { units, turnSinceMs } = unitsOf(servers, await readQueue(), isBusy, nowMs);
-    const next = nextTurn(units, { nowMs, turnSinceMs }, options.swap);
+    const { units, turnSinceMs } = unitsOf(servers, await readQueue(db), isBusy, nowMs);
+    // A turn that a download takes would leave the GPUs to nobody.
+    const isComing = (row: ServerRow) => pulls.progress(engineId(row)) !== null;
+    const able = units.filter((unit) => unit.isAwake || !unit.rows.some(isComing));
+    const next = nextTurn(able, { nowMs, turnSinceMs }, options.swap);
     if (next === null) return false;
     const trialId = units.find(({ id }) => id === next)?.waitingFor ?? null;
     const awake = servers.filter((row) => unitOf(row) === next).map(engineKey);
     const isNext = sql`pair || '/' || side = any(${sql.param(awake)}::text[])`;
     // All rows at once: a half-given turn would leave two awake, or none.
     await db.sql.execute(sql`update model_server
-      set is_awake = ${isNext}, turn_by = case when ${isNext} and has_served and not is_awake then ${trialId} end
+      set is_awake = ${isNext},
+        turn_by = case when ${isNext} and has_served and not is_awake then ${trialId} end
       where machine = ${options.machine}`);
     swaps.begin();
     log.info({ unit: next, trial_id: trialId }, "models: another turn on the GPUs");
@@ -149,21 +155,6 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   function isBusy(row: ServerRow): boolean {
     const atMs = busyAt.get(engineId(row));
     return atMs !== undefined && clock.now() - atMs < options.idleMs;
-  }
-
-  function readQueue(): Promise<Queued[]> {
-    return rows<{ pair: string; id: TrialId; created_at: string }>(
-      db.sql,
-      sql`select distinct on (pair) pair, id, created_at from trial
-        where state = 'queued' and not cancel_requested and replay_of is null
-        order by pair, created_at`,
-    ).then((found) =>
-      found.map((row) => ({
-        pair: row.pair,
-        trialId: row.id,
-        sinceMs: readTime(row.created_at),
-      })),
-    );
   }
 
   /** Whether one of them has moved. One that fails hinders no other. */
@@ -192,12 +183,13 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     const { row, condition } = engine;
     if (!row.is_wanted) pulls.drop(engineId(row));
     const { seen, metrics } = await look(engine, all);
-    const step = nextStep(viewOf(row), seen, options.engine);
+    const step = await pullAhead(row, condition, nextStep(viewOf(row), seen, options.engine));
     // Gateways hear that it leaves before it does; that it is there, once it is.
     const isLeaving = step.action !== null && step.action !== "start" && step.action !== "wake";
     if (isLeaving && row.state === "ready") {
       await write(row, { ...step, state: "draining" }, metrics);
     }
+    if (isLeaving) await deps.tellGateway();
     swaps.look(row, step.action, condition);
     const done = await act(row, step);
     if (done.action === "start") engine.condition = { state: "running", startedAtMs: clock.now() };
@@ -216,6 +208,22 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       if (row.turn_by !== null) await deps.settleSwaps();
     }
     return hasChanged && (done.state !== row.state || condition.state !== engine.condition.state);
+  }
+
+  /** Weights come while an engine waits for its turn: it then waits for its own alone. */
+  async function pullAhead(
+    row: ServerRow,
+    { state }: EngineCondition,
+    step: EngineStep,
+  ): Promise<EngineStep> {
+    if (state !== "absent" || step.state !== "starting" || step.action !== null) return step;
+    try {
+      await pulls.ahead(engineId(row), wantedBy(deps.cards, row));
+      return step;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { ...step, state: "failed", detail: error.message };
+    }
   }
 
   async function look(
@@ -296,7 +304,9 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   async function start(row: ServerRow, step: EngineStep): Promise<EngineStep> {
     const plan = modelPlan(row);
     try {
-      const { card, dir: weightsDir } = await weightsOf(row);
+      const wanted = wantedBy(deps.cards, row);
+      const { card } = wanted;
+      const weightsDir = await pulls.find(engineId(row), wanted);
       if (weightsDir === null) {
         // Nobody pays for GPUs by what a download takes.
         swaps.forget(row);
@@ -313,14 +323,6 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       if (isPortTaken(error)) return move(row, step);
       return { ...step, state: "failed", detail: error.message, action: null };
     }
-  }
-
-  async function weightsOf(row: ServerRow): Promise<{ card: ModelCard; dir: string | null }> {
-    const card = deps.cards.get(row.model);
-    if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
-    const { quantisation } = modelPlan(row);
-    const wanted = { card, quantisation, acceptedLicences: row.accepted_licences };
-    return { card, dir: await pulls.find(engineId(row), wanted) };
   }
 
   /** Its port was free when it was brought up, and is not now: it gets another. */
@@ -362,6 +364,28 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     }
     return true;
   }
+}
+
+/** Of each pair the trial that is first in line. */
+async function readQueue(db: Pick<Database, "sql">): Promise<Queued[]> {
+  const found = await rows<{ pair: string; id: TrialId; created_at: string }>(
+    db.sql,
+    sql`select distinct on (pair) pair, id, created_at from trial
+      where state = 'queued' and not cancel_requested and replay_of is null
+      order by pair, created_at`,
+  );
+  return found.map(({ pair, id: trialId, created_at: since }) => ({
+    ...{ pair, trialId },
+    sinceMs: readTime(since),
+  }));
+}
+
+/** @throws Problem when its card is gone. */
+function wantedBy(cards: ServersDeps["cards"], row: ServerRow): WantedWeights {
+  const card = cards.get(row.model);
+  if (card === undefined) throw new Problem("conflict", `no card of ${row.model} any more`);
+  const { quantisation } = modelPlan(row);
+  return { card, quantisation, acceptedLicences: row.accepted_licences };
 }
 
 function isPortTaken({ cause }: Problem): boolean {

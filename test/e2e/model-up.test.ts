@@ -114,6 +114,42 @@ test("a pair on own GPUs lives, is paid for, survives and ends", async (t: TestC
     assert.equal(status, 200, text);
   });
 
+  await t.test("stopped, the gateway ends its last call before the engines end", async () => {
+    const until = join(installation.folder, "answer");
+    const call = ask("normal", { hold_until: until });
+    await eventually(
+      () => enginesOf(installation),
+      (engines) => engines[0]?.metrics?.running === 1,
+      SOON_MS,
+    );
+    const gateway = gatewayOf(installation);
+    const stopped = installation.stop();
+    // It takes no new call: it is being closed.
+    await eventually(
+      () =>
+        fetch(gateway).then(
+          () => false,
+          () => true,
+        ),
+      (isClosed) => isClosed,
+      SOON_MS,
+    );
+    await writeFile(until, "");
+    const { status, text } = await call;
+    assert.equal(status, 200, text);
+    await stopped;
+    assert.deepEqual(await enginePids(installation), []);
+    await installation.start();
+    const engines = await eventually(
+      () => enginesOf(installation),
+      (all) => all.length === 2 && all.every(({ state }) => state === "ready"),
+      SOON_MS,
+    );
+    assert.equal(engines.length, 2);
+    // Its worker ended with the orchestrator; the next one has another key.
+    ask = await keyHolder(installation);
+  });
+
   await t.test("down: both end, and a call is told what to do", async () => {
     const { exit, err } = await installation.cli("model", "down", PAIR);
     assert.equal(exit, 0, err);
@@ -132,7 +168,10 @@ test("a pair on own GPUs lives, is paid for, survives and ends", async (t: TestC
   });
 });
 
-type Ask = (side: "normal" | "thinking") => Promise<{ status: number; text: string }>;
+type Ask = (
+  side: "normal" | "thinking",
+  more?: Record<string, unknown>,
+) => Promise<{ status: number; text: string }>;
 
 async function writeProgram(path: string, script: string): Promise<void> {
   await writeFile(path, `#!/bin/sh\n${script}\n`);
@@ -176,18 +215,21 @@ async function putWeights(
 /** Asks the gateway with the key of the one trial that runs. */
 async function keyHolder(installation: Installation): Promise<Ask> {
   const key = await eventually(async () => keyOf(installation), Boolean, SOON_MS);
-  return async (side) => {
-    const gateway = /gateway at (http:\S+)/.exec(installation.output())?.[1] ?? "";
-    const response = await fetch(`${gateway}/v1/chat/completions`, {
+  return async (side, more = {}) => {
+    const response = await fetch(`${gatewayOf(installation)}/v1/chat/completions`, {
       method: "POST",
       headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
       body: JSON.stringify({
-        ...{ model: side, max_tokens: 100 },
+        ...{ model: side, max_tokens: 100, ...more },
         messages: [{ role: "user", content: "Mend it." }],
       }),
     });
     return { status: response.status, text: await response.text() };
   };
+}
+
+function gatewayOf(installation: Installation): string {
+  return /gateway at (http:\S+)/.exec(installation.output())?.[1] ?? "";
 }
 
 async function keyOf(installation: Installation): Promise<string | null> {

@@ -64,6 +64,8 @@ test("engines run the configured Python, and end with the machine's last orchest
     buildServing(
       {
         ...{ db: database, layout: createLayout(folder), catalog },
+        isolation: async () => ({ kind: "none" }),
+        tellGateway: async () => {},
         // Nobody waits here, so nobody pays.
         projects: { findById: nobodyPays, accounts: nobodyPays },
         days: { dayAccount: nobodyPays, tokenDayAccount: nobodyPays },
@@ -77,7 +79,10 @@ test("engines run the configured Python, and end with the machine's last orchest
     );
   const first = await open();
   assert.equal(await first.metrics(), "");
-  await first.models.up({ plan: { pair: "14b", gpu: "h100", gpu_count: 2 } });
+  const plan = { pair: "14b", gpu: "h100", gpu_count: 2 };
+  assert.equal((await first.models.up({ plan, is_dry_run: true })).warnings, undefined);
+  const [warning] = (await first.models.up({ plan })).warnings ?? [];
+  assert.match(warning ?? "", /^trials here are not isolated, so agents reach these engines past/);
   const untilReady = ({ models, task }: typeof first) =>
     eventually(
       async () => {
@@ -93,6 +98,7 @@ test("engines run the configured Python, and end with the machine's last orchest
     /^autocode_engine_up\{provider="served\/coder-14b\/normal",model="[\w.-]+"\} 1$/m,
   );
   await first[Symbol.asyncDispose]();
+  await first.end();
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "another one is here");
 
   orchestrators.pop();
@@ -103,6 +109,8 @@ test("engines run the configured Python, and end with the machine's last orchest
     urls.map((url) => [url, 0]),
   );
   await last[Symbol.asyncDispose]();
+  assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "until the gateway is");
+  await last.end();
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [false, false]);
   await rm(folder, { recursive: true });
 });

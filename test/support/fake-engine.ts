@@ -1,9 +1,10 @@
 /**
  * A model server as the launcher starts one: a process that is healthy after a while, lists its
  * model, answers chats with a fixed text and counts as vLLM does. What it is to do wrong comes in
- * its arguments: `--die <ms>` ends it as it loads, `POST /crash` later.
+ * its arguments: `--die <ms>` ends it as it loads, `POST /crash` later. A chat whose body names a
+ * file as `hold_until` is answered once that is there.
  */
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 
@@ -84,11 +85,12 @@ function listen(): void {
 }
 
 function answer(
-  { hold_ms: holdMs = 0 }: { hold_ms?: number },
+  { hold_until: path }: { hold_until?: string },
   json: (status: number, body: unknown) => void,
 ): void {
   running += 1;
-  setTimeout(() => {
+  const end = () => {
+    if (path !== undefined && !existsSync(path)) return void setTimeout(end, 10);
     running -= 1;
     prompts += PROMPT_TOKENS;
     outputs += OUTPUT_TOKENS;
@@ -104,7 +106,8 @@ function answer(
         total_tokens: PROMPT_TOKENS + OUTPUT_TOKENS,
       },
     });
-  }, holdMs);
+  };
+  end();
 }
 
 function metrics(): string {

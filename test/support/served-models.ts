@@ -95,6 +95,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       ...{ db: database, launcher, weights, cards: catalog.cards, clock, log },
       client: createEngineClient(),
       settleSwaps: charges.settle,
+      tellGateway: async () => {},
       nowMs: monotonicMs,
       program: ({ card, baseUrl }) => {
         const { host, port } = listenAddress(baseUrl);

@@ -47,6 +47,7 @@ export const modelUp: Command = {
       return EXIT.failed;
     }
     const begun = await client.post<ServedPair>("models/up", body);
+    for (const warning of begun.warnings ?? []) print.note(`warning: ${warning}`);
     const last = options.flag("detach") ? begun : await follow(client, print, begun);
     if (options.flag("json")) print.json(last);
     return tellEnd(print, last, options);

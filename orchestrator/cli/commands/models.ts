@@ -41,6 +41,10 @@ export const modelLs: Command = {
       ],
       pairs,
     );
+    const coming = served
+      .flatMap((pair) => pair.engines)
+      .filter(({ state }) => state === "starting");
+    for (const { model, detail } of coming) print.note(`${model}: ${detail.split("\n")[0]}`);
     return EXIT.done;
   },
 };

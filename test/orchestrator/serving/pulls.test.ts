@@ -52,6 +52,25 @@ test("one pull is begun, says how far it is, and leads to the folder", async () 
   assert.equal(pulls.progress("e"), null);
 });
 
+test("who is ahead of its turn waits for a place, whose turn it is does not", async () => {
+  const { pulls, begun, store } = openPulls();
+  for (const id of ["a", "b", "c"]) await pulls.ahead(id, WANTED);
+  assert.equal(begun.length, 2);
+  assert.match(pulls.progress("c") ?? "", /^waits for its weights until others/);
+  assert.equal(await pulls.find("d", WANTED), null);
+  assert.equal(begun.length, 3);
+  store(FOUND);
+  for (const { end } of begun) end.resolve(FOUND);
+  await eventually(
+    async () => {
+      await pulls.ahead("c", WANTED);
+      return pulls.progress("c");
+    },
+    (words) => words === null,
+  );
+  assert.equal(begun.length, 3);
+});
+
 test("a fault is told once, and pulled again after; another's pull is waited for", async () => {
   const { pulls, begun, store } = openPulls();
   await pulls.find("e", WANTED);

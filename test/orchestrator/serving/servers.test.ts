@@ -5,8 +5,9 @@
  * Method: the real rows, duty and processes over a real database, with a fake engine behind.
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { rows } from "../../../orchestrator/db/rows.ts";
@@ -58,13 +59,17 @@ test("a pair comes up, is adopted by the next orchestrator, and goes down draine
 
   // A call that runs is answered before its engine ends.
   const url = up?.engines[0]?.base_url ?? "";
-  const body = JSON.stringify({ model: NORMAL, hold_ms: 3_000 });
+  const until = join(world.folder, "answer");
+  const body = JSON.stringify({ model: NORMAL, hold_until: until });
   const call = fetch(`${url}/v1/chat/completions`, { method: "POST", body });
   await world.untilServed((served) => served?.engines[0]?.metrics?.running === 1);
   await world.models.down("14b");
-  const down = world.untilServed((served) => served === undefined);
+  await world.untilServed((served) => states(served).startsWith("draining"));
+  await world.servers.task.activate();
+  assert.equal(states((await world.models.list())[0]).split(" ")[0], "draining");
+  writeFileSync(until, "");
   assert.equal((await call).status, 200);
-  await down;
+  await world.untilServed((served) => served === undefined);
   await next.launcher[Symbol.asyncDispose]();
   await assert.rejects(fetch(`${url}/health`));
   await assert.rejects(world.models.down("14b"), /coder-14b is not up/);
@@ -169,6 +174,37 @@ test("models that alternate take turns: who calls is waited for, and told the sw
   assert.deepEqual([pair, side], ["coder-14b", "normal"]);
   assert.ok(Number(gpuMs) > 0);
   assert.deepEqual([paid["charged_nanos"], paid["uncharged_reason"]], ["0", "its trial is gone"]);
+});
+
+test("weights of whoever waits for its turn are pulled meanwhile", async () => {
+  const { find, ...rest } = storedWeights();
+  const pulled = new Set<string>();
+  const thinking = Promise.withResolvers<void>();
+  await using world = await openServedWorld({
+    residency: "alternate",
+    weights: {
+      ...rest,
+      find: async (model, quantisation) => (pulled.has(model) ? find(model, quantisation) : null),
+      pull: async (card, _quantisation, { onProgress }) => {
+        const line = {
+          model: card.name,
+          quantisation: "bf16",
+          step: "fetching",
+          detail: "",
+        } as const;
+        const speed = { bytes_per_second: null, eta_ms: null };
+        onProgress({ ...line, ...speed, bytes: 1, bytes_total: 4 });
+        if (card.name === THINKING) await thinking.promise;
+        pulled.add(card.name);
+        return { dir: "/weights", revision: "" };
+      },
+    },
+  });
+  await world.models.up(UP);
+  const both = await world.untilServed((served) => states(served) === "ready starting");
+  assert.equal(both?.engines[1]?.detail, "pulls its weights 25 %");
+  thinking.resolve();
+  await world.untilServed((served) => states(served) === "sleeping ready");
 });
 
 test("weights are pulled first, and what the pull says is what the engine fails with", async () => {
