@@ -66,6 +66,8 @@ export const Cassette = Type.Object(
         task: Type.String(),
         pair: Type.String(),
         seed: Type.Integer({ minimum: 0 }),
+        /** Of a fork the checkpoint that it began with: its like begins there, too. */
+        forked_from: Type.Optional(Type.String({ maxLength: 100 })),
         verdict: Type.Union([Verdict, Type.Null()]),
       },
       { additionalProperties: false },
@@ -73,6 +75,13 @@ export const Cassette = Type.Object(
     exchanges: Type.Array(Exchange),
   },
   { additionalProperties: false, $id: "https://autocode.invalid/schemas/cassette/v1" },
+);
+
+/** `POST cassettes/replay`: a cassette that was written here or elsewhere, as a trial. */
+export type NewCassetteReplay = Static<typeof NewCassetteReplay>;
+export const NewCassetteReplay = Type.Object(
+  { project: Type.String({ minLength: 1, maxLength: 63 }), cassette: Cassette },
+  { additionalProperties: false },
 );
 
 /** Where a replay left its record: data of the event `replay.diverged`. */

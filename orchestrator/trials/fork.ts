@@ -2,7 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { NewFork } from "../contract/trials.ts";
 import type { Database } from "../db/database.ts";
-import { jsonText, serverError } from "../db/rows.ts";
+import { jsonText, rows, serverError } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type CheckpointId, type Ids, isId, type TrialId } from "../runtime/ids.ts";
@@ -22,6 +22,26 @@ export interface ForkCell {
   pair: string;
   isScripted: boolean;
   limitNanos: string;
+}
+
+/**
+ * What a fork of `agent` began with; its parent's conversation is its own CLI's alone. Null: the
+ * checkpoint is not kept.
+ */
+export async function resumeOfFork(
+  db: Parameters<typeof newestResume>[0],
+  agent: string,
+  checkpointId: CheckpointId,
+): Promise<Resume | null> {
+  const [parent] = await rows<{ id: TrialId; agent: string }>(
+    db,
+    sql`select trial.id, trial.agent from checkpoint join trial on trial.id = checkpoint.trial_id
+      where checkpoint.id = ${checkpointId}`,
+  );
+  const found = parent === undefined ? null : await resumeFrom(db, parent.id, checkpointId);
+  if (found === null) return null;
+  const { session, ...others } = found;
+  return agent === parent?.agent && session !== undefined ? found : others;
 }
 
 /**

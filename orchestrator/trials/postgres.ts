@@ -2,6 +2,7 @@
 import { sql } from "drizzle-orm";
 import type { AgentFacts } from "../contract/agents.ts";
 import type { Call } from "../contract/calls.ts";
+import type { NewCassetteReplay } from "../contract/cassettes.ts";
 import type { EgressLayer } from "../contract/egress.ts";
 import type { TrialEvent } from "../contract/events.ts";
 import type { Experiment, NewExperiment, NewFork, NewTrial, Trial } from "../contract/trials.ts";
@@ -24,6 +25,7 @@ import { readCalls, readRecordedCalls } from "./calls.ts";
 import { readTrialEngines } from "./engine-share-rows.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
 import { forkTrial } from "./fork.ts";
+import { keepCassette } from "./kept-cassette.ts";
 import { expandMatrix } from "./matrix.ts";
 import type { Pairs } from "./pairs.ts";
 import { resumeTrial } from "./resume.ts";
@@ -67,6 +69,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
       return getTrial(db.sql, id);
     },
     fork: (id, wanted) => fork(dependencies, id, wanted),
+    replayCassette,
     calls: async (id): Promise<Call[]> => readCalls(db.sql, (await needTrial(db.sql, id)).id),
     engines: async (id) => readTrialEngines(db.sql, (await needTrial(db.sql, id)).id),
     events,
@@ -79,6 +82,21 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
   };
 
   async function create(wanted: NewTrial): Promise<Trial> {
+    return insert(wanted, async () => {});
+  }
+
+  async function replayCassette({ project, cassette }: NewCassetteReplay): Promise<Trial> {
+    const { agent, task, pair, seed } = cassette.trial;
+    return insert({ project, agent, task, pair, seed }, (transaction, id) =>
+      keepCassette(transaction, id, cassette, rfc3339(dependencies.clock.now())),
+    );
+  }
+
+  /** @param more what else is so of it, in the same transaction. */
+  async function insert(
+    wanted: NewTrial,
+    more: (transaction: Sql, id: TrialId) => Promise<void>,
+  ): Promise<Trial> {
     const project = await projects.find(wanted.project);
     const pair = checkCell(dependencies, project, wanted, { agent: "agent", pair: "pair" });
     const limitNanos = limitOf("limit_nanos", wanted.limit_nanos, project);
@@ -101,6 +119,7 @@ export function createTrials(dependencies: TrialsDependencies): Trials {
         experimentId: null,
         egress,
       });
+      await more(transaction, id);
     });
     return getTrial(db.sql, id);
   }

@@ -5,17 +5,18 @@
  */
 import { sql } from "drizzle-orm";
 import type { Side, Wire } from "../contract/agents.ts";
-import type { Divergence } from "../contract/cassettes.ts";
+import type { Cassette, Divergence } from "../contract/cassettes.ts";
 import type { FlowRecord } from "../contract/flows.ts";
 import type { Trial } from "../contract/trials.ts";
 import type { Database, Sql } from "../db/database.ts";
-import { rows } from "../db/rows.ts";
+import { jsonText, rows } from "../db/rows.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import type { Ids, TrialId } from "../runtime/ids.ts";
+import type { CheckpointId, Ids, TrialId } from "../runtime/ids.ts";
 import { makeCassette, tellUnplayable } from "../traffic/cassette.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import { appendEvent, TRIAL_CHANNEL } from "./events.ts";
+import { resumeOfFork } from "./fork.ts";
 import { scriptFrom } from "./recorded-script.ts";
 import { viewTrials } from "./rows.ts";
 import { isTerminal } from "./trial.ts";
@@ -62,7 +63,7 @@ export function createReplayTrials(
   const sources = new Map<TrialId, TrialId | null>();
   return {
     replay,
-    cassette: async (id) => (await record(dependencies, options, id)).cassette,
+    cassette,
     script,
     sourceOf,
     diverged: (id, divergence) => diverged(db, clock, id, divergence),
@@ -70,27 +71,33 @@ export function createReplayTrials(
 
   async function replay(id: TrialId): Promise<Trial> {
     const { trial } = await record(dependencies, options, id);
-    if (trial.forked_from !== null) {
-      const detail =
-        `${id} cannot be replayed: it is a fork, which began with the files and the conversation ` +
-        `of ${trial.forked_from}, and a replay begins with the task's own files`;
-      throw new Problem("conflict", detail);
-    }
+    const resume = await beginningOf(db.sql, trial);
     const made = ids.next("trial");
     const at = rfc3339(clock.now());
     await db.sql.transaction(async (transaction) => {
       await transaction.execute(sql`
         insert into trial (id, project_id, experiment_id, task_id, agent, pair, is_scripted,
           attempt, seed, priority, limit_nanos, wall_ms, requirements, egress, state, replay_of,
-          created_at, updated_at)
+          resume, forked_from, created_at, updated_at)
         select ${made}, project_id, null, task_id, agent, pair, is_scripted, attempt, seed,
-          priority, limit_nanos, wall_ms, requirements, egress, 'queued', id, ${at}, ${at}
+          priority, limit_nanos, wall_ms, requirements, egress, 'queued', id,
+          ${resume === null ? null : jsonText(resume)}::jsonb, forked_from, ${at}, ${at}
         from trial where id = ${id}`);
       const data = { from: null, to: "queued", reason: `replay of ${id}` };
       await appendEvent(transaction, made, "trial.state", data, at);
       await transaction.execute(sql`select pg_notify(${TRIAL_CHANNEL}, ${made})`);
     });
     return needTrial(db.sql, made);
+  }
+
+  /** Brought here, or made of what was recorded here. */
+  async function cassette(id: TrialId): Promise<Cassette> {
+    const [kept] = await rows<{ content: string }>(
+      db.sql,
+      sql`select content from cassette where trial_id = ${id}`,
+    );
+    if (kept !== undefined) return JSON.parse(kept.content) as Cassette;
+    return (await record(dependencies, options, id)).cassette;
   }
 
   async function script(id: TrialId): Promise<string> {
@@ -138,6 +145,10 @@ async function record(
   id: TrialId,
 ) {
   const trial = await needTrial(db.sql, id);
+  if (trial.replay_of === id) {
+    const detail = `${id} replays a cassette: give that file again, with --cassette`;
+    throw new Problem("conflict", detail);
+  }
   if (!isTerminal(trial.state)) {
     throw new Problem("conflict", `${id} is ${trial.state}: it has no whole record yet`);
   }
@@ -151,14 +162,27 @@ async function record(
     sql`select id, side from call where trial_id = ${id} order by started_at, id`,
   );
   refuseGaps(id, flows, calls);
-  const { agent, task, pair, seed, verdict } = trial;
-  const made = makeCassette({ id, agent, task, pair, seed, verdict }, flows);
+  const { agent, task, pair, seed, verdict, forked_from: forkedFrom } = trial;
+  const like = { id, agent, task, pair, seed, verdict };
+  const made = makeCassette(
+    forkedFrom === null ? like : { ...like, forked_from: forkedFrom },
+    flows,
+  );
   if (made.outcome === "unplayable") {
     throw new Problem("conflict", `${id} cannot be replayed. ${tellUnplayable(made.flows)}`);
   }
   const byId = new Map(calls.map((call) => [call.id, call]));
   const callOf = new Map(flows.map((flow) => [flow.id, byId.get(flow.call_id ?? "")]));
   return { cassette: made.cassette, trial, callOf };
+}
+
+/** Of a fork what it began with; null: the task's own files. */
+async function beginningOf(db: Sql, { id, agent, forked_from: from }: Trial) {
+  if (from === null) return null;
+  const resume = await resumeOfFork(db, agent, from as CheckpointId);
+  if (resume !== null) return resume;
+  const detail = `${id} cannot be replayed: it began with ${from}, which is no longer kept`;
+  throw new Problem("conflict", detail);
 }
 
 async function readFlows(

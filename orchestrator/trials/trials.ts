@@ -1,7 +1,7 @@
 /** The trials port: what people and other services ask of trials and experiments. */
 import type { Artefact } from "../contract/artefacts.ts";
 import type { Call } from "../contract/calls.ts";
-import type { Cassette } from "../contract/cassettes.ts";
+import type { Cassette, NewCassetteReplay } from "../contract/cassettes.ts";
 import type { TrialEngine } from "../contract/engines.ts";
 import type { TrialEvent } from "../contract/events.ts";
 import type {
@@ -43,6 +43,14 @@ export interface Trials {
    * @throws Problem `invalid_request` naming the field, `conflict` when it has no checkpoint.
    */
   fork(id: TrialId, fork: NewFork): Promise<Trial>;
+  /**
+   * Queues a trial of the cassette's agent, task, pair and seed that the cassette answers: its
+   * `replay_of` is itself.
+   *
+   * @throws Problem `invalid_request` naming what the project has not, `conflict` for a fork's
+   *   whose checkpoint is not kept here.
+   */
+  replayCassette(wanted: NewCassetteReplay): Promise<Trial>;
   calls(id: TrialId): Promise<Call[]>;
   /** What it got from each model server, and how loaded that was meanwhile. */
   engines(id: TrialId): Promise<TrialEngine[]>;
@@ -82,7 +90,7 @@ export interface WorkerLogs {
 
 /** Trials again, from what was recorded of them. */
 export interface TrialReplays {
-  /** Queues a replay. @throws as `cassette` */
+  /** Queues a replay; of a fork it begins with the same checkpoint. @throws as `cassette` */
   replay(id: TrialId): Promise<Trial>;
   /**
    * @throws Problem `not_found`; `conflict` while the trial runs, when its record lacks a call, or

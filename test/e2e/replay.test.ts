@@ -6,7 +6,7 @@
  * before the replays; the database is asked what was reserved.
  */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import test from "node:test";
 import { sql } from "drizzle-orm";
@@ -106,6 +106,30 @@ test("recorded trials run again, offline and free", {
       script.edits.map(({ path }) => path),
       ["src/statistics.js"],
     );
+  });
+
+  await t.test("the cassette is a regression test: it answers its like from the file", async () => {
+    const from = ["--cassette", "c.json", "--project", "own", "--json"];
+    const { exit, out, err } = await installation.cli("trial", "replay", ...from);
+    assert.equal(exit, 0, err);
+    const replay = JSON.parse(out) as Trial;
+    assert.deepEqual([replay.verdict, replay.flags], ["passed", []], err);
+    assert.deepEqual([replay.call_count, replay.budget?.spent_nanos], [0, "0"]);
+    assert.equal(await diffOf(replay.id), await diffOf(first.id));
+  });
+
+  await t.test("the scripted model plays the recorded trial's script to the same end", async () => {
+    const scriptsDir = join(installation.folder, "scripts");
+    await mkdir(scriptsDir);
+    await copyFile(join(installation.folder, "s.yaml"), join(scriptsDir, "recorded.yaml"));
+    const again = createScriptedModel({ scriptsDir });
+    await using _again = { [Symbol.asyncDispose]: () => again.close() };
+    await again.listen(Number(new URL(url).port));
+    const what = ["--project", "own", "--task", "fix-median", "-a", "aider", "--seed", "7"];
+    const trial = await installation.json<Trial>("trial", "run", ...what);
+    assert.deepEqual([trial.verdict, trial.replay_of], ["passed", null]);
+    assert.ok(trial.call_count > 0);
+    assert.equal(await diffOf(trial.id), await diffOf(first.id));
   });
 
   await t.test("another instruction diverges at the first exchange, and is told", async () => {

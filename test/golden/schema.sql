@@ -181,6 +181,15 @@ table call
   CREATE INDEX call_by_trial ON public.call USING btree (trial_id, started_at)
   CREATE UNIQUE INDEX call_pkey ON public.call USING btree (id)
 
+table cassette
+  trial_id text not null
+  content text not null
+  created_at timestamp with time zone not null
+  constraint cassette_content_check CHECK (((octet_length(content) >= 2) AND (octet_length(content) <= 268435456)))
+  constraint cassette_pkey PRIMARY KEY (trial_id)
+  constraint cassette_trial_id_fkey FOREIGN KEY (trial_id) REFERENCES trial(id)
+  CREATE UNIQUE INDEX cassette_pkey ON public.cassette USING btree (trial_id)
+
 table checkpoint
   id text not null
   trial_id text not null

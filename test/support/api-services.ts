@@ -258,6 +258,11 @@ export async function openApiServices(): Promise<ApiFixture> {
           moveTo(id, { state: "cancelled", ended_at: STARTED_AT });
           return find(id);
         },
+        replayCassette: async ({ project, cassette: { trial } }) => {
+          const { agent, pair, task } = trial;
+          const made = create({ project, agent, pair, task }, null);
+          return { ...made, replay_of: made.id };
+        },
         fork: async (id, { agent, pair }) => {
           const { project, task, ...parent } = find(id);
           const cell = { project, task, agent: agent ?? parent.agent, pair: pair ?? parent.pair };

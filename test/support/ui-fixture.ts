@@ -446,6 +446,7 @@ function trials(state: State): Services["trials"] {
       );
       return get(id);
     },
+    replayCassette: refuse,
     fork: async (id, wanted) => {
       state.forks.push(wanted);
       const made = forkOf(await get(id), state.idsOf.next("trial"), wanted);

@@ -1,15 +1,17 @@
 /** A trial run again from its record, and that record to take away. */
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
-import { Cassette } from "../../contract/cassettes.ts";
+import { Cassette, NewCassetteReplay } from "../../contract/cassettes.ts";
 import { Trial } from "../../contract/trials.ts";
 import { IdempotencyHeaders, runOnce } from "../run-once.ts";
 import type { Services } from "../services.ts";
 import { IdParams, idOf } from "./paging.ts";
 
 const tags = ["trials"];
+/** What the table takes, and what a replay holds in memory. */
+const CASSETTE_BYTES_MAX = 256 * 2 ** 20;
 
 export function replayRoutes(
-  services: Pick<Services, "replays" | "idempotency">,
+  services: Pick<Services, "replays" | "trials" | "idempotency">,
 ): FastifyPluginAsyncTypebox {
   const { replays } = services;
   return async (api) => {
@@ -29,6 +31,27 @@ export function replayRoutes(
         const id = idOf("trial", request.params.id);
         await runOnce(services, { request, reply, status: 201, isRepeatable: false }, () =>
           replays.replay(id),
+        );
+        return reply;
+      },
+    );
+
+    api.post(
+      "/cassettes/replay",
+      {
+        bodyLimit: CASSETTE_BYTES_MAX,
+        config: { access: "operator" },
+        schema: {
+          tags,
+          summary: "Queue a trial that a cassette answers, which was recorded here or elsewhere",
+          body: NewCassetteReplay,
+          headers: IdempotencyHeaders,
+          response: { 201: Trial },
+        },
+      },
+      async (request, reply) => {
+        await runOnce(services, { request, reply, status: 201, isRepeatable: false }, () =>
+          services.trials.replayCassette(request.body),
         );
         return reply;
       },

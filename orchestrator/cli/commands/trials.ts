@@ -221,10 +221,11 @@ export const trialTrajectory: Command = {
 /** Whether it did as was recorded; else the first difference. */
 async function tellReplay(
   { id, flags }: Trial,
-  of: string,
+  source: string,
   get: <Answer>(path: string) => Promise<Answer>,
   print: Parameters<Command["run"]>[0]["print"],
 ): Promise<void> {
+  const of = source === id ? "a cassette" : source;
   if (!flags.includes("replay_diverged")) {
     print.line(`replay of ${of}: its record answered everything so far`);
     return;

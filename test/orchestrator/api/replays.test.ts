@@ -5,7 +5,7 @@
  * Method: the real API over services in memory; `bin/autocode.mjs` as a process of its own.
  */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import test from "node:test";
@@ -85,6 +85,35 @@ test("replays and alarms over the API", async (t) => {
     const nowhere = await autocode("trial", "replay", id, "--export-cassette", "no/such/c.json");
     assert.equal(nowhere.exit, 2);
     assert.match(nowhere.err, /no\/such\/c\.json cannot be written \(ENOENT\)/);
+  });
+
+  await t.test("a cassette is brought back with its project; what is none is told why", async () => {
+    const told = async (...args: string[]) => {
+      const { exit, err } = await autocode("trial", "replay", ...args);
+      return `${exit} ${err}`;
+    };
+    const made = await autocode(
+      ...["trial", "replay", "--cassette", "c.json", "--project", "demo", "--detach", "--json"],
+    );
+    assert.equal(made.exit, 0, made.err);
+    const trial = JSON.parse(made.out) as Trial;
+    assert.equal(trial.replay_of, trial.id);
+    assert.match(made.err, new RegExp(`recorded as ${id}, verdict `));
+    const of = ["--project", "demo", "--cassette"];
+    assert.match(await told(...of, "gone.json"), /^2 .*gone\.json cannot be read \(ENOENT\)/);
+    await writeFile(join(folder, "no.json"), "{");
+    assert.match(await told(...of, "no.json"), /^2 .*no\.json is no JSON: /);
+    await writeFile(join(folder, "no.json"), '{"log":{}}');
+    assert.match(await told(...of, "no.json"), /^2 .*is no cassette: make one with trial replay/);
+    const cassette = JSON.parse(await readFile(join(folder, "c.json"), "utf8"));
+    await writeFile(join(folder, "no.json"), JSON.stringify({ ...cassette, schema_version: 9 }));
+    assert.match(await told(...of, "no.json"), /^2 .*schema_version is 9; .* reads version 1/);
+    await writeFile(join(folder, "no.json"), JSON.stringify({ ...cassette, exchanges: [{}] }));
+    assert.match(await told(...of, "no.json"), /^2 .*body\.cassette\.exchanges\.0: missing field/);
+    assert.match(await told("--cassette", "c.json"), /^2 .*needs --project/);
+    assert.match(await told(id, ...of, "c.json"), /^2 .*not both/);
+    assert.match(await told(), /^2 .*give a trial's id, or --cassette/);
+    assert.match(await told(id, "--project", "demo"), /^2 .*--project is for --cassette alone/);
   });
 
   await t.test("reconciliations are read, and made for a day", async () => {

@@ -127,7 +127,7 @@ test("what cannot be replayed is refused, and why", async () => {
   await refused(replay, "conflict", new RegExp(`is a replay itself: replay ${source}`));
 });
 
-test("a fork is not replayed; its record can be read", async () => {
+test("a fork is replayed from the checkpoint that it began with", async () => {
   await using t = await open();
   const id = await t.recorded();
   const { database } = t.world;
@@ -137,15 +137,94 @@ test("a fork is not replayed; its record can be read", async () => {
   const checkpoint = t.ids.next("checkpoint");
   await database.sql.execute(sql`insert into checkpoint (id, trial_id, allocation_id, cause,
       resume, manifest_sha256, file_count, byte_count, new_byte_count, created_at)
-    select ${checkpoint}, trial_id, id, 'periodic', '{}', repeat('0', 64), 0, 0, 0, now()
+    select ${checkpoint}, trial_id, id, 'periodic', ${JSON.stringify(BEGINNING)}::jsonb,
+      repeat('0', 64), 0, 0, 0, now()
     from allocation where trial_id = ${parent}`);
-  await database.sql.execute(sql`update trial set forked_from = ${checkpoint} where id = ${id}`);
-  await assert.rejects(t.replays.replay(id), (error: unknown) => {
-    assert.ok(error instanceof Problem && error.code === "conflict");
-    assert.match(error.message, new RegExp(`it is a fork, .* of ${checkpoint}`));
-    return true;
-  });
-  assert.equal((await t.replays.cassette(id)).exchanges.length, 1);
+  // What it paused with since is not what it began with.
+  await database.sql.execute(sql`update trial set forked_from = ${checkpoint},
+    resume = '{"completed_phases": ["plan"], "plan_text": "later"}' where id = ${id}`);
+  const cassette = await t.replays.cassette(id);
+  assert.deepEqual([cassette.exchanges.length, cassette.trial.forked_from], [1, checkpoint]);
+  const began = { ...BEGINNING, checkpoint_id: checkpoint, manifest_sha256: "0".repeat(64) };
+  const { session: _, ...others } = began;
+  for (const agent of ["aider", "codex"]) {
+    await database.sql.execute(sql`update trial set agent = ${agent} where id = ${parent}`);
+    const replays = [
+      await t.replays.replay(id),
+      await t.trials.replayCassette({ project: "p", cassette }),
+    ];
+    for (const replay of replays) {
+      const [row] = await rows<{ resume: object; forked_from: string }>(
+        database.sql,
+        sql`select resume, forked_from from trial where id = ${replay.id}`,
+      );
+      assert.equal(row?.forked_from, checkpoint);
+      assert.deepEqual(
+        row.resume,
+        agent === "aider" ? began : others,
+        "of another CLI: no session",
+      );
+    }
+  }
+});
+
+const BEGINNING = {
+  ...{ completed_phases: ["plan"], plan_text: "first this" },
+  session: { id: "s-1", file: "session.json" },
+};
+
+test("a cassette that was taken away is brought back, and answers a trial of its like", async () => {
+  await using t = await open();
+  const source = await t.recorded();
+  const cassette = await t.replays.cassette(source);
+  const { project } = await t.trials.get(source);
+  const made = await t.trials.replayCassette({ project, cassette });
+  const id = made.id as TrialId;
+  const of = await t.trials.get(source);
+  for (const field of ["project", "task", "agent", "pair", "seed"] as const) {
+    assert.deepEqual(made[field], of[field], field);
+  }
+  assert.equal(made.replay_of, id);
+  assert.equal(await t.replays.sourceOf(id), id);
+  assert.deepEqual(await t.replays.cassette(id), cassette);
+  await t.engine.advance();
+  await t.enrol(id);
+  assert.deepEqual((await t.grantOf(id))?.models, []);
+  assert.equal((await t.trials.get(id)).budget?.funded_nanos, "0");
+  await t.trials.cancel(id);
+  await t.engine.advance();
+  await assert.rejects(t.replays.replay(id), /replays a cassette: give that file again/);
+});
+
+test("a cassette whose like is not here is refused, and nothing is left of it", async () => {
+  await using t = await open();
+  const source = await t.recorded();
+  const cassette = await t.replays.cassette(source);
+  const { project } = await t.trials.get(source);
+  const bring = (trial: Partial<typeof cassette.trial>) =>
+    t.trials.replayCassette({
+      project,
+      cassette: { ...cassette, trial: { ...cassette.trial, ...trial } },
+    });
+  const before = await countTrials();
+  await assert.rejects(bring({ task: "elsewhere" }), /task: .*elsewhere/);
+  await assert.rejects(bring({ agent: "nobody" }), /agent: .*nobody/);
+  for (const forked_from of [t.ids.next("checkpoint"), "nonsense"]) {
+    await assert.rejects(bring({ forked_from }), (error: unknown) => {
+      assert.ok(error instanceof Problem && error.code === "conflict");
+      assert.match(error.message, /was a fork, which began with .* is not kept here: replay it in/);
+      return true;
+    });
+  }
+  assert.equal(await countTrials(), before);
+
+  async function countTrials() {
+    const [found] = await rows<{ count: string }>(
+      t.world.database.sql,
+      sql`select count(*)::text as count from trial`,
+    );
+    return found?.count;
+  }
 });
 
 test("a record whose bodies are too large to hold is refused", async () => {
