@@ -152,7 +152,7 @@ export function createDecisions(deciding: Deciding) {
     if (said.serverName !== null && holdsCanary(deciding.canaries(), [said.serverName])) {
       return canary(deciding, said.serverName);
     }
-    const fault = helloFault(said, read.value.host);
+    const fault = helloFault(said, read.value.host, decided.how);
     return fault?.outcome === "unreadable" ? refuse(fault.reason, rule, fault.detail) : decided;
   }
 

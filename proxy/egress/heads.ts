@@ -74,11 +74,19 @@ function serverNameFault(serverName: string | null, host: Host): HeadReading | n
   return unreadable("name_mismatch", `${detail}; they must be the same`);
 }
 
-/** @param hello null where the first bytes are no TLS. */
-export function helloFault(hello: ClientHello, host: Host): HeadReading | null {
-  if (hello.hasEncryptedHello) {
-    const detail = `TLS for ${host.text} hides its server's name; switch Encrypted Client Hello off`;
-    return unreadable("no_server_name", detail);
+/**
+ * Clients send an Encrypted Client Hello also where they hide nothing, so that those which do are
+ * not told apart (GREASE, RFC 9849, 6.2). TLS that we end is for the name that is seen, whatever
+ * was hidden; what is passed through could be for another.
+ */
+export function helloFault(
+  hello: ClientHello,
+  host: Host,
+  how: "intercept" | "passthrough",
+): HeadReading | null {
+  if (hello.hasEncryptedHello && (how === "passthrough" || hello.serverName === null)) {
+    const detail = `TLS for ${host.text} may hide its server's name; switch Encrypted Client Hello off`;
+    return unreadable("no_server_name", `${detail}, or let the rule intercept it`);
   }
   return serverNameFault(hello.serverName, host);
 }

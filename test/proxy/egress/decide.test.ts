@@ -82,7 +82,9 @@ test("S3: CONNECT, SNI and Host name one host, and a name that hides is refused"
     [{ ...tls, serverName: "front.example.org" }, "name_mismatch"],
     [{ ...tls, serverName: null }, "no_server_name"],
     [{ ...tls, serverName: "127.0.0.1" }, "name_mismatch"],
-    [{ ...tls, hasEncryptedHello: true }, "no_server_name"],
+    [{ ...tls, hasEncryptedHello: true }, "rule"],
+    [{ ...tls, hasEncryptedHello: true, serverName: "outer.example" }, "name_mismatch"],
+    [{ ...tls, hasEncryptedHello: true, serverName: null }, "no_server_name"],
     [null, "rule"],
   ] as const;
   for (const [said, reason] of hellos) {
@@ -92,6 +94,9 @@ test("S3: CONNECT, SNI and Host name one host, and a name that hides is refused"
   assert.equal((await pinned.hello(target, null)).decision.reason, "not_http");
   const passed = await pinned.hello(target, tls);
   assert.ok(passed.outcome === "open" && passed.how === "passthrough");
+  const hidden = await pinned.hello(target, { ...tls, hasEncryptedHello: true });
+  assert.equal(hidden.decision.reason, "no_server_name", "nobody would see whom it reaches");
+  assert.match(hidden.decision.detail, /switch Encrypted Client Hello off, or let the rule/);
   const named = openDecisions({ egress: { rules: [{ ...ALLOW, hosts: [PUBLIC] }] } });
   const bare = await named.hello({ host: PUBLIC, port: 443 }, { ...tls, serverName: null });
   assert.equal(bare.outcome, "open");

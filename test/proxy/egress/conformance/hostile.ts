@@ -83,15 +83,32 @@ export function testHostile(name: string, open: OpenEngine): void {
     }
   });
 
-  test(`${name}: S3: a hidden server's name (ECH) is refused`, async () => {
+  test(`${name}: S3: a hidden server's name (ECH) below another than the tunnel's is refused`, async () => {
     await using scene = await openScene(open);
     const { socket } = await openTunnel(scene.world, `api.test:${scene.port}`);
     const closed = once(socket, "close");
     socket.resume();
-    socket.write(clientHello("api.test", [[0xfe0d, Buffer.alloc(64, 7)]]));
+    socket.write(clientHello("outer.test", [ENCRYPTED_HELLO, NO_KEY_YET]));
     await Promise.race([closed, eventually(() => scene.world.guard.drafts.length, Boolean)]);
-    await assertRefused(scene, "no_server_name");
+    await assertRefused(scene, "name_mismatch");
     socket.destroy();
+  });
+
+  test(`${name}: S3: an ECH that hides nothing (GREASE), as Chrome sends, is TLS as any`, async () => {
+    await using scene = await openScene(open);
+    const { socket } = await openTunnel(scene.world, `api.test:${scene.port}`);
+    const told = once(socket, "data");
+    socket.write(clientHello("api.test", [ENCRYPTED_HELLO, NO_KEY_YET]));
+    const [answer] = (await told) as [Buffer];
+    // A handshake's record (22), and in it the server's hello (2), which asks for a key.
+    assert.deepEqual([answer[0], answer[5]], [22, 2]);
+    socket.destroy();
+    const [draft] = await eventually(
+      () => scene.world.guard.drafts,
+      (drafts) => drafts.length > 0,
+    );
+    assert.equal(draft?.decision.action, "allow");
+    assert.equal(draft?.server.server_name, "api.test");
   });
 
   test(`${name}: S3: a Host that is not the tunnel's is refused`, async () => {
@@ -375,6 +392,17 @@ const SMUGGLED: readonly (readonly [string, string])[] = [
 ];
 
 /** A ClientHello (RFC 8446, 4.1.2) that no client of ours would send. */
+/** Of the outer kind (RFC 9849, 5): a suite, a configuration's number, a key, what is encrypted. */
+const ENCRYPTED_HELLO = [
+  0xfe0d,
+  Buffer.concat([
+    ...[Buffer.from([0, 0, 1, 0, 1, 42]), u16(32), Buffer.alloc(32, 9)],
+    ...[u16(144), Buffer.alloc(144, 7)],
+  ]),
+] as const;
+/** A server of TLS 1.3 answers with its hello, and asks for one. */
+const NO_KEY_YET = [51, u16(0)] as const;
+
 function clientHello(serverName: string, further: readonly (readonly [number, Buffer])[]): Buffer {
   const name = Buffer.from(serverName);
   const sni = Buffer.concat([u16(name.length + 3), Buffer.from([0]), u16(name.length), name]);
