@@ -15,7 +15,7 @@ export const trialReplay: Command = {
     cassette: {
       type: "string",
       value: "<file>",
-      help: "Answer from this file, which --export-cassette wrote here or elsewhere",
+      help: "Answer from a file that --export-cassette wrote",
     },
     project: { type: "string", value: "<name>", help: "With --cassette: whose task it is" },
     "export-cassette": {
