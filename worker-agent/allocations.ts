@@ -49,7 +49,7 @@ export interface Allocations {
   end(id: AllocationId): Promise<void>;
   /** Starts nothing more, and ends all. */
   endAll(): Promise<void>;
-  /** What its worker printed, followed while it runs; kept for a while afterwards. Null: nothing. */
+  /** What its worker printed, also for a while after its end. Null: nothing. */
   readLog(
     id: AllocationId,
     options: { output: Output | null; isFollowed: () => boolean },

@@ -93,7 +93,7 @@ export function createClient(first: Endpoint, again: () => Promise<Endpoint>): C
         if (signal?.aborted) return;
         if (error instanceof Failure && error.exit !== EXIT.unavailable) throw error;
         if (breaks === RECONNECTS_MAX) throw error;
-        // What was seen is named by its number, which all orchestrators of a database have in common.
+        // What was seen has a number, the same at all orchestrators of a database.
         ({ url, token } = await again().catch(() => ({ url, token })));
       }
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));

@@ -82,8 +82,8 @@ export interface WorkerLogs {
   /**
    * Its text, without secrets, as it comes.
    *
-   * @throws Problem `not_found`: no such trial or allocation, or nothing is kept; `conflict`: it has
-   * no worker yet.
+   * @throws Problem `not_found`: no such trial or allocation, or nothing is kept; `conflict`: it
+   * has no worker yet.
    */
   read(id: TrialId, request: WorkerLogRequest): Promise<AsyncIterable<string>>;
 }

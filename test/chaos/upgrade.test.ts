@@ -4,8 +4,8 @@
  * orchestrators of the release before go on writing; one of them that starts then is refused.
  *
  * Method: a real kill -9 inside a migration; and the schema of the release before (its last
- * migration is `PREVIOUS`, by the changelog) against that of this one: statements that name the former's columns run
- * all the while, and the catalogue says that every such statement still fits.
+ * migration is `PREVIOUS`, by the changelog) against that of this one: statements that name the
+ * former's columns run all the while, and the catalogue says that every such statement still fits.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

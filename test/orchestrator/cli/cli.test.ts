@@ -128,11 +128,6 @@ test("the other commands print tables, JSON and documents", async (t) => {
     [["trial", "show", id], /changes\.patch +9/],
     [["trial", "logs", id], /agent\.message {2}text=evil {2}text/],
     [["trial", "logs", id, "--follow"], /agent\.message/],
-    [["trial", "logs", id, "--worker"], /^the log: both of newest: safe\n$/],
-    [
-      ["trial", "logs", id, "--worker", "--stderr", "-f", "--allocation", "allocation_x"],
-      /^the log: stderr of allocation_x: safe\n$/,
-    ],
     [["trial", "attach", id], /^hi\n$/],
     [["trial", "diff", id], /^--- a\n\+\+\+ b\n$/],
     [["trial", "trajectory", id], /ATIF-v1\.7/],
