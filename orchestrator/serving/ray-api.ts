@@ -180,7 +180,7 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
       case 403:
         return new Problem(
           "unavailable",
-          `Ray at ${url} wants another token (${status})${said}; set RAY_AUTH_TOKEN to the cluster's`,
+          `Ray at ${url} wants another token (${status})${said}; set RAY_AUTH_TOKEN to its own`,
         );
       case 404:
       case 405:

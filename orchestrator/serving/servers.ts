@@ -127,7 +127,12 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
         where machine = ${options.machine} and state = 'ready' returning pair)
       select pg_notify(${SERVED_CHANNEL}, '') from ending limit 1`);
     const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
-    await Promise.all(servers.map((row) => launcher.stop(engineId(row))));
+    const end = (row: ServerRow) =>
+      launcher.stop(engineId(row)).catch((error: unknown) => {
+        // A cluster that is away: it runs on, and whoever starts next finds it.
+        log.warn({ err: error, engine: engineId(row) }, "engine not ended");
+      });
+    await Promise.all(servers.map(end));
   }
 
   /** Whether another unit's turn has begun. */

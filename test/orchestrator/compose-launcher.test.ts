@@ -1,4 +1,4 @@
-/** Goal: the launcher that is configured is the one in force, and doctor says whether it answers. */
+/** Goal: the launcher that is configured is in force, and doctor says whether it answers. */
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -43,7 +43,7 @@ test("processes of this machine, unless a Ray is named", async () => {
   });
 });
 
-test("Ray, with folders as its nodes see them; one that is away is said with what to do", async () => {
+test("Ray, with folders as its nodes see them; one that is away is said, and what to do", async () => {
   const stub = await openRayStub();
   const folders = { AUTOCODE_RAY_WEIGHTS: "/weights", AUTOCODE_RAY_PLUGINS: "/opt/serving" };
   await using opened = await open({ AUTOCODE_RAY_URL: stub.url, ...folders });

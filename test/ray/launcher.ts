@@ -1,6 +1,6 @@
 /**
- * Goal: the launcher's suite holds on Ray itself, and an engine that it deploys there is vLLM behind
- * Ray's ingress, at a path of its own, for our gateway.
+ * Goal: the launcher's suite holds on Ray itself, and an engine that it deploys there is vLLM
+ * behind Ray's ingress, at a path of its own, for our gateway.
  *
  * Method: Ray on processors in a network of its own (`npm run test:ray`); first with an engine that
  * loads nothing, then with vLLM and a tiny model.

@@ -1,6 +1,6 @@
 /**
- * Ray itself, of `npm run engines ray vllm`, for a test in a network of its own (`npm run test:ray`):
- * it listens on every interface and asks for no key.
+ * Ray itself, of `npm run engines ray vllm`, for a test in a network of its own
+ * (`npm run test:ray`): it listens on every interface and asks for no key.
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";

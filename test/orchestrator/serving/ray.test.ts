@@ -1,6 +1,6 @@
 /**
- * Goal: engines on Ray Serve come and go and are told of as any others, nothing of anybody else's is
- * touched by it, and each way in which a Ray can be wrong has its own words.
+ * Goal: engines on Ray Serve come and go and are told of as any others, nothing of anybody else's
+ * is touched by it, and each way in which a Ray can be wrong has its own words.
  *
  * Method: the port's suite, and cases of its own, against a strict stub of Ray's REST API; the same
  * suite runs on Ray itself by `npm run test:ray`.
