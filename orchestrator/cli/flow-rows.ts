@@ -76,7 +76,7 @@ export function toneOf(flow: FlowSummary): Tone | null {
   return status >= 400 ? "warn" : "good";
 }
 
-/** "GET api.example.org/v1/x", "udp 1.1.1.1:53, 3 packets"; a port where it is not the scheme's own. */
+/** "GET api.example.org/v1/x", "udp 1.1.1.1:53, 3 packets"; a port that is not the usual one. */
 export function requestOf(flow: FlowSummary): string {
   const { method, scheme, host, port, path, query, packets } = flow;
   if (packets !== undefined) {

@@ -45,7 +45,7 @@ export interface Deciding {
   take(rule: CompiledRule, perMinute: number): number;
   /** Whether the trial has sent all that it may, where it would send so many bytes more. */
   hasSentAll(policy: Policy, byteCount: number): boolean;
-  /** Counts the bytes of a head or a name, which leaves now; a body is counted by who carries it. */
+  /** Counts the bytes of a head or a name that leaves now; who carries a body counts that. */
   onHead(byteCount: number): void;
   /** The canary was about to leave. */
   onCanary(): void;

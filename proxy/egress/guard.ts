@@ -99,7 +99,7 @@ export type RequestDecision =
 /** One connection or exchange of a session, while it lasts. */
 export interface Place {
   readonly outcome: "entered";
-  /** Of so many bytes as many as may be kept in memory for it: none once the session has its all. */
+  /** Of so many bytes as many as may be kept in memory for it; 0 once the session has its all. */
   hold(byteCount: number): number;
   give(byteCount: number): void;
   /** Gives back what it holds; again does nothing. */

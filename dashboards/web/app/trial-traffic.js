@@ -86,7 +86,8 @@ function Violations({ flows }) {
     <h2>Refused, or warned of</h2>
     <ul>
       ${shown.map(([key, [flow, ...others]]) => {
-        const what = `${flow.method ?? flow.packets?.transport ?? flow.kind} ${placeOf(flow)}${pathOf(flow)}`;
+        const how = flow.method ?? flow.packets?.transport ?? flow.kind;
+        const what = `${how} ${placeOf(flow)}${pathOf(flow)}`;
         return html`<li key=${key}>
           <${Outcome} flow=${flow} />
           <div>

@@ -87,7 +87,7 @@ test("replays and alarms over the API", async (t) => {
     assert.match(nowhere.err, /no\/such\/c\.json cannot be written \(ENOENT\)/);
   });
 
-  await t.test("a cassette is brought back with its project; what is none is told why", async () => {
+  await t.test("a cassette is brought back; what is none is told why", async () => {
     const told = async (...args: string[]) => {
       const { exit, err } = await autocode("trial", "replay", ...args);
       return `${exit} ${err}`;

@@ -1,4 +1,4 @@
-/** What one worker may have at a time: what is beyond it is refused and recorded, and waits for nobody. */
+/** What one worker may have at a time: what is beyond it is refused at once, and recorded. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
