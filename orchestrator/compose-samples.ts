@@ -17,7 +17,8 @@ export function createObserver(
     const provider = providerName(row);
     try {
       const gpus = modelPlan(row).gpus.length;
-      for (const reading of await samples.observe({ provider, startedAtMs, gpus }, text)) {
+      const engine = { provider, model: row.model, startedAtMs, gpus };
+      for (const reading of await samples.observe(engine, text)) {
         const { model, promptTokens: inputTokens, generationTokens: outputTokens } = reading;
         const counters = { provider, model, inputTokens, outputTokens, startedAtMs };
         await addCounted(db, counters, clock.now());

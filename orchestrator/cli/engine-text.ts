@@ -11,9 +11,10 @@ function linesOf({ provider, model, calls, load }: TrialEngine): string[] {
   const share = load?.gpu_share ?? null;
   const gpuTime = calls.gpu_ms === null ? [] : [`${seconds(calls.gpu_ms)} of GPU time`];
   const speed = calls.output_tokens_per_second;
+  const { call_count: count, failed_count: failed } = calls;
   const lines = [
     `${model} at ${provider}`,
-    `  its calls  ${calls.call_count}, ${calls.failed_count} failed, busy for ${seconds(calls.busy_ms)}`,
+    `  its calls  ${count}, ${failed} failed, busy for ${seconds(calls.busy_ms)}`,
     `  speed      ${speed === null ? "nothing was streamed" : `${speed} output tokens/s`}${
       first === null
         ? ""

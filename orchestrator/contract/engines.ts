@@ -5,30 +5,29 @@ import { Side } from "./agents.ts";
 const Count = Type.Integer({ minimum: 0 });
 const Share = Type.Number({ minimum: 0, maximum: 1 });
 const Rate = Type.Number({ minimum: 0 });
-const maybe = <Schema extends Parameters<typeof Type.Union>[0][number]>(
-  schema: Schema,
-  description: string,
-) => Type.Union([schema, Type.Null()], { description });
 
 /** Of the trial's own calls, as the gateway saw them. */
 const OwnCalls = Type.Object(
   {
     call_count: Count,
     failed_count: Count,
-    first_token_ms: maybe(
-      Type.Object({ median: Count, p95: Count }, { additionalProperties: false }),
-      "Until a streamed answer's first piece; null where none was streamed",
+    first_token_ms: Type.Union(
+      [Type.Object({ median: Count, p95: Count }, { additionalProperties: false }), Type.Null()],
+      { description: "Until a streamed answer's first piece; null where none was streamed" },
     ),
-    output_tokens_per_second: maybe(
-      Rate,
-      "Of one answer, from its first piece to its last; null where none was streamed",
-    ),
+    output_tokens_per_second: Type.Union([Rate, Type.Null()], {
+      description: "Of one answer, from its first piece to its last; null where none was streamed",
+    }),
     input_tokens: Type.Integer({ minimum: 0, description: "With those that lay in a cache" }),
     cached_tokens: Count,
     output_tokens: Count,
-    cached_share: maybe(Share, "Of its input; null without any"),
+    cached_share: Type.Union([Share, Type.Null()], {
+      description: "Of its input; null without any",
+    }),
     busy_ms: Type.Integer({ minimum: 0, description: "While at least one of its calls ran" }),
-    gpu_ms: maybe(Count, "Time, times GPUs, as an own model's price counts it"),
+    gpu_ms: Type.Union([Count, Type.Null()], {
+      description: "Time, times GPUs, as an own model's price counts it",
+    }),
   },
   { additionalProperties: false },
 );
@@ -39,7 +38,9 @@ export const EngineLoad = Type.Object(
   {
     sample_count: Count,
     sampled_ms: Type.Integer({ minimum: 0, description: "Of busy_ms, what samples tell of" }),
-    gpu_count: maybe(Count, "Null where the engine is not ours"),
+    gpu_count: Type.Union([Count, Type.Null()], {
+      description: "Null where the engine is not ours",
+    }),
     running_mean: Rate,
     running_max: Count,
     waiting_mean: Rate,
@@ -47,12 +48,20 @@ export const EngineLoad = Type.Object(
     kv_cache_usage_max: Share,
     preemptions: Count,
     prefill_tokens: Type.Integer({ minimum: 0, description: "Input that lay in no cache" }),
-    cached_share: maybe(Share, "Of its input"),
+    cached_share: Type.Union([Share, Type.Null()], { description: "Of its input" }),
     output_tokens_per_second: Rate,
-    queue_ms: maybe(Rate, "What a call waited in the engine's line, on the average"),
-    first_token_ms: maybe(Rate, "On the average, as the engine says"),
-    token_share: maybe(Share, "The trial's part of the engine's tokens"),
-    gpu_share: maybe(Share, "The trial's part of the GPUs' time, as its price counts it"),
+    queue_ms: Type.Union([Rate, Type.Null()], {
+      description: "What a call waited in the engine's line, on the average",
+    }),
+    first_token_ms: Type.Union([Rate, Type.Null()], {
+      description: "On the average, as the engine says",
+    }),
+    token_share: Type.Union([Share, Type.Null()], {
+      description: "The trial's part of the engine's tokens",
+    }),
+    gpu_share: Type.Union([Share, Type.Null()], {
+      description: "The trial's part of the GPUs' time, as its price counts it",
+    }),
   },
   { additionalProperties: false },
 );

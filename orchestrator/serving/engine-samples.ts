@@ -16,6 +16,8 @@ import { type EngineReading, readEngine } from "./engine-reading.ts";
 export interface SampledEngine {
   /** Its name in our calls. */
   readonly provider: string;
+  /** Whose figures are asked for, where the text has others' too; absent: all that it has. */
+  readonly model?: string;
   /** When the engine's process started; null: nobody can say. */
   readonly startedAtMs: EpochMs | null;
   /** GPUs that it runs on; null: not ours to know. */
@@ -60,7 +62,9 @@ export function createEngineSamples(db: Pick<Database, "sql">, clock: Clock): En
   async function observe(engine: SampledEngine, text: string): Promise<readonly EngineReading[]> {
     const nowMs = clock.now();
     const due: EngineReading[] = [];
-    for (const reading of readEngine(text)) {
+    const found = readEngine(text);
+    const own = found.filter(({ model }) => model === engine.model);
+    for (const reading of own.length > 0 ? own : found) {
       const key = `${engine.provider} ${reading.model}`;
       const load = add(loads.get(key) ?? beginning(engine), reading);
       loads.set(key, load);

@@ -1,7 +1,7 @@
 /**
  * What engines counted, added up by day from their counters, which begin anew whenever an engine
- * starts. Any process may add: a counter's row is locked from its read to its write, and of an engine
- * whose start is known what was read too late is passed over.
+ * starts. Any process may add: a counter's row is locked from its read to its write, and of an
+ * engine whose start is known what was read too late is passed over.
  */
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";

@@ -32,6 +32,8 @@ test("an engine's tokens are compared under its own name, whatever it was restar
     );
   await look(1, 0);
   await look(1, 30_000);
+  // Ray tells of all of its models in one text.
+  await observe(row, `${engineText("m", { promptTokens: 30_000 })}${engineText("n", {})}`, 1);
   await look(2, 40_000);
   const sources = () => countedSources(db, "served/");
   const reconciler = createReconciler({ db, sources, clock: systemClock, log });

@@ -1,4 +1,4 @@
-/** How loaded an engine was while a trial used it: sequences over time, the trial's own in front. */
+/** How loaded an engine was while a trial used it: sequences over time, its own in front. */
 import { html } from "/vendor/htm-preact.js";
 import { formatDuration, formatMoment } from "./format.js";
 
@@ -35,6 +35,7 @@ export function EngineChart({ timeline, peak }) {
   const said =
     `Sequences of the engine from ${formatMoment(first.from)} on, for ` +
     `${formatDuration(lengthMs)}: at most ${peak} at once`;
+  const scale = `${formatDuration(lengthMs)} · top: ${Math.ceil(most)} sequences`;
   return html`<figure class="engine-chart">
     <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img"
       aria-label=${said}>
@@ -48,7 +49,7 @@ export function EngineChart({ timeline, peak }) {
       <span><span class="key running"></span> all that ran</span>
       <span><span class="key waiting"></span> in line</span>
       <span><span class="key cache"></span> cache in use, of the whole height</span>
-      <span class="engine-scale">${formatDuration(lengthMs)} · top: ${Math.ceil(most)} sequences</span>
+      <span class="engine-scale">${scale}</span>
     </figcaption>
   </figure>`;
 }

@@ -58,9 +58,10 @@ function Engine({ engine }) {
 function Own({ calls, load }) {
   const { first_token_ms: first, gpu_ms: gpuMs, failed_count: failed } = calls;
   const share = load?.gpu_share ?? null;
+  const callNote =
+    failed > 0 ? `${formatCount(failed)} failed` : `in ${formatDuration(calls.busy_ms)}`;
   return html`<dl class="figures">
-    <${Figure} title="Calls" text=${formatCount(calls.call_count)}
-      note=${failed > 0 ? `${formatCount(failed)} failed` : `in ${formatDuration(calls.busy_ms)}`} />
+    <${Figure} title="Calls" text=${formatCount(calls.call_count)} note=${callNote} />
     <${Figure} title="Output tokens/s" text=${rate(calls.output_tokens_per_second)}
       note=${`${formatCount(calls.output_tokens)} in all`} />
     <${Figure} title="First token" text=${first === null ? "–" : formatDuration(first.median)}
@@ -76,14 +77,15 @@ function Own({ calls, load }) {
 /** @param {{ load: EngineLoad }} props */
 function Load({ load }) {
   const most = (/** @type {number} */ count) => `${formatCount(count)} at most`;
+  const { token_share: part } = load;
+  const own = part === null ? "" : `${percent(part)} of its tokens are this trial's`;
   return html`<dl class="figures">
     <${Figure} title="Running" text=${rate(load.running_mean)} note=${most(load.running_max)} />
     <${Figure} title="In line" text=${rate(load.waiting_mean)} note=${most(load.waiting_max)} />
     <${Figure} title="Queued for" text=${duration(load.queue_ms)} note="a call, on the average" />
     <${Figure} title="Cache in use" text=${percent(load.kv_cache_usage_max)} note="at most" />
     <${Figure} title="Preemptions" text=${formatCount(load.preemptions)} note="" />
-    <${Figure} title="Output tokens/s" text=${rate(load.output_tokens_per_second)}
-      note=${load.token_share === null ? "" : `${percent(load.token_share)} of its tokens are this trial's`} />
+    <${Figure} title="Output tokens/s" text=${rate(load.output_tokens_per_second)} note=${own} />
   </dl>`;
 }
 
