@@ -74,7 +74,7 @@ const EVENTS_MAX = 10_000;
 interface Options {
   /** How long the greeting may take: a monitor that serves another program gives none. */
   greetingMs?: number;
-  /** How long a command may take. One that does more than ask is a job, and answers at once. */
+  /** How long a command may take: while qemu writes a VM's memory, it answers nothing at all. */
   answerMs?: number;
 }
 
@@ -84,7 +84,7 @@ interface Options {
  * @throws MonitorFault; its `cause` has the code ENOENT or ECONNREFUSED where no qemu listens.
  */
 export async function openQmp(path: string, options: Options = {}): Promise<Qmp> {
-  const { greetingMs = 5_000, answerMs = 30_000 } = options;
+  const { greetingMs = 5_000, answerMs = 600_000 } = options;
   const byteCount = Buffer.byteLength(path);
   if (byteCount > PATH_BYTES_MAX) {
     const limit = `a socket's path may have ${PATH_BYTES_MAX}`;
