@@ -9,6 +9,7 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { sql } from "drizzle-orm";
 import { loadCatalog } from "../../models/catalog.ts";
 import {
   buildPlanner,
@@ -16,6 +17,7 @@ import {
   type ServingParts,
 } from "../../orchestrator/compose-serving.ts";
 import { readConfig } from "../../orchestrator/config.ts";
+import { rows } from "../../orchestrator/db/rows.ts";
 import { createLedger } from "../../orchestrator/ledger/postgres.ts";
 import { createLayout } from "../../orchestrator/projects/layout.ts";
 import { systemClock } from "../../orchestrator/runtime/clock.ts";
@@ -97,6 +99,15 @@ test("engines run the configured Python, and end with the machine's last orchest
     await first.metrics(),
     /^autocode_engine_up\{provider="served\/coder-14b\/normal",model="[\w.-]+"\} 1$/m,
   );
+  const sampled = await rows<{ provider: string; gpus: number }>(
+    database.sql,
+    sql`select distinct provider, gpus from engine_sample join usage_counter using (provider, model)
+      order by provider`,
+  );
+  assert.deepEqual(sampled, [
+    { provider: "served/coder-14b/normal", gpus: 1 },
+    { provider: "served/coder-14b/thinking", gpus: 1 },
+  ]);
   await first[Symbol.asyncDispose]();
   await first.end();
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "another one is here");
