@@ -3,9 +3,11 @@ import type { ModelCard } from "../models/card.ts";
 import type { Catalog } from "../models/catalog.ts";
 import type { WeightPulls } from "./api/services.ts";
 import type { Config } from "./config.ts";
+import type { Database } from "./db/database.ts";
 import type { Layout } from "./projects/layout.ts";
 import { monotonicMs, systemClock } from "./runtime/clock.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import { modelPlan, readServers } from "./serving/rows.ts";
 import { createHub } from "./weights/hub.ts";
 import { createPulls } from "./weights/pulls.ts";
 import { createWeightStore } from "./weights/store.ts";
@@ -26,10 +28,11 @@ export function buildWeights(
     secrets: Pick<Secrets, "get">;
     cards: ReadonlyMap<string, ModelCard>;
     catalog: Pick<Catalog, "pairs">;
+    db: Pick<Database, "sql">;
   },
   { serving }: Pick<Config, "serving">,
 ): WeightParts {
-  const { secrets, cards, catalog, layout } = parts;
+  const { secrets, cards, catalog, layout, db } = parts;
   const hub = serving.isOffline
     ? null
     : createHub({
@@ -42,9 +45,16 @@ export function buildWeights(
     clock: systemClock,
     nowMs: monotonicMs,
   });
+  const users = async () => {
+    const servers = await readServers(db.sql);
+    return servers.map((row) => {
+      const { quantisation } = modelPlan(row);
+      return { pair: row.pair, model: row.model, quantisation };
+    });
+  };
   return {
     weights,
-    pulls: createPulls(weights, cards, catalog, dir),
+    pulls: createPulls(weights, cards, catalog, dir, users),
     [Symbol.asyncDispose]: async () => {
       await hub?.[Symbol.asyncDispose]();
     },

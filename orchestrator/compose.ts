@@ -173,7 +173,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
 
   const hosts = buildWorkers({ db, scheduler, fleet, config: config.fleet, log });
   const { cards } = catalog;
-  const { weights, pulls } = opening.use(buildWeights({ layout, secrets, cards, catalog }, config));
+  const { weights, pulls } = opening.use(
+    buildWeights({ db, layout, secrets, cards, catalog }, config),
+  );
   const planner = await buildPlanner(ROOT, catalog, agents, config.serving);
   const others = register.list;
   const paying = { projects, days, ledgerIn };

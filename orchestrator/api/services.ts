@@ -13,7 +13,13 @@ import type { RenderedPair, RenderRequest } from "../contract/model-render.ts";
 import type { HardwareList, PairPlan, PlanRequest } from "../contract/models.ts";
 import type { Orchestrator } from "../contract/orchestrators.ts";
 import type { Finding, PairStatus } from "../contract/system.ts";
-import type { PullRequest, WeightList, WeightProgress } from "../contract/weights.ts";
+import type {
+  PullRequest,
+  RemovedWeights,
+  RemoveRequest,
+  WeightList,
+  WeightProgress,
+} from "../contract/weights.ts";
 import type { Projects } from "../projects/projects.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -118,6 +124,8 @@ export interface WeightPulls {
    * @throws Problem `not_found`, `conflict`, `invalid_request`.
    */
   prepare(request: PullRequest, caller: string): Promise<PreparedPull>;
+  /** @throws Problem `not_found` (none are here), `conflict` (an engine uses them, or a pull). */
+  remove(request: RemoveRequest): Promise<RemovedWeights>;
 }
 
 export interface Services {

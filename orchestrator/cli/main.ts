@@ -28,6 +28,7 @@ import { ledgerExport, ledgerKey, ledgerVerify } from "./commands/ledger.ts";
 import { modelPlan } from "./commands/model-plan.ts";
 import { modelPull } from "./commands/model-pull.ts";
 import { modelRender } from "./commands/model-render.ts";
+import { modelRm } from "./commands/model-rm.ts";
 import { modelDown, modelLogs, modelUp } from "./commands/model-up.ts";
 import { modelLs, modelPrice } from "./commands/models.ts";
 import { orchestratorLs } from "./commands/orchestrators.ts";
@@ -142,6 +143,7 @@ const USUAL: readonly Command[] = [
   modelPlan,
   modelPrice,
   modelPull,
+  modelRm,
   modelUp,
   modelDown,
   modelLogs,

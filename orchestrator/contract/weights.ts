@@ -88,3 +88,28 @@ export const WeightList = Type.Object(
   },
   { additionalProperties: false },
 );
+
+/** `POST /models/remove`: a pair's models or one model. */
+export type RemoveRequest = Static<typeof RemoveRequest>;
+export const RemoveRequest = Type.Object(
+  {
+    model: Word,
+    /** Absent: all that are here of the model. */
+    quantisation: Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
+  },
+  { additionalProperties: false },
+);
+
+export type RemovedWeights = Static<typeof RemovedWeights>;
+export const RemovedWeights = Type.Object(
+  {
+    freed_bytes: Bytes,
+    removed: Type.Array(
+      Type.Object(
+        { model: Type.String(), quantisation: Type.String(), bytes: Bytes },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+);

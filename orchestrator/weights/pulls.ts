@@ -6,7 +6,13 @@ import type { Catalog } from "../../models/catalog.ts";
 import { findPairName } from "../../models/pair-names.ts";
 import { CatalogError } from "../../models/yaml-file.ts";
 import type { PreparedPull, WeightPulls } from "../api/services.ts";
-import type { PullRequest, WeightList, WeightProgress } from "../contract/weights.ts";
+import type {
+  PullRequest,
+  RemovedWeights,
+  RemoveRequest,
+  WeightList,
+  WeightProgress,
+} from "../contract/weights.ts";
 import { Problem } from "../problem.ts";
 import type { Weights } from "./weights.ts";
 
@@ -15,13 +21,21 @@ interface Wanted {
   quantisation: string;
 }
 
+/** An engine that is up, or being brought up or down. */
+export interface WeightUser {
+  pair: string;
+  model: string;
+  quantisation: string;
+}
+
 export function createPulls(
   weights: Weights,
   cards: ReadonlyMap<string, ModelCard>,
   catalog: Pick<Catalog, "pairs">,
   dir: string,
+  users: () => Promise<readonly WeightUser[]>,
 ): WeightPulls {
-  return { list, prepare };
+  return { list, prepare, remove };
 
   async function list(): Promise<WeightList> {
     return { dir, free_bytes: await weights.freeBytes(), weights: await weights.list() };
@@ -68,7 +82,39 @@ export function createPulls(
     }
   }
 
-  function modelsOf({ model, quantisation }: PullRequest): Wanted[] {
+  async function remove({ model, quantisation }: RemoveRequest): Promise<RemovedWeights> {
+    const asked = modelsOf({ model }).map(({ card }) => card);
+    const all = await users();
+    const wanted = asked.flatMap((card) => {
+      const names = quantisation === undefined ? card.quantisations : [{ name: quantisation }];
+      return names.map(({ name }) => ({ card, name }));
+    });
+    const removed: RemovedWeights["removed"] = [];
+    const user = all.find(({ model: used }) => asked.some(({ name }) => name === used));
+    if (user !== undefined && quantisation === undefined) {
+      const way = `\`autocode model down ${user.pair}\` first`;
+      throw new Problem("conflict", `An engine of ${user.pair} uses ${user.model}: ${way}`);
+    }
+    for (const { card, name } of wanted) {
+      const used = all.filter((each) => each.model === card.name);
+      const bytes = await weights.remove(
+        card,
+        name,
+        used.map((each) => each.quantisation),
+      );
+      if (bytes > 0) removed.push({ model: card.name, quantisation: name, bytes });
+    }
+    if (removed.length === 0) {
+      const names = asked.map(({ name }) => name).join(" and ");
+      throw new Problem("not_found", `No weights of ${names} are in the store`);
+    }
+    return { freed_bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0), removed };
+  }
+
+  function modelsOf({
+    model,
+    quantisation,
+  }: Pick<PullRequest, "model" | "quantisation">): Wanted[] {
     const own = cards.get(model);
     if (own !== undefined) return [{ card: own, quantisation: quantisationOf(own, quantisation) }];
     const pair = catalog.pairs.get(pairName(model));

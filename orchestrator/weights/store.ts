@@ -6,7 +6,8 @@
  * pulled again as that commit, whatever its branch is at (trust on first use); nothing is fetched
  * before its licence is accepted, and with no hub (offline) nothing at all.
  */
-import { isAbsolute, join } from "node:path";
+import { rm } from "node:fs/promises";
+import { dirname, isAbsolute, join } from "node:path";
 import type { ModelCard } from "../../models/card.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
@@ -61,6 +62,7 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
     find,
     pull,
     verify,
+    remove,
     list: () => listWeights(dir),
     freeBytes: () => freeBytes(dir),
     requireLicence: async (card, accepted, by) => {
@@ -167,6 +169,26 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
     for (const warning of warnings) meter.say("warning", warning);
     meter.say("checked", `${manifest.files.length} files of ${manifest.revision} are as pulled`);
     return warnings;
+  }
+
+  async function remove(
+    card: ModelCard,
+    quantisation: string,
+    used: readonly string[],
+  ): Promise<number> {
+    const place = placeOf(dir, card, quantisation);
+    if (used.some((name) => placeOf(dir, card, name).root === place.root)) {
+      throw new Problem("conflict", `An engine that is up uses the weights of ${place.title}`);
+    }
+    const stored = (await listWeights(dir)).filter((each) => dirname(each.dir) === place.root);
+    if (stored.length === 0) return 0;
+    using _lock = await lockPlace(place, clock);
+    // The manifest first: without it the rest is no model, however this ends.
+    for (const { dir: folder } of stored) {
+      await rm(join(folder, MANIFEST), { force: true });
+      await rm(folder, { recursive: true });
+    }
+    return stored.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   async function fromHub(

@@ -60,7 +60,12 @@ test("engines run the configured Python, and end with the machine's last orchest
   ];
   const weights = {
     ...storedWeights(),
-    ...{ list: async () => [], verify: async () => [], freeBytes: async () => 0 },
+    ...{
+      list: async () => [],
+      verify: async () => [],
+      remove: async () => 0,
+      freeBytes: async () => 0,
+    },
   };
   const open = async () =>
     buildServing(

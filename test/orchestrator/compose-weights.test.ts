@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { buildWeights } from "../../orchestrator/compose-weights.ts";
 import { readConfig } from "../../orchestrator/config.ts";
+import { openTestDatabase } from "../support/database.ts";
 import { openWeightWorld, problem } from "../support/weights.ts";
 
 async function tokensSent(env: Record<string, string>): Promise<Set<string | null>> {
@@ -14,7 +15,8 @@ async function tokensSent(env: Record<string, string>): Promise<Set<string | nul
     return { value: "hf_of_the_secrets", version: 1 };
   };
   const cards = new Map([[world.card.name, world.card]]);
-  const parts = { layout: { weights: world.dir }, secrets: { get }, cards };
+  await using db = await openTestDatabase();
+  const parts = { layout: { weights: world.dir }, secrets: { get }, cards, db };
   const catalog = { pairs: new Map() };
   await using built = buildWeights({ ...parts, catalog }, { serving });
   await world.pull({}, built.weights);

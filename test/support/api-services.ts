@@ -467,6 +467,10 @@ function fakePulls(): Services["weights"] {
   const blank = { bytes_per_second: null, eta_ms: null };
   return {
     list: async () => ({ dir: "model-weights", free_bytes: 1_000, weights: [] }),
+    remove: async ({ model, quantisation = "bf16" }) => ({
+      freed_bytes: 600,
+      removed: [{ model, quantisation, bytes: 600 }],
+    }),
     prepare: async ({ model, quantisation = "bf16" }) => {
       if (model !== "made-up-1b") throw new Problem("not_found", `unknown pair "${model}"`);
       const line = { model, quantisation, ...blank, bytes_total: 600 };

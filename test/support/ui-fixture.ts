@@ -342,6 +342,7 @@ function services(state: State): Services {
     weights: {
       list: async () => ({ dir: "model-weights", free_bytes: 2_000_000_000_000, weights: [] }),
       prepare: refuse,
+      remove: refuse,
     },
     workers: fixtureWorkers(systemClock.now()),
     hosts: createNoHosts("fleet"),

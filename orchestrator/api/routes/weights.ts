@@ -1,7 +1,13 @@
 /** Model weights on the server's machine: what is there, and pulls with their progress. */
 import { PassThrough } from "node:stream";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
-import { PullRequest, WeightList, type WeightProgress } from "../../contract/weights.ts";
+import {
+  PullRequest,
+  RemovedWeights,
+  RemoveRequest,
+  WeightList,
+  type WeightProgress,
+} from "../../contract/weights.ts";
 import { Problem } from "../../problem.ts";
 import type { Services } from "../services.ts";
 
@@ -18,6 +24,20 @@ export function weightRoutes({ weights }: Pick<Services, "weights">): FastifyPlu
         },
       },
       () => weights.list(),
+    );
+
+    api.post(
+      "/models/remove",
+      {
+        config: { access: "operator" },
+        schema: {
+          tags: ["models"],
+          summary: "Remove a model's weights, or a pair's, from the store; how many bytes it freed",
+          body: RemoveRequest,
+          response: { 200: RemovedWeights },
+        },
+      },
+      ({ body }) => weights.remove(body),
     );
 
     api.post(

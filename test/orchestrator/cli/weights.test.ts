@@ -16,6 +16,8 @@ import { eventually } from "../../support/eventually.ts";
 import { COMMIT, madeUpCard, madeUpFiles } from "../../support/fake-hub.ts";
 import { openWeightWorld } from "../../support/weights.ts";
 
+const NOBODY = async () => [];
+
 const BIN = join(resolve(import.meta.dirname, "../../.."), "bin/autocode.mjs");
 const FIRST = "model-00001-of-00002.safetensors";
 
@@ -25,7 +27,7 @@ test("weights at the command line", async (t) => {
   await using fixture = await openApiServices();
   const cards = new Map([[world.card.name, world.card]]);
   const store = world.store();
-  const weights = createPulls(store, cards, { pairs: new Map() }, world.dir);
+  const weights = createPulls(store, cards, { pairs: new Map() }, world.dir, NOBODY);
   const api = createApi({ ...fixture.services, weights }, { version: "0.0.0" });
   t.after(() => api.close());
   const url = await api.listen({ port: 0, host: "127.0.0.1" });

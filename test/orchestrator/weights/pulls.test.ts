@@ -10,6 +10,8 @@ import { createPulls } from "../../../orchestrator/weights/pulls.ts";
 import { COMMIT, madeUpCard, madeUpFiles } from "../../support/fake-hub.ts";
 import { openWeightWorld, type WeightWorld } from "../../support/weights.ts";
 
+const NOBODY = async () => [];
+
 const MODELS = join(import.meta.dirname, "../../../models");
 const LICENCE = { id: "qwen-research", url: "https://licence.test/q", needsAcceptance: true };
 
@@ -48,7 +50,10 @@ async function ask(
 ): Promise<WeightProgress[]> {
   const store = world.store({ cards });
   const catalog = { pairs: new Map([[pair.name, pair]]) };
-  const prepared = await createPulls(store, cards, catalog, world.dir).prepare(request, "admin");
+  const prepared = await createPulls(store, cards, catalog, world.dir, NOBODY).prepare(
+    request,
+    "admin",
+  );
   const told: WeightProgress[] = [];
   await prepared.run((line) => void told.push(line), new AbortController().signal);
   return told;
@@ -121,7 +126,7 @@ test("a fault is the last line, with its words; a defect's are the log's", async
   await using world = pair.world;
   world.hub.repositories.clear();
   const store = world.store({ cards: pair.cards });
-  const pulls = createPulls(store, pair.cards, { pairs: new Map() }, world.dir);
+  const pulls = createPulls(store, pair.cards, { pairs: new Map() }, world.dir, NOBODY);
   const told: WeightProgress[] = [];
   const prepared = await pulls.prepare({ model: "made-up-1b" }, "admin");
   const run = prepared.run((line) => void told.push(line), new AbortController().signal);
@@ -133,10 +138,39 @@ test("a fault is the last line, with its words; a defect's are the log's", async
 test("each pair of ours that vLLM serves has cards whose weights can be asked for", async () => {
   await using world = await openWeightWorld();
   const [cards, catalog] = await Promise.all([loadCards(MODELS), loadCatalog(MODELS)]);
-  const pulls = createPulls(world.store({ cards }), cards, catalog, world.dir);
+  const pulls = createPulls(world.store({ cards }), cards, catalog, world.dir, NOBODY);
   const own = [...catalog.pairs.values()].filter(({ normal }) => normal.provider === "vllm");
   assert.ok(own.length >= 5, "the catalogue has pairs of our own");
   const accepted_licences = [...new Set([...cards.values()].map(({ licence }) => licence.id))];
   for (const { name } of own) await pulls.prepare({ model: name, accepted_licences }, "admin");
   assert.equal(world.hub.seen.length, 0);
+});
+
+test("weights are removed and counted, not those that an engine uses; they come again as they were", async () => {
+  await using world = await openWeightWorld();
+  const store = world.store();
+  const cards = new Map([[world.card.name, world.card]]);
+  const user = { pair: "a-pair", model: "made-up-1b", quantisation: "bf16" };
+  let users = [user];
+  const pulls = createPulls(store, cards, { pairs: new Map() }, world.dir, async () => users);
+  const model = "made-up-1b";
+  await assert.rejects(pulls.remove({ model: "99b" }), refused("not_found", /99b/));
+  const { revision } = await world.pull();
+  const [stored] = await store.list();
+  const inUse = [{ model }, { model, quantisation: "bf16" }];
+  for (const request of inUse) {
+    await assert.rejects(pulls.remove(request), refused("conflict", /An engine .*made-up-1b/));
+  }
+  assert.equal((await store.find(model, "bf16"))?.revision, revision);
+  users = [];
+  const bytes = stored?.bytes ?? 0;
+  assert.ok(bytes > 0);
+  assert.deepEqual(await pulls.remove({ model }), {
+    freed_bytes: bytes,
+    removed: [{ model, quantisation: "bf16", bytes }],
+  });
+  assert.deepEqual(await store.list(), []);
+  assert.equal(await store.find(model, "bf16"), null);
+  await assert.rejects(pulls.remove({ model }), refused("not_found", /No weights of made-up-1b/));
+  assert.equal((await world.pull()).revision, revision);
 });
