@@ -14,6 +14,7 @@ import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
+import type { ApprovalList } from "../../orchestrator/contract/approvals.ts";
 import type { EventPage } from "../../orchestrator/contract/events.ts";
 import type { LedgerReport } from "../../orchestrator/contract/ledger.ts";
 import type { Trial, TrialState } from "../../orchestrator/contract/trials.ts";
@@ -23,10 +24,14 @@ import { openTestDatabase, type TestDatabase } from "../support/database.ts";
 import { eventually } from "../support/eventually.ts";
 import { openFolder, processesOf, TERMINAL } from "../support/installation.ts";
 import { openReplicas, type Replica, type Replicas } from "../support/replicas.ts";
+import { isRunning } from "../support/worker-world.ts";
 import { type Holds, openHolds, type Step } from "./step-holds.ts";
 
 const KILLS_EACH = Number(process.env["KILLS_EACH"] ?? 1);
 const IS_FULL = process.env["KILLS_EACH"] !== undefined;
+/** More than the small calls cost, less than what the dear one reserves. */
+const SMALL_NANOS = "25000000";
+const TOP_UP_NANOS = "400000000";
 const TRIAL_MS = 180_000;
 
 const state = (to: TrialState, from?: TrialState): Step => ({
@@ -69,9 +74,31 @@ const PASSING: Readonly<Record<string, Step>> = {
   judged: allocation("update", "verify", "reported_at"),
   succeeded: state("succeeded"),
 };
+/** Of one whose budget is too small, until a person tops it up. */
+const PAUSING: Readonly<Record<string, Step>> = {
+  refused: { ...event("call.refused"), isGateways: true },
+  paused: state("paused"),
+  resumed: state("queued", "paused"),
+};
+/** Of one whose worker dies, and which is cancelled when it runs again. */
+const CANCELLING: Readonly<Record<string, Step>> = {
+  retried: event("trial.retry"),
+  cancelling: {
+    table: "trial",
+    op: "update",
+    when: "new.cancel_requested and not old.cancel_requested",
+  },
+  cancelled: state("cancelled"),
+};
+const STEPS = { ...PASSING, ...PAUSING, ...CANCELLING };
 /** Each is like one beside it. */
-const FULL_ONLY = ["running", "checkpointed", "verifier placed", "verifier enrolled", "testing"];
-const NAMES = Object.keys(PASSING).filter((name) => IS_FULL || !FULL_ONLY.includes(name));
+const FULL_ONLY = ["admitted", "running", "charged", "checkpointed", "uploaded"].concat([
+  "verifier placed",
+  "verifier enrolled",
+  "testing",
+  "refused",
+]);
+const NAMES = Object.keys(STEPS).filter((name) => IS_FULL || !FULL_ONLY.includes(name));
 
 test(`R5: kill -9 at ${NAMES.length} steps of a trial, ${KILLS_EACH} times each`, async (t) => {
   await using world = await openWorld();
@@ -79,6 +106,8 @@ test(`R5: kill -9 at ${NAMES.length} steps of a trial, ${KILLS_EACH} times each`
   for (let round = 0; round < KILLS_EACH; round++) {
     world.round = round;
     await pass(world);
+    await pauseAndGoOn(world);
+    await loseAndCancel(world);
     await auditLedger(database);
   }
   t.diagnostic(`${[...deaths.values()].reduce((a, b) => a + b)} kills: ${NAMES.join(", ")}`);
@@ -112,12 +141,55 @@ async function pass(world: World): Promise<void> {
   const before = await trialIds(world);
   const made = async () => (await trialIds(world)).filter((id) => !before.includes(id));
   // Whether it was made is not told: who asked looks, and asks again if it was not.
-  await killAtEach(world, NAMES, async () => {
+  const steps = NAMES.filter((name) => name in PASSING);
+  await killAtEach(world, steps, async () => {
     if ((await made()).length === 0) await create(world);
   });
   const ids = await made();
   assert.equal(ids.length, 1, "one trial was asked for");
   await endsOnce(world, ids[0] ?? "", "succeeded");
+}
+
+async function pauseAndGoOn(world: World): Promise<void> {
+  const { replicas } = world;
+  const begin = () => create(world, { limit_nanos: SMALL_NANOS });
+  const steps = NAMES.filter((name) => name === "refused" || name === "paused");
+  const id = await killAtEach(world, steps, begin);
+  const find = async () => {
+    const { approvals } = await replicas.get<ApprovalList>(world.replica, "approvals?state=open");
+    return approvals.find(({ trial_id }) => trial_id === id);
+  };
+  const asked = await eventually(find, (found) => found !== undefined, TRIAL_MS);
+  assert.ok(asked !== undefined);
+  const body = { content_sha256: asked.content_sha256, amount_nanos: TOP_UP_NANOS };
+  const key = keyOf(world);
+  const path = `approvals/${asked.id}/approve`;
+  const approve = () => replicas.post(world.replica, path, { body, key });
+  await killAtEach(world, ["resumed"], approve);
+  // What was answered is answered again, what was rolled back is done now.
+  const { status, text } = await approve();
+  assert.equal(status, 200, text);
+  await endsOnce(world, id, "succeeded");
+}
+
+async function loseAndCancel(world: World): Promise<void> {
+  const id = await killAtEach(world, ["retried"], async () => {
+    const made = await create(world, { task: "slow" });
+    await untilExecuting(world, made, 1);
+    const workers = (await processesOf(world.replicas.home)).filter(({ command }) =>
+      command.includes("worker-agent/main.ts"),
+    );
+    assert.ok(workers.length > 0);
+    for (const { pid } of workers) if (isRunning(pid)) process.kill(pid, "SIGKILL");
+    return made;
+  });
+  await untilExecuting(world, id, 2);
+  await killAtEach(world, ["cancelling", "cancelled"], async () => {
+    const path = `trials/${id}/stop`;
+    const { status, text } = await world.replicas.post(world.replica, path, { key: keyOf(world) });
+    assert.equal(status, 200, text);
+  });
+  await endsOnce(world, id, "cancelled");
 }
 
 /**
@@ -151,7 +223,7 @@ async function killAt(
   { step, pid, left }: { step: string; pid: number; left: readonly string[] },
 ): Promise<void> {
   const { holds, database } = world;
-  const isGateways = PASSING[step]?.isGateways === true;
+  const isGateways = STEPS[step]?.isGateways === true;
   const isRolledBack = !isGateways && (NAMES.indexOf(step) + world.round) % 2 === 0;
   if (isGateways || isRolledBack) await world.replica.kill9();
   await holds.arm(left);
@@ -183,6 +255,16 @@ function keyOf(world: World): string {
 
 async function trialIds({ database }: World): Promise<string[]> {
   return (await rows<{ id: string }>(database.sql, sql`select id from trial`)).map(({ id }) => id);
+}
+
+function untilExecuting({ database }: World, id: string, times: number) {
+  const look = async () =>
+    rows(
+      database.sql,
+      sql`select from event where trial_id = ${id} and type = 'phase.started'
+        and data ->> 'phase' = 'execute'`,
+    );
+  return eventually(look, (found) => found.length >= times, TRIAL_MS);
 }
 
 async function endsOnce(world: World, id: string, end: TrialState): Promise<void> {
@@ -249,7 +331,7 @@ async function openWorld(): Promise<World> {
   const replica = await replicas.start();
   const applied = await replicas.cli("project", "apply", "-p", await writeProject(replicas));
   assert.equal(applied.exit, 0, applied.err);
-  const holds = opening.use(await openHolds(database.url, PASSING));
+  const holds = opening.use(await openHolds(database.url, STEPS));
   const opened = opening.move();
   const counts = { asked: 0, round: 0, deaths: new Map<string, number>() };
   const dispose = () => opened.disposeAsync();
