@@ -310,6 +310,8 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     opened.defer(() => own.stop());
     opened.defer(() => duties.handOver());
     opened.defer(() => background.stop());
+    // A round that is under way, of which one step may take minutes, ends at once.
+    opened.defer(() => serving[Symbol.asyncDispose]());
     engine.start();
     const egressUrl = egress.door()?.url;
     return { url: addresses.api, gatewayUrl: addresses.gateway, egressUrl };

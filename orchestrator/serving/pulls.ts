@@ -62,15 +62,19 @@ export function createPulls(
     const running = [...pulls.values()].filter(({ fault, isElsewhere }) => {
       return fault === null && !isElsewhere;
     });
-    if (!isOwn && running.length >= AHEAD_MAX) {
-      inLine.add(id);
+    if (isOwn || running.length < AHEAD_MAX) {
+      if ((await find(id, wanted)) !== null) here.add(id);
       return;
     }
-    inLine.delete(id);
-    if ((await find(id, wanted)) !== null) here.add(id);
+    // What is here already need not wait until others are.
+    const found = await weights.find(wanted.card.name, wanted.quantisation);
+    (found === null ? inLine : here).add(id);
+    if (found !== null) inLine.delete(id);
   }
 
   async function find(id: string, wanted: WantedWeights): Promise<string | null> {
+    // Its turn came: it waits for nobody's weights but its own.
+    inLine.delete(id);
     const pull = pulls.get(id);
     if (pull !== undefined && pull.fault === null && !pull.isElsewhere) return null;
     if (pull?.fault) {

@@ -31,7 +31,7 @@ import {
   unitOf,
   viewOf,
 } from "./rows.ts";
-import type { EngineCondition, EngineLauncher, EngineProgram } from "./serving.ts";
+import type { EngineCondition, EngineLauncher, EngineProgram, EngineSpec } from "./serving.ts";
 import { nextTurn, type SwapOptions } from "./swap.ts";
 import { createSwapMeter } from "./swap-meter.ts";
 import { type Queued, unitsOf } from "./turns.ts";
@@ -321,12 +321,23 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
       const engine = { id: engineId(row), baseUrl: row.base_url };
       const facts = { card, plan, pairPlan: row.plan, isSleepable: isSleepable(row) };
       const program = deps.program({ ...engine, ...facts, weightsDir });
-      await launcher.start({ ...engine, model: row.model, program });
-      return step;
+      return await launch({ ...engine, model: row.model, program }, row, step);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (isPortTaken(error)) return move(row, step);
       return { ...step, state: "failed", detail: error.message, action: null };
+    }
+  }
+
+  /** A cluster that is away for a moment has refused nothing: it is asked again. */
+  async function launch(spec: EngineSpec, row: ServerRow, step: EngineStep): Promise<EngineStep> {
+    try {
+      await launcher.start(spec);
+      return step;
+    } catch (error) {
+      if (!(error instanceof Problem && error.code === "unavailable")) throw error;
+      swaps.forget(row);
+      return { ...step, state: "starting", detail: error.message, action: null };
     }
   }
 

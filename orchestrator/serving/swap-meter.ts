@@ -14,7 +14,7 @@ import type { ModelPlan } from "../contract/models.ts";
 import type { Database } from "../db/database.ts";
 import { ceilDiv } from "../money.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
-import { derivedId } from "../runtime/ids.ts";
+import { derivedId, type TrialId } from "../runtime/ids.ts";
 import type { EngineAction } from "./engine-state.ts";
 import { engineId, modelPlan, type ServerRow } from "./rows.ts";
 import type { EngineCondition } from "./serving.ts";
@@ -30,14 +30,18 @@ export interface SwapMeter {
   end(row: ServerRow): Promise<void>;
 }
 
+/** Twice what the longest step of a round may take, in which nobody looks. */
+const STALE_MS = 600_000;
+
 /** @param nowMs milliseconds that are never set back. */
 export function createSwapMeter(
   db: Pick<Database, "sql">,
   clock: Clock,
   nowMs: () => number,
 ): SwapMeter {
-  const loadingSince = new Map<string, number>();
+  const loadingSince = new Map<string, { trialId: TrialId; sinceMs: number }>();
   let leavingSince: number | null = null;
+  let lookedAtMs = nowMs();
   return { begin, look, forget, end };
 
   function begin(): void {
@@ -46,14 +50,24 @@ export function createSwapMeter(
 
   function look(row: ServerRow, action: EngineAction | null, condition: EngineCondition): void {
     const id = engineId(row);
+    if (nowMs() - lookedAtMs > STALE_MS) forgetAll();
+    lookedAtMs = nowMs();
     const isLeaving = action === "sleep" || action === "stop";
     if (row.is_wanted && !row.is_awake && isLeaving) leavingSince = nowMs();
     const isLoading = row.state === "starting" && condition.state === "running";
-    if (row.turn_by === null) loadingSince.delete(id);
-    else if ((isLoading || action === "start" || action === "wake") && !loadingSince.has(id)) {
-      loadingSince.set(id, leavingSince ?? nowMs());
+    const { turn_by: trialId } = row;
+    const isKnown = trialId !== null && loadingSince.get(id)?.trialId === trialId;
+    if (trialId === null) loadingSince.delete(id);
+    else if ((isLoading || action === "start" || action === "wake") && !isKnown) {
+      loadingSince.set(id, { trialId, sinceMs: leavingSince ?? nowMs() });
       leavingSince = null;
     }
+  }
+
+  /** Another has led since, whose swaps these are not. */
+  function forgetAll(): void {
+    loadingSince.clear();
+    leavingSince = null;
   }
 
   function forget(row: ServerRow): void {
@@ -63,7 +77,8 @@ export function createSwapMeter(
   async function end(row: ServerRow): Promise<void> {
     const { turn_by: trialId, pair, side, model } = row;
     // One that had not left when its turn came again took nothing from anybody.
-    const sinceMs = loadingSince.get(engineId(row)) ?? null;
+    const begun = loadingSince.get(engineId(row));
+    const sinceMs = begun?.trialId === trialId ? (begun?.sinceMs ?? null) : null;
     const durationMs = sinceMs === null ? 0 : Math.round(Math.max(0, nowMs() - sinceMs));
     const plan = modelPlan(row);
     const { costNanos, currency } = swapCost(plan, durationMs);

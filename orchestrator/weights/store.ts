@@ -186,7 +186,7 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
     // The manifest first: without it the rest is no model, however this ends.
     for (const { dir: folder } of stored) {
       await rm(join(folder, MANIFEST), { force: true });
-      await rm(folder, { recursive: true });
+      await rm(folder, { recursive: true, force: true });
     }
     return stored.reduce((sum, { bytes }) => sum + bytes, 0);
   }

@@ -104,3 +104,15 @@ test("a pull that nobody waits for any more is ended", async () => {
   assert.ok(begun[0]?.options.signal.aborted);
   assert.equal(pulls.progress("e"), null);
 });
+
+test("who was in line for a pull and has its turn, or its weights, is in line no more", async () => {
+  const { pulls, begun, store } = openPulls();
+  for (const id of ["a", "b", "c", "d"]) await pulls.ahead(id, WANTED);
+  assert.equal(begun.length, 2);
+  store(FOUND);
+  assert.equal(await pulls.find("c", WANTED), FOUND.dir);
+  assert.equal(pulls.progress("c"), null);
+  // Others are still pulled.
+  await pulls.ahead("d", WANTED);
+  assert.equal(pulls.progress("d"), null);
+});

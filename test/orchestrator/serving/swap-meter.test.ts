@@ -54,4 +54,31 @@ test("from when the other has left until it answers; one that had not left is no
   meter.forget(again);
   await meter.end(again);
   assert.deepEqual(await swaps(), []);
+
+  // Nor what this process had begun for another trial, or long ago, when it led before.
+  const other = createIds(systemClock, systemRandom).next("trial");
+  const [first] = await read();
+  meter.look(first, "start", { state: "absent" });
+  nowMs += 60_000;
+  await db.execute(sql`update model_server set turn_by = ${other} where side = 'normal'`);
+  const [second] = await readServers(db);
+  assert.ok(second !== undefined);
+  meter.look({ ...second, state: "starting" }, null, RUNNING);
+  nowMs += 5;
+  await meter.end(second);
+  assert.deepEqual(
+    (await swaps()).map(({ duration_ms, trial_id }) => [duration_ms, trial_id]),
+    [["5", other]],
+  );
+  await db.execute(sql`delete from model_swap`);
+  const [third] = await read();
+  meter.look(third, "start", { state: "absent" });
+  nowMs += 3_600_000;
+  meter.look({ ...third, state: "starting" }, null, RUNNING);
+  nowMs += 7;
+  await meter.end(third);
+  assert.deepEqual(
+    (await swaps()).map(({ duration_ms }) => duration_ms),
+    ["7"],
+  );
 });
