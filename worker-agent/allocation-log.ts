@@ -5,7 +5,7 @@
  */
 import { mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { followFiles } from "./follow-file.ts";
+import { followFiles, LINE_BYTES_MAX } from "./follow-file.ts";
 
 export type Output = "stdout" | "stderr";
 
@@ -65,9 +65,11 @@ export async function keepAllocationLog(allocationsDir: string, id: string): Pro
   }
 }
 
+/** From the first whole line on: of one cut in two nobody could tell that it holds a secret. */
 async function readEnd(path: string, size: number): Promise<Buffer> {
   await using file = await open(path, "r");
   const bytes = Buffer.alloc(KEPT_BYTES_MAX);
   const { bytesRead } = await file.read(bytes, 0, KEPT_BYTES_MAX, size - KEPT_BYTES_MAX);
-  return bytes.subarray(0, bytesRead);
+  const lineEnd = bytes.indexOf("\n");
+  return bytes.subarray(lineEnd < LINE_BYTES_MAX ? lineEnd + 1 : 0, bytesRead);
 }

@@ -68,7 +68,8 @@ export function planSnapshots(state: {
   const living = bound.filter(({ checkpointId, trialId }) =>
     trees.get(trialId)?.checkpoints.some(({ id }) => id === checkpointId),
   );
-  const room = Math.max(0, kept - (take === null ? 0 : 1));
+  // What is there stays until its successor is: the only one is not given for one that may fail.
+  const room = take === null ? kept : Math.max(1, kept - 1);
   const stay = new Set(living.slice(Math.max(0, living.length - room)).map(({ name }) => name));
   return { take, remove: bound.map(({ name }) => name).filter((name) => !stay.has(name)) };
 }

@@ -40,6 +40,27 @@ test("one that is followed while it ends is read to its end", async () => {
   assert.equal(await joined(readAllocationLog(folder.path, "allocation_a", options)), "one\ntwo\n");
 });
 
+test("no line has another output's in its middle, nor is one cut at the beginning", async () => {
+  await using folder = await openFolder();
+  const path = await folder.write("allocation_a", { stderr: "a secr", stdout: "out\n" });
+  let looks = 0;
+  const isGrowing = async () => {
+    looks += 1;
+    if (looks === 2) await appendFile(path, "et\nand its end");
+    return looks < 3;
+  };
+  const options = { output: null, isGrowing };
+  const both = await joined(readAllocationLog(folder.path, "allocation_a", options));
+  assert.equal(both, "out\na secret\nand its end");
+
+  const line = `${"x".repeat(99)}\n`;
+  await folder.write("allocation_b", { stderr: line.repeat(20_000), stdout: "" });
+  await keepAllocationLog(folder.path, "allocation_b");
+  await rm(join(folder.path, "allocation_b"), { recursive: true });
+  const kept = await text(folder.path, "allocation_b", "stderr");
+  assert.equal(kept, line.repeat(Math.floor(2 ** 20 / 100)));
+});
+
 test("long logs are cut to their ends, and the oldest go", async () => {
   await using folder = await openFolder();
   const long = `${"x".repeat(3 * 2 ** 20)}the end\n`;

@@ -7,8 +7,8 @@ import type { Services } from "../services.ts";
 import { IdParams, idOf } from "./paging.ts";
 
 const tags = ["trials"];
-/** What the table takes, and what a replay holds in memory. */
-const CASSETTE_BYTES_MAX = 256 * 2 ** 20;
+/** It is read whole, in the process that serves everything else. */
+const CASSETTE_BYTES_MAX = 64 * 2 ** 20;
 
 export function replayRoutes(
   services: Pick<Services, "replays" | "trials" | "idempotency">,
