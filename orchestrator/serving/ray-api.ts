@@ -49,6 +49,8 @@ const Replica = Type.Object({
   actor_id: Type.Optional(Text),
   node_id: Type.Optional(Text),
   log_file_path: Type.Optional(Text),
+  state: Type.Optional(Type.String()),
+  start_time_s: Type.Optional(Type.Number()),
 });
 const Deployment = Type.Object({
   status: Type.String(),
@@ -63,6 +65,9 @@ const Application = Type.Object({
   deployed_app_config: Type.Optional(Config),
   source: Type.Optional(Type.String()),
   deployments: Type.Record(Type.String(), Deployment),
+  deployment_topology: Type.Optional(
+    Type.Union([Type.Object({ ingress_deployment: Type.Optional(Text) }), Type.Null()]),
+  ),
 });
 const Serve = Type.Object({
   proxy_location: Type.Optional(Text),
@@ -75,6 +80,7 @@ const Version = Type.Object({ ray_version: Type.String() });
 const Targets = Type.Array(Type.Object({ targets: Type.Array(Type.String()) }));
 
 export type RayReplica = Type.Static<typeof Replica>;
+export type RayDeployment = Type.Static<typeof Deployment>;
 export type RayApplication = Type.Static<typeof Application>;
 export type RayServe = Type.Static<typeof Serve>;
 

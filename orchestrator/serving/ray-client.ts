@@ -5,8 +5,8 @@
 import { request } from "undici";
 import type { EngineClient } from "./engine-client.ts";
 import { applicationName } from "./ray.ts";
-import type { RayApi, RayServe } from "./ray-api.ts";
-import { isServing, seriesOf } from "./ray-status.ts";
+import type { RayApi, RayApplication, RayServe } from "./ray-api.ts";
+import { engineReplicas, isServing, seriesOf } from "./ray-status.ts";
 
 const PROBE_MS = 5_000;
 /** Ray collects its workers' figures every few seconds. */
@@ -18,23 +18,26 @@ export function createRayEngineClient(
 ): EngineClient {
   /** Whether it served when it was last seen, by its address. */
   const served = new Map<string, boolean>();
-  /** The model of each address, as it was asked for. */
-  const models = new Map<string, string>();
+  /** The model of each address, as it was asked for, and the replicas that it was last seen with. */
+  const models = new Map<string, { model: string; replicas: ReadonlySet<string> }>();
   let kept: { atMs: number; texts: Promise<string[]> } | null = null;
   return { answers, metrics, sleep: refuse, wake: refuse };
 
   async function answers(baseUrl: string, model: string): Promise<boolean> {
-    models.set(baseUrl, model);
     const serve = await api.read().catch(() => null);
     // Without its dashboard, Ray serves on: what served then serves while its ingress answers.
-    if (serve !== null) served.set(baseUrl, isServingAt(serve, baseUrl));
+    if (serve !== null) {
+      const application = applicationAt(serve, baseUrl);
+      served.set(baseUrl, application !== undefined && isServing(application));
+      const replicas = application === undefined ? new Set<string>() : engineReplicas(application);
+      models.set(baseUrl, { model, replicas });
+    }
     return served.get(baseUrl) === true && (await lists(baseUrl, model));
   }
 
-  function isServingAt({ applications }: RayServe, baseUrl: string): boolean {
+  function applicationAt({ applications }: RayServe, baseUrl: string): RayApplication | undefined {
     const [, id] = /\/autocode\/([^/]+)\/v1$/.exec(new URL(baseUrl).pathname) ?? [];
-    const application = id === undefined ? undefined : applications[applicationName(id)];
-    return application !== undefined && isServing(application);
+    return id === undefined ? undefined : applications[applicationName(id)];
   }
 
   async function lists(baseUrl: string, model: string): Promise<boolean> {
@@ -52,10 +55,11 @@ export function createRayEngineClient(
   }
 
   async function metrics(baseUrl: string): Promise<string | null> {
-    const model = models.get(baseUrl);
-    if (model === undefined) return null;
+    const asked = models.get(baseUrl);
+    if (asked === undefined) return null;
+    const { model, replicas } = asked;
     if (kept === null || nowMs() - kept.atMs > KEPT_MS) kept = { atMs: nowMs(), texts: scrape() };
-    const text = (await kept.texts).map((each) => seriesOf(each, model)).join("\n");
+    const text = (await kept.texts).map((each) => seriesOf(each, model, replicas)).join("\n");
     return text.trim() === "" ? null : text;
   }
 

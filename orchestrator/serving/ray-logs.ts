@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from "node:timers/promises";
 import type { RayApi, RayLog, RayReplica } from "./ray-api.ts";
-import { replicasOf } from "./ray-status.ts";
+import { newestEngine, replicasOf } from "./ray-status.ts";
 
 export interface RayLogs {
   /** Null when there is no such application, or nothing of it yet. */
@@ -25,7 +25,7 @@ export function createRayLogs(api: Pick<RayApi, "read" | "log">, followEveryMs: 
 
   async function tail(application: string): Promise<string[]> {
     const found = (await api.read()).applications[application];
-    const actor = found === undefined ? undefined : replicasOf(found).at(-1)?.actor_id;
+    const actor = found === undefined ? undefined : newestEngine(found)?.actor_id;
     if (actor === undefined || actor === null) return [];
     const texts = await Promise.all(
       (["out", "err"] as const).map((suffix) =>

@@ -1,5 +1,6 @@
 /** What Ray says of an application, as the port has it. Pure. */
-import type { RayApplication, RayReplica, RayServe } from "./ray-api.ts";
+import type { EpochMs } from "../runtime/clock.ts";
+import type { RayApplication, RayDeployment, RayReplica, RayServe } from "./ray-api.ts";
 import type { EngineCondition } from "./serving.ts";
 
 /**
@@ -8,19 +9,19 @@ import type { EngineCondition } from "./serving.ts";
  * counts as ended here, and is started again as any other, with its words and a limit.
  */
 export function conditionOf(
-  application: RayApplication | undefined,
-  logTail: readonly string[],
+  application: RayApplication,
+  { startedAtMs, logTail }: { startedAtMs: EpochMs; logTail: readonly string[] },
 ): EngineCondition {
-  if (application === undefined) return { state: "absent" };
-  const { status } = application;
-  if (status !== "DEPLOY_FAILED" && status !== "UNHEALTHY") {
-    return { state: "running", startedAtMs: application.last_deployed_time_s * 1000 };
-  }
+  if (!hasEnded(application)) return { state: "running", startedAtMs };
   const lastLines = [...wordsOf(application), ...logTail].slice(-LINES_MAX);
-  return { state: "ended", exit: `Ray says ${status}`, lastLines };
+  return { state: "ended", exit: `Ray says ${application.status}`, lastLines };
 }
 
 const LINES_MAX = 60;
+
+export function hasEnded({ status }: RayApplication): boolean {
+  return status === "DEPLOY_FAILED" || status === "UNHEALTHY";
+}
 
 /** Its own and its deployments' messages, where they say something. */
 export function wordsOf({ message, deployments }: RayApplication): string[] {
@@ -39,9 +40,56 @@ export function isServing({ status, deployments }: RayApplication): boolean {
 
 /** Those that run and those that ended, the newest of each last. */
 export function replicasOf({ deployments }: RayApplication): RayReplica[] {
-  return Object.values(deployments).flatMap(({ recent_dead_replicas: dead = [], replicas }) => {
-    return [...dead, ...replicas];
-  });
+  return Object.values(deployments).flatMap(everyReplica);
+}
+
+/** Of its engine, running or not; none before Ray starts one. */
+export function newestEngine(application: RayApplication): RayReplica | undefined {
+  return engineDeployments(application).flatMap(everyReplica).at(-1);
+}
+
+function everyReplica({ recent_dead_replicas: dead = [], replicas }: RayDeployment): RayReplica[] {
+  return [...dead, ...replicas];
+}
+
+/** By the names that vLLM's figures have of them (`ReplicaId`). */
+export function engineReplicas(application: RayApplication): Set<string> {
+  return new Set(running(application).map(({ replica_id: id }) => id));
+}
+
+/** When the engine of these replicas started; `replicas` is empty before there are any. */
+export interface EngineStart {
+  readonly replicas: string;
+  readonly atMs: EpochMs;
+}
+
+/**
+ * When its engine started, which is not when Ray was last told of it: each PUT is that for every
+ * application in it. Serve's controller, when it comes back from its own end, takes that moment
+ * for its replicas' start: of the replicas in `known` the time there holds.
+ */
+export function startOf(application: RayApplication, known: EngineStart | undefined): EngineStart {
+  const engines = running(application);
+  const replicas = engines
+    .map(({ replica_id: id }) => id)
+    .sort()
+    .join(" ");
+  if (known !== undefined && replicas !== "" && known.replicas === replicas) return known;
+  const started = engines.map(({ start_time_s: atS = 0 }) => atS);
+  const atS = Math.max(0, ...started) || application.last_deployed_time_s;
+  return { replicas, atMs: Math.round(atS * 1000) };
+}
+
+function running(application: RayApplication): RayReplica[] {
+  const replicas = engineDeployments(application).flatMap((deployment) => deployment.replicas);
+  return replicas.filter(({ state }) => state !== "STOPPING");
+}
+
+/** All but its ingress, which is one alone where the application has no other. */
+function engineDeployments({ deployments, deployment_topology: topology }: RayApplication) {
+  const ingress = topology?.ingress_deployment;
+  const behind = Object.entries(deployments).filter(([name]) => name !== ingress);
+  return behind.length === 0 ? Object.values(deployments) : behind.map(([, each]) => each);
 }
 
 /**
@@ -80,9 +128,16 @@ export function isRedacted(config: unknown): boolean {
   return JSON.stringify(config).includes('"<redacted>"');
 }
 
-/** Of an exposition of Ray's, the engine's own series of one model. */
-export function seriesOf(text: string, model: string): string {
+/**
+ * Of an exposition of Ray's, the series of one model's replicas: another application may serve the
+ * same model, and what ended is told of for a while. A vLLM that names no replica is of any.
+ */
+export function seriesOf(text: string, model: string, replicas: ReadonlySet<string>): string {
   const label = `model_name="${model}"`;
-  const lines = text.split("\n");
-  return lines.filter((line) => line.startsWith("ray_vllm_") && line.includes(label)).join("\n");
+  const isOwn = (line: string) => {
+    if (!line.startsWith("ray_vllm_") || !line.includes(label)) return false;
+    const [, replica = ""] = /[{,]ReplicaId="([^"]*)"/.exec(line) ?? [];
+    return replica === "" || replicas.has(replica);
+  };
+  return text.split("\n").filter(isOwn).join("\n");
 }

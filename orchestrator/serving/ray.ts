@@ -12,9 +12,17 @@ import type { PairPlan } from "../contract/models.ts";
 import { Problem } from "../problem.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import type { RayApi, RayServe } from "./ray-api.ts";
+import type { RayApi, RayApplication, RayServe } from "./ray-api.ts";
 import { createRayLogs } from "./ray-logs.ts";
-import { conditionOf, declaredOf, isRedacted, settingsOf } from "./ray-status.ts";
+import {
+  conditionOf,
+  declaredOf,
+  type EngineStart,
+  hasEnded,
+  isRedacted,
+  settingsOf,
+  startOf,
+} from "./ray-status.ts";
 import { engineId } from "./rows.ts";
 import type { EngineCondition, EngineLauncher, EngineSpec } from "./serving.ts";
 
@@ -36,6 +44,7 @@ export function openRay(
 ): EngineLauncher {
   const listeners = new Set<(id: string) => void>();
   const last = new Map<string, EngineCondition>();
+  const starts = new Map<string, EngineStart>();
   const logs = createRayLogs(api, options.pollMs);
   let changing: Promise<unknown> = Promise.resolve();
   let isAway = false;
@@ -90,8 +99,7 @@ export function openRay(
     let now: EngineCondition;
     try {
       const application = (await api.read()).applications[applicationName(id)];
-      const hasEnded = conditionOf(application, []).state === "ended";
-      now = conditionOf(application, hasEnded ? await logs.tail(applicationName(id)) : []);
+      now = application === undefined ? { state: "absent" } : await conditionIn(application, id);
       isAway = false;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -104,6 +112,13 @@ export function openRay(
     last.set(id, now);
     if (now.state === "ended" && before?.state !== "ended") tell(id);
     return now;
+  }
+
+  async function conditionIn(application: RayApplication, id: string): Promise<EngineCondition> {
+    const started = startOf(application, starts.get(id));
+    if (started.replicas !== "") starts.set(id, started);
+    const logTail = hasEnded(application) ? await logs.tail(applicationName(id)) : [];
+    return conditionOf(application, { startedAtMs: started.atMs, logTail });
   }
 
   async function stop(id: string): Promise<void> {
@@ -122,6 +137,7 @@ export function openRay(
       await pause(options.pollMs);
     }
     last.delete(id);
+    starts.delete(id);
   }
 
   /**

@@ -13,6 +13,11 @@ interface Deployed {
   /** How often it was looked at in this status: it goes on after the second time. */
   looks: number;
   log: string;
+  /** As Ray has them: with fractions, and `deployedAtS` that of the last PUT that named it. */
+  deployedAtS: number;
+  replica: { id: string; startedAtS: number };
+  /** What its engine counted since it started. */
+  promptTokens: number;
 }
 
 export interface RayStub extends AsyncDisposable {
@@ -23,6 +28,11 @@ export interface RayStub extends AsyncDisposable {
   /** As `serve.run` deploys: no configuration ends it. */
   run(name: string): void;
   fail(name: string, words: string): void;
+  count(name: string, promptTokens: number): void;
+  /** Another replica has its place, with counters of its own. */
+  replace(name: string): void;
+  /** Serve's controller ended, and found its replicas again. */
+  recover(): void;
   /** The port stays, and refuses nobody again. */
   hangUp(): Promise<void>;
 }
@@ -36,17 +46,19 @@ const OF_APPLICATION = [
   ...["autoscaling_policy", "logging_config", "external_scaler_enabled"],
 ];
 const LOOKS = 2;
-const METRICS = [
-  'ray_vllm_num_requests_running{engine="0",model_name="m"} 3.0',
-  'ray_vllm_num_requests_running{engine="0",model_name="another"} 4.0',
+const OTHER_METRICS = [
+  'ray_vllm_num_requests_running{ReplicaId="gone",engine="0",model_name="m"} 7.0',
+  'ray_vllm_num_requests_running{ReplicaId="gone",engine="0",model_name="another"} 4.0',
   'ray_serve_num_http_requests_total{route="/"} 5.0',
-].join("\n");
+];
 const OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried 2.00 GiB";
 
 export async function openRayStub(options: { token?: string } = {}): Promise<RayStub> {
   const applications = new Map<string, Deployed>();
   const puts: Record<string, unknown>[] = [];
   let httpOptions: unknown = null;
+  let replicas = 0;
+  let nowS = 1_790_000_000.123_456;
   const server = createServer((request, response) => {
     answer(request, response).catch((error: unknown) => response.writeHead(500).end(String(error)));
   });
@@ -55,7 +67,7 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
   if (typeof address !== "object" || address === null) throw new Error("the stub has no port");
   return {
     url: `http://127.0.0.1:${address.port}`,
-    ...{ applications, puts, run, fail, hangUp },
+    ...{ applications, puts, run, fail, count, replace, recover, hangUp },
     [Symbol.asyncDispose]: hangUp,
   };
 
@@ -68,6 +80,48 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
     const found = applications.get(name);
     if (found === undefined) throw new Error(`${name} is not deployed`);
     applications.set(name, { ...found, status: "UNHEALTHY", message: words, looks: 0 });
+  }
+
+  function count(name: string, promptTokens: number): void {
+    const found = applications.get(name);
+    if (found === undefined) throw new Error(`${name} is not deployed`);
+    found.promptTokens = promptTokens;
+  }
+
+  function replace(name: string): void {
+    count(name, 0);
+    const found = applications.get(name);
+    if (found !== undefined) found.replica = nextReplica();
+  }
+
+  function recover(): void {
+    nowS += 10.2;
+    for (const { replica } of applications.values()) replica.startedAtS = nowS;
+  }
+
+  function nextReplica(): Deployed["replica"] {
+    replicas += 1;
+    nowS += 1.1;
+    return { id: `r${replicas}`, startedAtS: nowS };
+  }
+
+  function metrics(): string {
+    const own = [...applications.values()].flatMap(({ replica: { id }, promptTokens }) => {
+      const labels = `{ReplicaId="${id}",WorkerId="w",engine="0",model_name="m"}`;
+      return [
+        `ray_vllm_num_requests_running${labels} 3.0`,
+        `ray_vllm_prompt_tokens_total${labels} ${promptTokens}.0`,
+      ];
+    });
+    return [...own, ...OTHER_METRICS].join("\n");
+  }
+
+  function fresh(config: Record<string, unknown>): Deployed {
+    const log = "loading the weights of m\n";
+    return {
+      ...{ config, source: "declarative", status: "DEPLOYING", message: "", looks: 0, log },
+      ...{ deployedAtS: nowS, replica: nextReplica(), promptTokens: 0 },
+    };
   }
 
   async function hangUp(): Promise<void> {
@@ -94,7 +148,7 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
       case "GET /api/prometheus/sd":
         return void say(200, [{ labels: {}, targets: [request.headers.host, "127.0.0.1:9"] }]);
       case "GET /metrics":
-        return void say(200, METRICS);
+        return void say(200, metrics());
       case "GET /api/serve/applications/":
         return void say(200, details(isBrowser));
       case "PUT /api/serve/applications/": {
@@ -145,6 +199,11 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
       const isSame = JSON.stringify(there?.config) === JSON.stringify(config);
       if (!isSame || there?.status === "DELETING") applications.set(name, fresh(config));
     }
+    nowS += 1.3;
+    for (const { name } of wanted) {
+      const one = applications.get(String(name));
+      if (one !== undefined) one.deployedAtS = nowS;
+    }
     for (const [name, one] of applications) {
       if (one.source === "imperative" || wanted.some((config) => config["name"] === name)) continue;
       applications.set(name, { ...one, status: "DELETING", looks: 0 });
@@ -188,23 +247,23 @@ function detailsOf(name: string, one: Deployed, isBrowser: boolean) {
   const hidden = Object.keys(env ?? {}).map((key) => [key, "<redacted>"]);
   const redacted = { ...config, runtime_env: { env_vars: Object.fromEntries(hidden) } };
   const words = status === "DEPLOY_FAILED" ? `The replica failed to start: ${OOM}` : "";
-  const replica = { replica_id: "r", actor_id: `actor-${name}`, node_id: "n", log_file_path: null };
+  const there = { node_id: "n", log_file_path: null, state: "RUNNING" };
+  const { id, startedAtS } = one.replica;
+  const engine = { replica_id: id, actor_id: `actor-${name}`, start_time_s: startedAtS };
+  const before = { replica_id: "i", actor_id: `ingress-${name}`, start_time_s: startedAtS + 1.7 };
   return {
-    ...{ name, status, message, source, last_deployed_time_s: 1_790_000_000 },
+    ...{ name, status, message, source, last_deployed_time_s: one.deployedAtS },
     deployed_app_config: source === "imperative" ? null : isBrowser && env ? redacted : config,
+    deployment_topology: { app_name: name, ingress_deployment: "OpenAiIngress" },
     deployments: {
       Engine: {
         status: status === "RUNNING" ? "HEALTHY" : status === "DEPLOYING" ? "UPDATING" : status,
         message: words,
-        replicas: [replica],
+        replicas: [{ ...there, ...engine }],
       },
+      OpenAiIngress: { status: "HEALTHY", message: "", replicas: [{ ...there, ...before }] },
     },
   };
-}
-
-function fresh(config: Record<string, unknown>): Deployed {
-  const log = "loading the weights of m\n";
-  return { config, source: "declarative", status: "DEPLOYING", message: "", looks: 0, log };
 }
 
 async function json(request: IncomingMessage): Promise<Record<string, unknown>> {

@@ -9,12 +9,18 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { Problem } from "../../../orchestrator/problem.ts";
+import { rfc3339 } from "../../../orchestrator/runtime/clock.ts";
 import { readEngineMetrics } from "../../../orchestrator/serving/engine-metrics.ts";
+import { createRayEngineClient } from "../../../orchestrator/serving/ray-client.ts";
+import type { EngineSpec } from "../../../orchestrator/serving/serving.ts";
+import { addCounted, readCounted } from "../../../orchestrator/traffic/counted.ts";
+import { openTestDatabase } from "../../support/database.ts";
 import { eventually } from "../../support/eventually.ts";
 import { openRayLauncher, PLAN } from "../../support/ray-launcher.ts";
 import { openRayStub } from "../../support/ray-stub.ts";
 import { testLauncher } from "./conformance.ts";
 
+const NOON_MS = Date.UTC(2026, 10, 20, 12);
 const OTHER = {
   name: "theirs",
   route_prefix: "/",
@@ -83,16 +89,59 @@ test("an ingress that answers before its engine is loaded does not answer", asyn
   await eventually(() => world.answers(spec), Boolean);
 });
 
-test("an engine's figures are its model's alone, and it is not put to sleep", async () => {
+test("an engine's figures are its own alone, and it is not put to sleep", async () => {
   await using world = await openStubbed();
   const { client } = world;
   const spec = await world.start("p.normal");
   assert.equal(await client.metrics(spec.baseUrl), null);
+  // It serves the same model, with the same figures.
+  await world.start("p.thinking");
   await eventually(() => world.answers(spec), Boolean);
   const figures = readEngineMetrics((await client.metrics(spec.baseUrl)) ?? "", 0, null);
   assert.equal(figures?.running, 3);
   const { signal } = new AbortController();
   await assert.rejects(client.sleep(spec.baseUrl, signal), /puts no engine to sleep/);
+});
+
+test("what engines count stays right, whatever Ray is told of others", async () => {
+  await using db = await openTestDatabase();
+  await using world = await openStubbed();
+  const { launcher, stub } = world;
+  let nowMs = 0;
+  const client = createRayEngineClient(world.api, () => (nowMs += 10_000));
+  const answers = ({ baseUrl, model }: EngineSpec) => client.answers(baseUrl, model);
+  const specs = [await world.start("p.normal"), await world.start("p.thinking")];
+  for (const spec of specs) await eventually(() => answers(spec), Boolean);
+  const look = async (tokens: number | null) => {
+    if (tokens !== null) stub.count("autocode-p.normal", tokens);
+    for (const spec of specs) {
+      if (!(await answers(spec))) continue;
+      const condition = await launcher.condition(spec.id);
+      assert.ok(condition.state === "running");
+      const { startedAtMs } = condition;
+      assert.ok(Number.isInteger(startedAtMs));
+      const figures = readEngineMetrics((await client.metrics(spec.baseUrl)) ?? "", 0, null);
+      assert.ok(figures !== null);
+      const inputTokens = figures.prompt_tokens_total;
+      const counters = { provider: spec.id, model: "m", inputTokens, outputTokens: 0, startedAtMs };
+      await addCounted(db, counters, NOON_MS);
+    }
+    const counted = (id: string) => readCounted(db, id, rfc3339(NOON_MS).slice(0, 10));
+    const [own, other] = [await counted("p.normal"), await counted("p.thinking")];
+    return [own?.[0]?.inputTokens, other?.[0]?.inputTokens];
+  };
+  assert.deepEqual(await look(1_000), [undefined, undefined]);
+  assert.deepEqual(await look(1_500), [500, 0]);
+  for (const again of [1_500, null]) assert.deepEqual(await look(again), [500, 0]);
+  // Each PUT is a deployment of all that it names.
+  await launcher.stop("p.thinking");
+  assert.deepEqual(await look(1_600), [600, 0]);
+  await world.start("p.thinking");
+  assert.deepEqual(await look(null), [600, 0]);
+  stub.recover();
+  assert.deepEqual(await look(1_700), [700, 0]);
+  stub.replace("autocode-p.normal");
+  assert.deepEqual(await look(2_000), [2_700, 0]);
 });
 
 test("a dashboard that is away ends no engine", async () => {
