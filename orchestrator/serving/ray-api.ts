@@ -34,7 +34,7 @@ export interface RayApi {
   read(): Promise<RayServe>;
   /** All that is to run: what is not named is ended. @throws Problem with Ray's words. */
   put(wanted: Readonly<Record<string, unknown>>): Promise<void>;
-  /** Null when there is none (any more). */
+  /** Null when there is none (any more); of a longer one its last lines within LOG_BYTES_MAX. */
   log(log: RayLog): Promise<Buffer | null>;
   /** Where Prometheus would scrape Ray's nodes; none when it does not say. */
   metricsAddresses(): Promise<string[]>;
@@ -90,6 +90,7 @@ const isTargets = Compile(Targets);
 
 const APPLICATIONS = "/api/serve/applications/";
 const WORDS_MAX = 3_000;
+const LOG_BYTES_MAX = 16 * 2 ** 20;
 
 export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
   return { url, read, put, log, metricsAddresses, metricsText, version };
@@ -101,7 +102,7 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
   }
 
   async function put(wanted: Readonly<Record<string, unknown>>): Promise<void> {
-    await ask("PUT", APPLICATIONS, JSON.stringify(wanted));
+    await ask("PUT", APPLICATIONS, { body: JSON.stringify(wanted) });
   }
 
   async function version(): Promise<string> {
@@ -113,7 +114,7 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
   async function log({ of, lines }: RayLog): Promise<Buffer | null> {
     const query = new URLSearchParams({ ...of, lines: String(lines) });
     try {
-      return Buffer.from(await ask("GET", `/api/v0/logs/file?${query}`), "utf8");
+      return await ask("GET", `/api/v0/logs/file?${query}`, { bytesMax: LOG_BYTES_MAX });
     } catch (error) {
       // A file that is not there is a failure of Ray's, told with its words and status 500.
       if (error instanceof Problem && error.code === "upstream_failed") return null;
@@ -138,7 +139,8 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
     }
   }
 
-  function json(text: string): unknown {
+  function json(bytes: Buffer): unknown {
+    const text = bytes.toString("utf8");
     try {
       return JSON.parse(text);
     } catch {
@@ -146,9 +148,13 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
     }
   }
 
-  async function ask(method: "GET" | "PUT", path: string, body?: string): Promise<string> {
+  async function ask(
+    method: "GET" | "PUT",
+    path: string,
+    { body, bytesMax = Infinity }: { body?: string; bytesMax?: number } = {},
+  ): Promise<Buffer> {
     let status: number;
-    let text: string;
+    let bytes: Buffer;
     try {
       const response = await request(`${url}${path}`, {
         method,
@@ -161,12 +167,13 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
         bodyTimeout: timeoutMs,
       });
       status = response.statusCode;
-      text = await response.body.text();
+      bytes = await lastLines(response.body, bytesMax);
     } catch (cause) {
       throw unreachable(cause);
     }
-    if (status === 200) return text;
-    throw refused(status, `${method} ${path.split("?")[0]}`, text.trim().slice(-WORDS_MAX));
+    if (status === 200) return bytes;
+    const words = bytes.toString("utf8").trim().slice(-WORDS_MAX);
+    throw refused(status, `${method} ${path.split("?")[0]}`, words);
   }
 
   function unreachable(cause: unknown): Problem {
@@ -206,4 +213,23 @@ export function createRayApi({ url, token, timeoutMs }: RayApiOptions): RayApi {
       "set AUTOCODE_RAY_URL to the dashboard's address";
     return new Problem("conflict", detail);
   }
+}
+
+/** Of what is longer than `bytesMax`, the whole lines at its end; no more than that is kept. */
+export async function lastLines(body: AsyncIterable<Buffer>, bytesMax: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  let isCut = false;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    length += chunk.length;
+    while (length - (chunks[0]?.length ?? 0) >= bytesMax) {
+      length -= chunks.shift()?.length ?? 0;
+      isCut = true;
+    }
+  }
+  const bytes = Buffer.concat(chunks);
+  if (!isCut && length <= bytesMax) return bytes;
+  const end = bytes.subarray(-bytesMax);
+  return end.subarray(end.indexOf("\n") + 1);
 }

@@ -17,8 +17,17 @@ export interface RayLogs {
   tail(application: string): Promise<string[]>;
 }
 
+interface FollowedLog {
+  readonly of: RayLog["of"];
+  /** The last lines of what was read of it. */
+  seen: Buffer;
+}
+
+const NOTHING = Buffer.alloc(0);
 const TAIL_LINES = 20;
 const ALL = -1;
+/** Of a log that is followed: what is asked for each time, and where more came meanwhile. */
+const FOLLOWED_LINES = [1_000, 20_000] as const;
 
 export function createRayLogs(api: Pick<RayApi, "read" | "log">, followEveryMs: number): RayLogs {
   return { read, tail };
@@ -35,26 +44,37 @@ export function createRayLogs(api: Pick<RayApi, "read" | "log">, followEveryMs: 
     return texts.flatMap((text) => text?.toString("utf8").trimEnd().split("\n") ?? []);
   }
 
+  /** All of it at first; then what it has after that. */
+  async function nextPiece(log: FollowedLog): Promise<Buffer> {
+    const { of, seen } = log;
+    for (const lines of seen.length === 0 ? [ALL] : FOLLOWED_LINES) {
+      const text = await api.log({ of, lines });
+      if (text === null) break;
+      log.seen = endOf(text, FOLLOWED_LINES[0]);
+      const piece = newIn(text, seen);
+      if (piece !== null) return piece;
+      // It was rotated, and begins anew; or this much came meanwhile.
+      if (lines === FOLLOWED_LINES[1]) return text;
+    }
+    return NOTHING;
+  }
+
   async function read(
     application: string,
     { isFollowed, signal }: { isFollowed: boolean; signal: AbortSignal },
   ): Promise<AsyncIterable<Uint8Array> | null> {
     if ((await api.read()).applications[application] === undefined) return null;
     return (async function* pieces() {
-      const read = new Map<string, { of: RayLog["of"]; bytes: number }>();
+      const read = new Map<string, FollowedLog>();
       for (;;) {
         const now = (await api.read()).applications[application];
         for (const of of now === undefined ? [] : replicasOf(now).flatMap(logsOf)) {
           const key = JSON.stringify(of);
-          if (!read.has(key)) read.set(key, { of, bytes: 0 });
+          if (!read.has(key)) read.set(key, { of, seen: NOTHING });
         }
         for (const known of read.values()) {
-          const text = await api.log({ of: known.of, lines: ALL });
-          // Shorter than before: it was rotated, and begins anew.
-          if (text !== null && text.length < known.bytes) known.bytes = 0;
-          if (text === null || text.length === known.bytes) continue;
-          yield text.subarray(known.bytes);
-          known.bytes = text.length;
+          const piece = await nextPiece(known);
+          if (piece.length > 0) yield piece;
         }
         const isRunning = now !== undefined && now.status !== "DEPLOY_FAILED";
         if (!isFollowed || !isRunning || signal.aborted) return;
@@ -62,6 +82,31 @@ export function createRayLogs(api: Pick<RayApi, "read" | "log">, followEveryMs: 
       }
     })();
   }
+}
+
+/**
+ * What a log has after `seen`, by `tail`, its last lines now; null when nothing of `seen` is in it.
+ * A tail begins within what was seen, or before it.
+ */
+function newIn(tail: Buffer, seen: Buffer): Buffer | null {
+  for (let at = 0; at < seen.length; at = lineAfter(seen, at)) {
+    const rest = seen.subarray(at);
+    if (rest.equals(tail.subarray(0, rest.length))) return tail.subarray(rest.length);
+  }
+  const found = tail.indexOf(seen);
+  return found === -1 ? null : tail.subarray(found + seen.length);
+}
+
+function lineAfter(text: Buffer, at: number): number {
+  const end = text.indexOf("\n", at);
+  return end === -1 ? text.length : end + 1;
+}
+
+/** A copy, so that the rest of a long text is let go. */
+function endOf(text: Buffer, lines: number): Buffer {
+  let at = text.length;
+  for (let left = lines; left >= 0 && at > 0; left -= 1) at = text.lastIndexOf("\n", at - 1);
+  return Buffer.from(text.subarray(at + 1));
 }
 
 function logsOf(replica: RayReplica): RayLog["of"][] {

@@ -23,6 +23,8 @@ interface Deployed {
 export interface RayStub extends AsyncDisposable {
   url: string;
   applications: Map<string, Deployed>;
+  /** How many lines of logs were asked for, each time. */
+  logLines: number[];
   /** What was put, whole. */
   puts: Record<string, unknown>[];
   /** As `serve.run` deploys: no configuration ends it. */
@@ -56,6 +58,7 @@ const OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried 2.00 GiB";
 export async function openRayStub(options: { token?: string } = {}): Promise<RayStub> {
   const applications = new Map<string, Deployed>();
   const puts: Record<string, unknown>[] = [];
+  const logLines: number[] = [];
   let httpOptions: unknown = null;
   let replicas = 0;
   let nowS = 1_790_000_000.123_456;
@@ -67,7 +70,7 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
   if (typeof address !== "object" || address === null) throw new Error("the stub has no port");
   return {
     url: `http://127.0.0.1:${address.port}`,
-    ...{ applications, puts, run, fail, count, replace, recover, hangUp },
+    ...{ applications, logLines, puts, run, fail, count, replace, recover, hangUp },
     [Symbol.asyncDispose]: hangUp,
   };
 
@@ -237,7 +240,11 @@ export async function openRayStub(options: { token?: string } = {}): Promise<Ray
   function logOf(query: URLSearchParams): string | null {
     const actor = query.get("actor_id");
     if (actor === null || query.get("suffix") !== "out") return null;
-    return applications.get(actor.replace(/^actor-/, ""))?.log ?? null;
+    const log = applications.get(actor.replace(/^actor-/, ""))?.log;
+    if (log === undefined) return null;
+    const lines = Number(query.get("lines"));
+    logLines.push(lines);
+    return lines === -1 ? log : (log.match(/.*\n|.+$/g) ?? []).slice(-lines).join("");
   }
 }
 

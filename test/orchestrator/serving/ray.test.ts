@@ -7,10 +7,12 @@
  */
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { Problem } from "../../../orchestrator/problem.ts";
 import { rfc3339 } from "../../../orchestrator/runtime/clock.ts";
 import { readEngineMetrics } from "../../../orchestrator/serving/engine-metrics.ts";
+import { lastLines } from "../../../orchestrator/serving/ray-api.ts";
 import { createRayEngineClient } from "../../../orchestrator/serving/ray-client.ts";
 import type { EngineSpec } from "../../../orchestrator/serving/serving.ts";
 import { addCounted, readCounted } from "../../../orchestrator/traffic/counted.ts";
@@ -142,6 +144,52 @@ test("what engines count stays right, whatever Ray is told of others", async () 
   assert.deepEqual(await look(1_700), [700, 0]);
   stub.replace("autocode-p.normal");
   assert.deepEqual(await look(2_000), [2_700, 0]);
+});
+
+test("a log that is followed is fetched whole once, and nothing of it comes twice", async () => {
+  await using world = await openStubbed();
+  const { launcher, stub } = world;
+  const spec = await world.start("p.normal");
+  await eventually(() => world.answers(spec), Boolean);
+  const deployed = stub.applications.get("autocode-p.normal");
+  assert.ok(deployed !== undefined);
+  const lines = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, index) => `line ${from + index}: größer\n`).join("");
+  deployed.log = lines(0, 3_000);
+  const ended = new AbortController();
+  const followed = await launcher.logs("p.normal", { isFollowed: true, signal: ended.signal });
+  assert.ok(followed !== null);
+  const chunks: Uint8Array[] = [];
+  const reading = (async () => {
+    for await (const chunk of followed) chunks.push(chunk);
+  })();
+  const said = () => Buffer.concat(chunks).toString("utf8");
+  let whole = deployed.log;
+  // A few, none of a name, half a line and its rest, more than a tail, and a file of its own.
+  for (const more of ["a\na\n", "\n\n", "half", " a line\n", lines(3_000, 5_500)]) {
+    await eventually(said, (text) => text === whole);
+    deployed.log += more;
+    whole += more;
+  }
+  await eventually(said, (text) => text === whole);
+  deployed.log = "rotated\n";
+  await eventually(said, (text) => text === `${whole}rotated\n`);
+  ended.abort();
+  await reading;
+  assert.deepEqual(
+    stub.logLines.filter((asked) => asked === -1),
+    [-1],
+  );
+  assert.ok(stub.logLines.includes(1_000) && stub.logLines.includes(20_000));
+});
+
+test("of what is too long, the whole lines at its end are kept", async () => {
+  const kept = async (chunks: string[], bytesMax: number) =>
+    String(await lastLines(Readable.from(chunks.map((chunk) => Buffer.from(chunk))), bytesMax));
+  assert.equal(await kept(["one\ntw", "o\n", "three\n"], Infinity), "one\ntwo\nthree\n");
+  assert.equal(await kept(["one\ntw", "o\n", "three\n"], 14), "one\ntwo\nthree\n");
+  assert.equal(await kept(["one\ntw", "o\n", "three\n"], 11), "two\nthree\n");
+  assert.equal(await kept(["one\ntw", "o\n", "three\n"], 7), "three\n");
 });
 
 test("a dashboard that is away ends no engine", async () => {
