@@ -18,7 +18,7 @@ export function createRayEngineClient(
 ): EngineClient {
   /** Whether it served when it was last seen, by its address. */
   const served = new Map<string, boolean>();
-  /** The model of each address, as it was asked for, and the replicas that it was last seen with. */
+  /** The model of each address, as it was asked for, and the replicas that it last had. */
   const models = new Map<string, { model: string; replicas: ReadonlySet<string> }>();
   let kept: { atMs: number; texts: Promise<string[]> } | null = null;
   return { answers, metrics, sleep: refuse, wake: refuse };
