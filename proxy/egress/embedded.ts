@@ -127,7 +127,10 @@ export async function openEmbeddedProxy(
         const present = await authenticate(incoming);
         if (present?.denial === null) return await serveExchange(deps, present.session, client);
         const flow = openRequestFlow(deps, client, "http", null);
-        if (present !== null) return refuse(present.session, client, flow, present.denial);
+        if (present !== null) {
+          response.shouldKeepAlive = false;
+          return refuse(present.session, client, flow, present.denial);
+        }
         tellRefused(client, flow, guard.stranger);
         guard.recordStranger(flow.draft(null));
       })(),

@@ -1,5 +1,5 @@
 /** One request of a worker, whichever version of HTTP it came by: `http1.ts`, `http2.ts`. */
-import type { Readable, Writable } from "node:stream";
+import type { Duplex, Readable, Writable } from "node:stream";
 import type { Decision } from "../../../orchestrator/contract/egress.ts";
 import type { EgressSession, Refusal, RequestHead, Target } from "../guard.ts";
 import type { HeaderList } from "./flow.ts";
@@ -50,6 +50,12 @@ export interface ClientExchange {
 
 /** How long what is left of a body is read and thrown away, so that the answer gets through. */
 export const LINGER_MS = 2_000;
+
+/** Closes it once an answer had the time to get through, also where the other end stays open. */
+export function closeSoon(socket: Duplex): void {
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once("close", () => clearTimeout(timer));
+}
 
 /** `host:port`, taken apart; what cannot be is left as it is, for the guard to refuse. */
 export function parseAuthority(text: string, usualPort: number): Target {

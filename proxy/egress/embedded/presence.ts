@@ -1,11 +1,14 @@
 /**
  * Who is on which connection: a session's connections are closed when it ends, and are no more than
- * it may have. Of those that said no name yet the oldest makes room for a new one.
+ * it may have. Of those that no session counts (they said no name, or are one too many) the oldest
+ * makes room for a new one.
+ *
+ * Invariant: a connection that is open is known here, whoever's it is.
  */
 import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import type { EgressGuard, EgressSession } from "../guard.ts";
-import type { Denial } from "./client.ts";
+import { closeSoon, type Denial } from "./client.ts";
 
 export interface Presence {
   /** A connection of nobody yet. */
@@ -14,12 +17,16 @@ export interface Presence {
   authenticate(socket: Socket, header: string | undefined): Promise<Present | null>;
   /** Who was last known on it; null: nobody. */
   sessionOf(socket: Socket): EgressSession | null;
+  /** Whoever's they are. */
   closeAll(): void;
 }
 
 export interface Present {
   readonly session: EgressSession;
-  /** Its session has all the connections that it may: whatever is asked on this one is refused. */
+  /**
+   * Its session has all the connections that it may: whatever is asked on this one is refused, and
+   * it is closed as soon as that was said.
+   */
   readonly denial: Denial | null;
 }
 
@@ -31,28 +38,38 @@ const STRANGERS_MAX = 1_000;
 
 export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
   const known = new WeakMap<Socket, Known>();
-  const sockets = new Set<Socket>();
+  const met = new Set<Socket>();
+  /** Of these, those that no session counts. */
   const strangers = new Set<Socket>();
   return { meet, authenticate, sessionOf, closeAll };
 
   function meet(socket: Socket): void {
     const [oldest] = strangers;
-    if (strangers.size >= STRANGERS_MAX) oldest?.destroy();
+    if (oldest !== undefined && strangers.size >= STRANGERS_MAX) {
+      strangers.delete(oldest);
+      oldest.destroy();
+    }
+    met.add(socket);
     strangers.add(socket);
-    socket.once("close", () => strangers.delete(socket));
+    socket.once("close", () => {
+      met.delete(socket);
+      strangers.delete(socket);
+    });
   }
 
   async function authenticate(socket: Socket, header: string | undefined): Promise<Present | null> {
     const before = known.get(socket);
     const isSameWord = before !== undefined && before.header === header;
-    if (isSameWord && before.denial === null && !before.session.signal.aborted) return before;
+    if (isSameWord && !before.session.signal.aborted) return before;
     const credentials = basic(header);
     if (header === undefined || credentials === null) return null;
     const session = await guard.session(credentials.username, credentials.password);
     if (session === null || session.signal.aborted) return null;
-    strangers.delete(socket);
-    const isSame = before?.session === session && before.denial === null;
-    const denial = isSame ? null : follow(socket, session);
+    // It has gone while its name was looked up: nobody would uncount it.
+    if (socket.destroyed) return { session, denial: null };
+    // What it asked at the same time may have been first.
+    const last = known.get(socket);
+    const denial = last?.session === session ? last.denial : follow(socket, session);
     const present = { header, session, denial };
     known.set(socket, present);
     return present;
@@ -60,19 +77,19 @@ export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
 
   function follow(socket: Socket, { signal, places }: EgressSession): Denial | null {
     const place = places.enter("connection");
-    if (place.outcome === "refuse") return place;
+    if (place.outcome === "refuse") {
+      closeSoon(socket);
+      return place;
+    }
+    strangers.delete(socket);
     const end = () => socket.destroy();
     // As many as it has connections.
     setMaxListeners(0, signal);
     signal.addEventListener("abort", end, { once: true });
-    sockets.add(socket);
     socket.once("close", () => {
       signal.removeEventListener("abort", end);
-      sockets.delete(socket);
       place.leave();
     });
-    // It may have gone while its name was looked up.
-    if (socket.destroyed) place.leave();
     return null;
   }
 
@@ -81,7 +98,7 @@ export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
   }
 
   function closeAll(): void {
-    for (const socket of sockets) socket.destroy();
+    for (const socket of met) socket.destroy();
   }
 }
 

@@ -10,7 +10,7 @@ import type { Authority } from "../ca.ts";
 import type { ClientHello, EgressSession, Refusal, Target, TunnelDecision } from "../guard.ts";
 import { denied } from "../refusal.ts";
 import type { ExchangeDependencies } from "./answering.ts";
-import type { Tunnel } from "./client.ts";
+import { closeSoon, type Tunnel } from "./client.ts";
 import { type Flow, openFlow } from "./flow.ts";
 import { readFirstBytes } from "./hello.ts";
 import { pinned } from "./upstream.ts";
@@ -249,7 +249,11 @@ async function passThrough(
 export function writeRefusal(socket: Duplex, { status, headers, body }: Refusal): void {
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const head = `HTTP/1.1 ${status} ${REASONS[status] ?? "Refused"}\r\n${lines}Connection: close\r\n\r\n`;
-  if (!socket.destroyed && socket.writable) socket.end(head + body);
+  if (socket.destroyed || !socket.writable) return;
+  socket.end(head + body);
+  // What it still sends is thrown away; its own end may never come.
+  socket.resume();
+  closeSoon(socket);
 }
 
 const REASONS: Readonly<Record<number, string>> = {
