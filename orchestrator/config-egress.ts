@@ -42,7 +42,7 @@ export function readEgress(read: Reader): EgressConfig {
     perSession: {
       connectionsMax: read.integer("AUTOCODE_EGRESS_CONNECTIONS", 256, 1, 10_000),
       exchangesMax: read.integer("AUTOCODE_EGRESS_EXCHANGES", 256, 1, 10_000),
-      heldBytesMax: read.integer("AUTOCODE_EGRESS_HELD_BYTES", 2 ** 26, 0, 2 ** 34),
+      heldBytesMax: read.integer("AUTOCODE_EGRESS_HELD_BYTES", 2 ** 26, 2 ** 20, 2 ** 34),
     },
   };
 }

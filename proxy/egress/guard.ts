@@ -96,12 +96,19 @@ export type RequestDecision =
     }
   | { readonly outcome: "refuse"; readonly decision: Decision; readonly refusal: Refusal };
 
+/** Why bytes are kept: to be recorded, or until they are whole and may pass. */
+export type Held = "record" | "traffic";
+
 /** One connection or exchange of a session, while it lasts. */
 export interface Place {
   readonly outcome: "entered";
-  /** Of so many bytes as many as may be kept in memory for it; 0 once the session has its all. */
-  hold(byteCount: number): number;
-  give(byteCount: number): void;
+  /**
+   * Of so many bytes as many as may be kept in memory for it; 0 once the session has its all. What
+   * is kept for the record (unless told) has half of the room at most: traffic, which cannot pass
+   * before it is whole, always has a share.
+   */
+  hold(byteCount: number, what?: Held): number;
+  give(byteCount: number, what?: Held): void;
   /** Gives back what it holds; again does nothing. */
   leave(): void;
 }

@@ -2,7 +2,7 @@
  * What one session has under way at a proxy, and may not have more of: connections, exchanges, and
  * bytes of them in memory. Each process counts its own; so that no worker starves the others.
  */
-import type { Place, Places } from "./guard.ts";
+import type { Held, Place, Places } from "./guard.ts";
 import { denied } from "./refusal.ts";
 
 export interface PlaceLimits {
@@ -10,7 +10,7 @@ export interface PlaceLimits {
   connectionsMax: number;
   /** Requests of a worker that are not answered yet, WebSockets among them. */
   exchangesMax: number;
-  /** Of bodies and messages, kept for the record or until they are whole. */
+  /** Of bodies and messages, kept until they are whole or, up to half of it, for the record. */
   heldBytesMax: number;
 }
 
@@ -24,7 +24,8 @@ export const PLACE_LIMITS: PlaceLimits = {
 export function createPlaces(limits: PlaceLimits): Places {
   const counts = { connection: 0, exchange: 0 };
   const maxima = { connection: limits.connectionsMax, exchange: limits.exchangesMax };
-  let heldCount = 0;
+  const maxHeld = { record: Math.floor(limits.heldBytesMax / 2), traffic: limits.heldBytesMax };
+  const held = { record: 0, traffic: 0 };
   return { enter, heldBytesMax: limits.heldBytesMax };
 
   function enter(what: "connection" | "exchange"): ReturnType<Places["enter"]> {
@@ -37,28 +38,31 @@ export function createPlaces(limits: PlaceLimits): Places {
   }
 
   function openPlace(what: "connection" | "exchange"): Place {
-    let ownCount = 0;
+    const own = { record: 0, traffic: 0 };
     let hasLeft = false;
     return { outcome: "entered", hold, give, leave };
 
-    function hold(byteCount: number): number {
-      const granted = hasLeft ? 0 : Math.min(byteCount, limits.heldBytesMax - heldCount);
-      heldCount += granted;
-      ownCount += granted;
+    function hold(byteCount: number, kind: Held = "record"): number {
+      if (hasLeft) return 0;
+      const left = limits.heldBytesMax - held.record - held.traffic;
+      const granted = Math.min(byteCount, left, maxHeld[kind] - held[kind]);
+      held[kind] += granted;
+      own[kind] += granted;
       return granted;
     }
 
-    function give(byteCount: number): void {
-      const given = Math.min(byteCount, ownCount);
-      heldCount -= given;
-      ownCount -= given;
+    function give(byteCount: number, kind: Held = "record"): void {
+      const given = Math.min(byteCount, own[kind]);
+      held[kind] -= given;
+      own[kind] -= given;
     }
 
     function leave(): void {
       if (hasLeft) return;
       hasLeft = true;
       counts[what] -= 1;
-      give(ownCount);
+      give(own.record, "record");
+      give(own.traffic, "traffic");
     }
   }
 }

@@ -233,3 +233,11 @@ test("secrets of the environment are kept to themselves", () => {
   assert.deepEqual(workerEnv, {});
   assert.deepEqual(readConfig({ ...env, AUTOCODE_SECRETS: "file" }, CWD).secrets.env, {});
 });
+
+test("a proxy has memory for messages that are not whole, or does not start", () => {
+  const env = { ...HOME, AUTOCODE_EGRESS_HELD_BYTES: "0" };
+  assert.throws(
+    () => readConfig(env, CWD),
+    /AUTOCODE_EGRESS_HELD_BYTES: "0" must be a whole number from 1048576 to/,
+  );
+});

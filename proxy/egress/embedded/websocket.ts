@@ -311,8 +311,8 @@ function relay(
     function holdsPart(byteCount: number): boolean {
       const more = byteCount - partCount;
       partCount = byteCount;
-      if (more <= 0) deps.place.give(-more);
-      return more <= 0 || deps.place.hold(more) === more;
+      if (more <= 0) deps.place.give(-more, "traffic");
+      return more <= 0 || deps.place.hold(more, "traffic") === more;
     }
 
     function stop(why: string): void {

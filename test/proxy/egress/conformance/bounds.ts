@@ -83,6 +83,7 @@ export function testBounds(name: string, open: OpenEngine): void {
     });
     await using world = await openWorld(open, allow(server.port, { heldBytesMax: 1_000 }));
     const authority = `api.test:${server.port}`;
+    const keptCounts: number[] = [];
     for (const round of [1, 2]) {
       const socket = await openTls(world, authority);
       const answer = readAll(socket);
@@ -93,9 +94,11 @@ export function testBounds(name: string, open: OpenEngine): void {
       assert.equal(draft?.request?.body?.byteCount, size);
       assert.equal(draft.response?.body?.byteCount, size);
       const { request, response } = draft;
-      const kept = (request?.body?.kept.length ?? 0) + (response?.body?.kept.length ?? 0);
-      assert.equal(kept, 1_000, "given back when the exchange before it ended");
+      keptCounts.push((request?.body?.kept.length ?? 0) + (response?.body?.kept.length ?? 0));
     }
+    const [kept = 0, again] = keptCounts;
+    assert.ok(kept > 0 && kept <= 1_000, `${kept}`);
+    assert.equal(again, kept, "given back when the exchange before it ended");
   });
 
   test(`${name}: a WebSocket's message that is larger than its worker's memory is cut`, async () => {
