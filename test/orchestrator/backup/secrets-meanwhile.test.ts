@@ -18,6 +18,7 @@ import { createLayout } from "../../../orchestrator/projects/layout.ts";
 import { systemClock as clock } from "../../../orchestrator/runtime/clock.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
 import { openFileSecrets } from "../../../orchestrator/secrets/file.ts";
+import type { Secrets } from "../../../orchestrator/secrets/secrets.ts";
 import { openTestDatabase } from "../../support/database.ts";
 import { openTestFolder } from "../../support/embedded.ts";
 
@@ -88,10 +89,13 @@ async function unpack(backup: Readable, into: string): Promise<{ head: BackupHea
   return found;
 }
 
-async function openAnyWay(dir: string) {
+async function openAnyWay(dir: string): Promise<Secrets> {
   for (const passphrase of WAYS) {
-    const opened = await openFileSecrets({ dir, passphrase }, systemRandom);
-    if ((await opened.status()).state === "ready") return opened;
+    const opened = await openFileSecrets({ dir, passphrase }, systemRandom).catch((error) => {
+      if (error instanceof Problem && error.code === "secrets_sealed") return null;
+      throw error;
+    });
+    if (opened !== null && (await opened.status()).state === "ready") return opened;
   }
   throw new Error(`${dir} opens neither by its key file nor by the passphrase`);
 }

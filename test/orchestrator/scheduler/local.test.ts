@@ -141,6 +141,7 @@ test("the enrolment token is told to the worker alone", async () => {
     "AUTOCODE_API_URL",
     "AUTOCODE_ENROLMENT_TOKEN",
     "LANG",
+    "NODE_COMPILE_CACHE",
     "PATH",
   ]);
 });
