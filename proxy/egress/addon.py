@@ -833,8 +833,11 @@ class Addon:
     def _client(self, conn: connection.Client) -> Client:
         found = self._clients.get(conn.id)
         if found is None:
-            self._last_key += 1
             peer = conn.peername[0] if conn.peername else ""
+            if conn.timestamp_end is not None:
+                # What it sent before its end is read only now: nobody would tell that it is gone.
+                return Client(0, peer)
+            self._last_key += 1
             found = self._clients[conn.id] = Client(self._last_key, peer)
             self._ids[found.key] = conn.id
         return found

@@ -1,6 +1,8 @@
 /**
  * The workers' connections at one mitmproxy: whose they are, what their tunnels are, and what the
  * guard said of them.
+ *
+ * Invariant: of a connection that is gone nothing is kept, whatever was still being asked for it.
  */
 import type { Clock } from "../../orchestrator/runtime/clock.ts";
 import type { Ids } from "../../orchestrator/runtime/ids.ts";
@@ -8,6 +10,7 @@ import type { Log } from "../../orchestrator/runtime/log.ts";
 import {
   ABANDONED,
   draftOf,
+  LEFT,
   NOT_HTTP,
   noteTold,
   openClientFlow,
@@ -41,6 +44,9 @@ interface Refusing {
 }
 
 export interface Clients {
+  /** It asks something: at once, before anything is waited for, or its end may come before. */
+  come(said: Said): void;
+  isHere(said: Said): boolean;
   connect(said: Said): Promise<Answer>;
   hello(said: Said): Promise<Answer>;
   /** The tunnel that it asks in; null: it asks the proxy itself. */
@@ -49,7 +55,7 @@ export interface Clients {
   sessionOf(said: Said): Promise<EgressSession | null>;
   /**
    * The connection is its session's from now on: its allocation's end closes it. A denial when the
-   * session has all the connections that it may.
+   * session has all the connections that it may, or when it is gone meanwhile.
    */
   enter(said: Said, session: EgressSession): ReturnType<typeof denied> | null;
   stranger(flow: Flow): Refusing;
@@ -72,13 +78,25 @@ export function createClients(
   close: (client: number) => void,
 ): Clients {
   const clients = new Map<number, Client>();
+  // Those that asked and are not gone: no more than mitmproxy has open.
+  const here = new Set<number>();
   const entered = new Map<number, { session: EgressSession; release: () => void }>();
   return {
-    ...{ connect, hello, tunnelOf, sessionOf, enter, stranger, refused },
+    ...{ come, isHere, connect, hello, tunnelOf, sessionOf, enter, stranger, refused },
     ...{ endTunnel, failTls, failHttp, failHead, gone, abandon },
   };
 
+  function come(said: Said): void {
+    // No number: the addon saw its end before the question.
+    if (said.client !== undefined && said.client !== 0) here.add(said.client);
+  }
+
+  function isHere(said: Said): boolean {
+    return here.has(said.client ?? 0);
+  }
+
   async function connect(said: Said): Promise<Answer> {
+    come(said);
     const target = { host: said.host ?? "", port: said.port ?? 0 };
     const flow = openClientFlow(deps, said, "tunnel", target);
     const session = await sessionOf(said);
@@ -93,6 +111,7 @@ export function createClients(
   }
 
   async function hello(said: Said): Promise<Answer> {
+    come(said);
     const own = tunnelOf(said);
     const isTransparent = said.is_transparent === true;
     const serverName = said.hello?.server_name ?? null;
@@ -160,10 +179,12 @@ export function createClients(
   }
 
   function keep(said: Said, made: Client): void {
-    clients.set(said.client ?? 0, made);
+    if (isHere(said)) clients.set(said.client ?? 0, made);
+    else record(made, null);
   }
 
   function enter(said: Said, session: EgressSession): ReturnType<typeof denied> | null {
+    if (!isHere(said)) return LEFT;
     const key = said.client ?? 0;
     const known = entered.get(key);
     if (known?.session === session) return null;
@@ -248,6 +269,7 @@ export function createClients(
     entered.get(key)?.release();
     entered.delete(key);
     clients.delete(key);
+    here.delete(key);
   }
 
   function abandon(): void {
@@ -255,6 +277,7 @@ export function createClients(
     for (const client of clients.values()) record(client, ABANDONED);
     entered.clear();
     clients.clear();
+    here.clear();
   }
 }
 

@@ -29,6 +29,11 @@ export const TOO_MUCH = denied(
   "too_large",
   "The request is larger than what its trial may send: send less, or change the policy",
 );
+/** Nobody hears it: the record alone has it. */
+export const LEFT: Denial = denied(
+  "session_ended",
+  "The worker's connection ended before its request was decided",
+);
 const undecided = denied(
   "session_ended",
   "The proxy could not read the policy just now: nothing passes until it can. Try again.",

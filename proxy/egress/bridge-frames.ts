@@ -25,7 +25,7 @@ export interface Said {
   readonly kind: string;
   readonly id?: number;
   readonly version?: number;
-  /** A worker's connection and an exchange, by the addon's own numbers. */
+  /** A worker's connection (0: gone before it asked) and an exchange, by the addon's numbers. */
   readonly client?: number;
   readonly flow?: number;
   readonly listening?: readonly (readonly [mode: string, host: string, port: number])[];

@@ -135,6 +135,7 @@ export function serveBridge(
   }
 
   async function request(said: Said): Promise<Answer> {
+    clients.come(said);
     const tunnel = clients.tunnelOf(said);
     if (tunnel !== null) {
       if (tunnel.refusal !== null) return ending(refusing(tunnel.refusal));
@@ -191,6 +192,8 @@ export function serveBridge(
       client: said.client ?? 0,
       ...{ place, denial: null },
     });
+    // Its record is still to be told; a place it needs no more.
+    if (!clients.isHere(said)) place.leave();
     const isOfHttp2 = said.http_version === "HTTP/2.0";
     return {
       message: {
