@@ -197,10 +197,14 @@ class Leaves:
 
 
 class Room:
-    """What may be held in memory for one session, all of its exchanges together."""
+    """
+    What may be held in memory for one session, all of its exchanges together. What is kept for the
+    record has half of it at most: a message that cannot pass before it is whole always has a share.
+    """
 
     def __init__(self, limit: int) -> None:
         self._left = limit
+        self._record_left = limit // 2
 
     def hold(self, wanted: int) -> int:
         """How many of so many bytes may be held; they are to be given back."""
@@ -211,13 +215,22 @@ class Room:
     def give(self, count: int) -> None:
         self._left += count
 
+    def hold_record(self, wanted: int) -> int:
+        granted = self.hold(min(wanted, self._record_left))
+        self._record_left -= granted
+        return granted
+
+    def give_record(self, count: int) -> None:
+        self._record_left += count
+        self.give(count)
+
 
 class Kept:
     """Counts what passes and keeps the first bytes of it."""
 
     def __init__(self, limit: int, room: Room) -> None:
         self.count = 0
-        self.held = 0
+        self._held = 0
         self._limit = limit
         self._room = room
         self._pieces: list[bytes] = []
@@ -226,12 +239,18 @@ class Kept:
         self.count += len(data)
         if self._limit == 0:
             return
-        granted = self._room.hold(min(len(data), self._limit))
-        self.held += granted
+        granted = self._room.hold_record(min(len(data), self._limit))
+        self._held += granted
         # What is kept has no gap, also when there is room again.
         self._limit = self._limit - granted if granted == len(data) else 0
         if granted > 0:
             self._pieces.append(data[:granted])
+
+    def leave(self) -> None:
+        """Gives back the memory that it held, and keeps nothing of what comes after."""
+        self._limit = 0
+        self._room.give_record(self._held)
+        self._held = 0
 
     def bytes(self) -> bytes:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -276,7 +295,7 @@ class Exchange:
 
     def hold_message(self, content: bytes) -> bytes:
         """What of a message is kept for the record."""
-        kept = content[: self._room.hold(min(len(content), self.message_room))]
+        kept = content[: self._room.hold_record(min(len(content), self.message_room))]
         self._messages_held += len(kept)
         self.message_room -= len(kept)
         return kept
@@ -295,8 +314,12 @@ class Exchange:
         """Gives back the memory that it held."""
         if not self._has_left:
             self._has_left = True
-            self._room.give(self.request.held + self.response.held + self._messages_held)
+            self.request.leave()
+            self.response.leave()
+            self.message_room = 0
+            self._room.give_record(self._messages_held)
             self._room.give(sum(self._parts.values()))
+            self._parts = {True: 0, False: 0}
 
 
 def held_length(data: bytes, values: Sequence[bytes]) -> int:
