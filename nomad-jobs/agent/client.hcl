@@ -36,8 +36,9 @@ plugin "raw_exec" {
   }
 }
 
-# worker-vm.nomad.hcl: where VMs that `autocode vm build` made may lie, and what that job says to
-# qemu. Without a list, who may submit a job may give a VM any device and file of the host.
+# worker-vm.nomad.hcl: where VMs that `autocode vm build` made may lie, and the flags that job gives
+# qemu. Nomad compares flags, not their values: who may submit a job here can still name any device
+# or file of the host in a -drive or -device. The guard is the ACL below: give submit-job to few.
 plugin "qemu" {
   config {
     image_paths = ["/srv/autocode-vms"]
