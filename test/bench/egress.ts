@@ -12,7 +12,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { execPath } from "node:process";
 import { createInterface } from "node:readline";
@@ -20,6 +20,7 @@ import { parseArgs } from "node:util";
 import { startUpstream, upstreamAuthority } from "../proxy/egress/world.ts";
 import { openTestFolder } from "../support/embedded.ts";
 import { eventually } from "../support/eventually.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Measured, run } from "./egress/load.ts";
 import { median, print, printBar, printTable, rounded, spreadOf } from "./gateway/figures.ts";
 
@@ -142,14 +143,6 @@ async function startMitmdump(name: string, more: readonly string[]): Promise<str
   );
   await eventually(() => isListening(port), Boolean, 30_000);
   return `http://worker:pass@127.0.0.1:${port}`;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function isListening(port: number): Promise<boolean> {

@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { open } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findServerUser, prepareBinaries } from "../../orchestrator/db/binaries.ts";
@@ -14,6 +13,7 @@ import { migrate } from "../../orchestrator/db/migrate.ts";
 import { openPostgresDatabase } from "../../orchestrator/db/postgres.ts";
 import { answers, startServer } from "../../orchestrator/db/server.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
+import { freePort } from "../support/free-port.ts";
 
 const START_MS = 30_000;
 const STOP_MS = 10_000;
@@ -115,15 +115,4 @@ export async function openChaosServer(
     await exited;
     clearTimeout(timer);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  assert.ok(address !== null && typeof address === "object");
-  return address.port;
 }

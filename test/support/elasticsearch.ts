@@ -12,12 +12,12 @@ import {
   ENGINE,
   endElasticsearch,
   FOLDER_VARIABLE,
-  freePort,
   isUp,
   type Running,
   startElasticsearch,
 } from "./elasticsearch-server.ts";
 import { eventually } from "./eventually.ts";
+import { freePort } from "./free-port.ts";
 
 /** For a test's `skip`: why, or false. Required engines are never skipped. */
 export const elasticsearchSkip: string | false =

@@ -5,11 +5,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { env } from "node:process";
 import { eventually } from "./eventually.ts";
+import { freePort } from "./free-port.ts";
 
 const BINARY = env["BAO_BIN"] ?? join(import.meta.dirname, "../../.engines/openbao/bao");
 export const ROOT_TOKEN = "root";
@@ -141,15 +141,4 @@ function opened(
     }
     await remove();
   }
-}
-
-function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" ? (address?.port ?? 0) : 0));
-    });
-  });
 }

@@ -6,13 +6,13 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, chown, mkdir, mkdtemp, open, readdir, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { findServerUser } from "../../orchestrator/db/binaries.ts";
 import { answers } from "../../orchestrator/db/server.ts";
 import { eventually } from "./eventually.ts";
+import { freePort } from "./free-port.ts";
 
 const run = promisify(execFile);
 /** Where Debian's packages are. */
@@ -82,15 +82,4 @@ async function findVersion(): Promise<string | null> {
     if (programs.includes("postgres") && programs.includes("initdb")) return version;
   }
   return null;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  assert.ok(address !== null && typeof address === "object");
-  return address.port;
 }

@@ -9,7 +9,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { env } from "node:process";
@@ -17,6 +16,7 @@ import type { ModelCard } from "../../models/card.ts";
 import { vllmCommand } from "../../models/serving/vllm-command.ts";
 import { readCounters } from "../../orchestrator/traffic/usage-vllm.ts";
 import { eventually } from "./eventually.ts";
+import { freePort } from "./free-port.ts";
 import { CODER_CARD, modelPlan } from "./model-plan.ts";
 
 export const ENGINES = join(import.meta.dirname, "../../.engines");
@@ -193,13 +193,4 @@ function keepLines(child: ChildProcess): string[] {
 
 function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode !== null || signalCode !== null;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  assert.ok(typeof address === "object" && address !== null);
-  return address.port;
 }

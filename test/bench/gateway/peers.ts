@@ -2,7 +2,8 @@
 import { access, mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { execPath } from "node:process";
-import { freePort, type Measured, startMeasured } from "./processes.ts";
+import { freePort } from "../../support/free-port.ts";
+import { type Measured, startMeasured } from "./processes.ts";
 
 const BENCH = resolve(import.meta.dirname, "../../../.engines/bench");
 

@@ -1,7 +1,7 @@
 /** The processes under measurement: started, told of by their port, weighed from /proc, ended. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdir, readFile, writeFile } from "node:fs/promises";
-import { createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Measured extends AsyncDisposable {
@@ -94,19 +94,6 @@ export async function prioritise(pid: number): Promise<void> {
   for (const one of await treeOf(pid)) {
     await writeFile(`/proc/${one}/autogroup`, "-15").catch(() => undefined);
   }
-}
-
-/** A port that was free a moment ago, for programs that must be told one. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" ? (address?.port ?? 0) : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** The process and everything below it. */
