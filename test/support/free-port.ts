@@ -1,7 +1,7 @@
 /**
- * A port of loopback, for servers that must be told one. Not of the range that the system draws from
- * for whoever asks for any port, or connects: between this look and the server's start somebody
- * else would now and then be given it.
+ * A port of loopback, for servers that must be told one. Not of the range that the system draws
+ * from for whoever asks for any port, or connects: between this look and the server's start
+ * somebody else would now and then be given it.
  */
 import { once } from "node:events";
 import { createServer } from "node:net";

@@ -63,7 +63,9 @@ export async function whyNoAgents(...names: string[]): Promise<string | false> {
 export async function openFolder(prefix = "autocode-e2e-") {
   const path = await mkdtemp(join(tmpdir(), prefix));
   await chmod(path, 0o755);
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  // What a tool left running (Go's telemetry) may write while its folder is removed.
+  const remove = () => rm(path, { recursive: true, force: true, maxRetries: 10 });
+  return { path, [Symbol.asyncDispose]: remove };
 }
 
 /** The environment of this run without what would point it at another installation. */
