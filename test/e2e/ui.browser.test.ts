@@ -101,7 +101,7 @@ test("a person watches a trial finish", { skip }, async (t) => {
           ["budgets", "/budgets"],
         ] as const) {
           await phone.goto(`${installation.url()}${path}`);
-          await phone.getByRole("heading", { level: 1 }).waitFor();
+          await phone.getByRole("heading", { level: 1 }).waitFor({ timeout: 30_000 });
           await phone.waitForLoadState("networkidle").catch(() => {});
           const width = await phone.evaluate("document.documentElement.scrollWidth");
           await picture(phone, `${name}-phone`);

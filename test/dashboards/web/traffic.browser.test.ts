@@ -58,7 +58,7 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
       /refused.*POST.*telemetry\.example\/collect/,
     );
     assert.match(await text(row("gateway").first()), /200.*POST.*\/v1\/messages.*CAD/);
-    assert.match(await text(row("198.51.100.9")), /refused.*packet.*198\.51\.100\.9:53/);
+    assert.match(await text(row("198.51.100.9")), /refused.*any.*198\.51\.100\.9:53.*14 dropped/);
     await page.getByText("As it is recorded").waitFor();
     await page.getByText("3 missing").waitFor();
     await page.evaluate("globalThis.isSamePage = true");
