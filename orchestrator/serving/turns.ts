@@ -70,7 +70,11 @@ function calledByQueue(
 ): Map<ServerRow, Queued> {
   const usable = servers.filter(({ state }) => state !== "failed");
   const called = new Map<ServerRow, Queued>();
-  for (const queued of queue.toSorted((one, other) => one.sinceMs - other.sinceMs)) {
+  // Of those that came at one moment the order is that of turns, or one would follow for nothing.
+  const inOrder = queue.toSorted(
+    (one, other) => one.sinceMs - other.sinceMs || (one.pair < other.pair ? -1 : 1),
+  );
+  for (const queued of inOrder) {
     const engines = usable.filter(({ pair }) => pair === queued.pair);
     if (engines.some((server) => server.is_awake)) break;
     const [first] = engines;
