@@ -5,7 +5,7 @@
 import type { ModelCard } from "../../models/card.ts";
 import { Problem } from "../problem.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Weights } from "../weights/weights.ts";
+import { PulledElsewhere, type Weights } from "../weights/weights.ts";
 
 export interface Pulls {
   /**
@@ -107,16 +107,15 @@ export function createPulls(
       () => void (pulls.get(id) === begun && pulls.delete(id)),
       (error: unknown) => {
         if (signal.aborted) return;
-        const isTold = error instanceof Problem;
-        // As `weights/place.ts` says it; it passes by itself.
-        if (isTold && error.message.startsWith("Another pull of ")) {
+        if (error instanceof PulledElsewhere) {
           begun.isElsewhere = true;
           begun.detail = error.message;
           return;
         }
         log.warn({ err: error, engine: id }, "weights not pulled");
         const unknown = "its weights were not pulled; the log says why";
-        begun.fault = isTold ? error : new Problem("conflict", unknown, { cause: error });
+        begun.fault =
+          error instanceof Problem ? error : new Problem("conflict", unknown, { cause: error });
       },
     );
   }

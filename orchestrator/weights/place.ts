@@ -15,7 +15,7 @@ import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import { type Manifest, readManifest, writeDurably } from "./manifest.ts";
 import { PARTIAL, sizeOf } from "./weight-file.ts";
-import type { FoundWeights } from "./weights.ts";
+import { type FoundWeights, PulledElsewhere } from "./weights.ts";
 
 const PINNED = "pinned.json";
 
@@ -105,7 +105,7 @@ async function readPin(root: string): Promise<Pin | null> {
 /**
  * Held while a pull of it goes on; the kernel drops it when the process ends, however it ends.
  *
- * @throws Problem `conflict` naming the process that has it.
+ * @throws PulledElsewhere naming the process that has it.
  */
 export async function lockPlace({ root, title }: Place, clock: Clock): Promise<Disposable> {
   await mkdir(root, { recursive: true });
@@ -113,7 +113,7 @@ export async function lockPlace({ root, title }: Place, clock: Clock): Promise<D
   const held = tryLock(join(root, "pull.lock"));
   if (held === null) {
     const said = (await readFile(note, "utf8").catch(() => "")).trim();
-    throw new Problem(
+    throw new PulledElsewhere(
       "conflict",
       `Another pull of ${title} is under way (${said || "since a moment ago"}): wait for it, or ` +
         "stop it and pull again to go on",

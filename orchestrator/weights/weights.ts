@@ -5,6 +5,10 @@
  */
 import type { ModelCard } from "../../models/card.ts";
 import type { StoredWeights, WeightProgress } from "../contract/weights.ts";
+import { Problem } from "../problem.ts";
+
+/** A `conflict` that passes by itself: another process pulls the same. */
+export class PulledElsewhere extends Problem {}
 
 /** `dir` is what an engine is given as its model. */
 export interface FoundWeights {

@@ -4,7 +4,11 @@ import { test } from "node:test";
 import { Problem } from "../../../orchestrator/problem.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { createPulls } from "../../../orchestrator/serving/pulls.ts";
-import type { FoundWeights, PullOptions } from "../../../orchestrator/weights/weights.ts";
+import {
+  type FoundWeights,
+  PulledElsewhere,
+  type PullOptions,
+} from "../../../orchestrator/weights/weights.ts";
 import { eventually } from "../../support/eventually.ts";
 import { catalog } from "../../support/served-models.ts";
 
@@ -83,14 +87,18 @@ test("a fault is told once, and pulled again after; another's pull is waited for
     /offline/,
   );
   assert.equal(await pulls.find("e", WANTED), null);
-  begun[1]?.end.reject(new Problem("conflict", "Another pull of m is under way (process 7)"));
+  begun[1]?.end.reject(
+    new PulledElsewhere("conflict", "Another pull of m is under way (process 7)"),
+  );
   await eventually(
     () => pulls.find("e", WANTED),
     () => begun.length === 3,
   );
   assert.match(pulls.progress("e") ?? "", /^Another pull of m/);
   store(FOUND);
-  begun[2]?.end.reject(new Problem("conflict", "Another pull of m is under way (process 7)"));
+  begun[2]?.end.reject(
+    new PulledElsewhere("conflict", "Another pull of m is under way (process 7)"),
+  );
   await eventually(
     () => pulls.find("e", WANTED),
     (dir) => dir === FOUND.dir,
