@@ -1,7 +1,7 @@
 /** The web UI's entry: the frame around every page, and which page an address shows. */
 import { html, render, useErrorBoundary } from "/vendor/htm-preact.js";
 import { loadStyle } from "./assets.js";
-import { startLive, useLiveStatus } from "./live.js";
+import { startLive, useLive, useLiveStatus } from "./live.js";
 import { useLoad } from "./loading.js";
 import { Empty, Failure, Skeleton } from "./parts.js";
 import { followLinks, useAddress } from "./router.js";
@@ -158,16 +158,19 @@ const doctorPage = async () => {
 };
 
 /**
- * A page whose module is read when it is first shown.
+ * A page whose module is read when it is first shown, and again once the server is back.
  *
  * @param {{ load: () => Promise<unknown>, [prop: string]: unknown }} props
  */
 function Lazy({ load, ...props }) {
   const { data, error, reload } = useLoad(async () => ({ page: await load() }), [load]);
+  useLive(ignoreEvent, () => data === null && void reload(), [data, reload]);
   if (error) return html`<main class="page"><${Failure} error=${error} onRetry=${reload} /></main>`;
   if (data === null) return html`<main class="page"><${Skeleton} lines=${5} /></main>`;
   return html`<${data.page} ...${props} />`;
 }
+
+function ignoreEvent() {}
 
 /** @param {string} part */
 function decoded(part) {

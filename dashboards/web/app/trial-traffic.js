@@ -56,12 +56,13 @@ function Totals({ trial, flows, isWhole }) {
   return html`<dl class="card figures traffic-figures">
     <div><dt>Flows</dt><dd>${formatCount(total?.flow_count ?? flows.length)}</dd></div>
     <div><dt>Refused</dt><dd
-      class=${(total?.refused_count ?? 0) > 0 ? "bad-text" : ""}>${formatCount(
-        total?.refused_count ?? 0,
+      class=${(total?.refused_count ?? 0) > 0 ? "bad-text" : ""}>${known(
+        total?.refused_count,
+        formatCount,
       )}</dd></div>
-    <div><dt>Errors</dt><dd>${formatCount(total?.error_count ?? 0)}</dd></div>
-    <div><dt>Sent / received</dt><dd>${formatBytes(total?.sent_bytes ?? 0)}<span
-      class="of"> / ${formatBytes(total?.received_bytes ?? 0)}</span></dd></div>
+    <div><dt>Errors</dt><dd>${known(total?.error_count, formatCount)}</dd></div>
+    <div><dt>Sent / received</dt><dd>${known(total?.sent_bytes, formatBytes)}<span
+      class="of"> / ${known(total?.received_bytes, formatBytes)}</span></dd></div>
     ${
       currency !== undefined &&
       html`<div><dt>Cost of its calls</dt><dd><${Money}
@@ -69,6 +70,16 @@ function Totals({ trial, flows, isWhole }) {
       currency=${currency} /></dd>${!isWhole && html`<dd class="note">of those shown</dd>`}</div>`
     }
   </dl>`;
+}
+
+/**
+ * A figure that has not come yet is no zero.
+ *
+ * @param {number | undefined} figure
+ * @param {(figure: number) => string} format
+ */
+function known(figure, format) {
+  return figure === undefined ? "–" : format(figure);
 }
 
 /**

@@ -438,6 +438,24 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
     await page.getByText("autocode login").waitFor();
   });
 
+  test("a part of a page that did not come is asked for once the server is back", async () => {
+    let drop = () => {};
+    const isDropped = new Promise<void>((resolve) => {
+      drop = resolve;
+    });
+    await page.route("**/events", async (route) => {
+      await isDropped;
+      await route.continue();
+    });
+    await page.route("**/trial-page.js", (route) => route.abort("internetdisconnected"), {
+      times: 1,
+    });
+    await page.goto(`${fixture.url}/trials/${fixture.ids.passed}`);
+    await page.getByRole("alert").waitFor();
+    drop();
+    await page.locator("h1", { hasText: "fix-date-parser" }).waitFor();
+  });
+
   test("a phone shows every page without scrolling sideways", async () => {
     await page.setViewportSize(PHONE);
     const { passed, hostile, running, paused } = fixture.ids;
@@ -458,7 +476,7 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
     for (const path of paths) {
       await page.goto(`${fixture.url}${path}`);
       await page.locator("main h1").waitFor();
-      await page.locator(".skeleton").waitFor({ state: "detached" });
+      await page.locator(".skeleton").first().waitFor({ state: "detached" });
       const excess = await page.evaluate("document.documentElement.scrollWidth - innerWidth");
       assert.ok(Number(excess) <= 0, `${path} is ${excess} px too wide`);
     }

@@ -141,9 +141,9 @@ describe("traffic in the web UI", { skip: whyNoBrowser(), timeout: 300_000 }, ()
     await page.goto(`${fixture.url}/trials/${fixture.ids.passed}/traffic`);
     const violation = page.locator(".violations li", { hasText: "telemetry.example" });
     await violation.waitFor();
-    assert.match(
-      await text(page.locator(".traffic-figures")),
-      /Refused3.*Cost of its calls0\.0423/,
+    await eventually(
+      () => text(page.locator(".traffic-figures")),
+      (figures) => /Refused3.*Cost of its calls0\.0423/.test(figures),
     );
     await violation.getByRole("button", { name: /Allow this/ }).click();
     const dialog = violation.locator("dialog");
