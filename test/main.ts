@@ -1,7 +1,7 @@
 /**
- * Runs the tests: `npm test`. Those that drive a browser come last, one file after the other: trials
- * make network links as root, and Chromium drops what it reads whenever this machine's network
- * changes.
+ * Runs the tests: `npm test`. Those that drive a browser come last, one file after the
+ * other: trials make network links as root, and Chromium drops what it reads whenever this
+ * machine's network changes.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";

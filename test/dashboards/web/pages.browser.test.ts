@@ -410,19 +410,6 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test("secrets that cannot be opened are told on every page, until they can", async () => {
-    const detail = "Vault at http://vault is sealed: unseal it, and what waits goes on by itself";
-    Object.assign(fixture.secrets, { state: "sealed", detail });
-    for (const path of ["/", "/budgets", `/trials/${fixture.ids.running}`]) {
-      await page.goto(fixture.url + path);
-      const banner = page.getByRole("alert").filter({ hasText: "The secrets are sealed" });
-      await banner.getByText("unseal it, and what waits goes on by itself").waitFor();
-    }
-    Object.assign(fixture.secrets, { state: "ready", detail: "Vault" });
-    await page.getByText("The secrets are sealed").waitFor({ state: "detached" });
-    assert.deepEqual(complaints, []);
-  });
-
   test("a refusal is shown with its reason and the page goes on", async () => {
     await page.goto(`${fixture.url}/trials/${fixture.ids.paused}`);
     await page.getByRole("button", { name: "Resume", exact: true }).click();
@@ -436,24 +423,6 @@ describe("the web UI", { skip: whyNoBrowser(), timeout: 400_000 }, () => {
     await context.clearCookies();
     await page.getByRole("link", { name: "Show all trials" }).click();
     await page.getByText("autocode login").waitFor();
-  });
-
-  test("a part of a page that did not come is asked for once the server is back", async () => {
-    let drop = () => {};
-    const isDropped = new Promise<void>((resolve) => {
-      drop = resolve;
-    });
-    await page.route("**/events", async (route) => {
-      await isDropped;
-      await route.continue();
-    });
-    await page.route("**/trial-page.js", (route) => route.abort("internetdisconnected"), {
-      times: 1,
-    });
-    await page.goto(`${fixture.url}/trials/${fixture.ids.passed}`);
-    await page.getByRole("alert").waitFor();
-    drop();
-    await page.locator("h1", { hasText: "fix-date-parser" }).waitFor();
   });
 
   test("a phone shows every page without scrolling sideways", async () => {
