@@ -80,6 +80,14 @@ export const EgressRule = Type.Object(
     is_private: Type.Optional(Type.Boolean()),
     /** The worker may send credentials that we did not give it. */
     allows_credentials: Type.Optional(Type.Boolean()),
+    /** Of `passthrough`: its TLS may hide its server's name, as browsers' always may. */
+    allows_encrypted_hello: Type.Optional(
+      Type.Boolean({
+        description:
+          "of passthrough: TLS may carry an Encrypted Client Hello, as browsers send; it may then " +
+          "be for any other site that the host's addresses serve",
+      }),
+    ),
     request_bytes_max: Type.Optional(ByteCount),
     response_bytes_max: Type.Optional(ByteCount),
     requests_per_minute: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),

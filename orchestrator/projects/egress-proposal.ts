@@ -30,6 +30,9 @@ const NO_RULE_WOULD: Partial<Record<DecisionReason, string>> = {
   too_large: "it was larger than its rule takes; raise request_bytes_max there",
   too_fast: "it came more often than its rule takes; raise requests_per_minute there",
   too_many: "it was more at a time than one worker may have; see AUTOCODE_EGRESS_EXCHANGES",
+  no_server_name:
+    "its TLS hides its server's name, or has none; where its rule says passthrough, " +
+    "allows_encrypted_hello there lets a hidden one through",
   canary: "it carried the trial's canary, which nothing legitimate sends",
   credential_failed: "the credential of its rule could not be read; look at: autocode secret ls",
 };

@@ -69,6 +69,9 @@ function ruleFaults(rule: EgressRule): EgressFault[] {
       if (rule[key] !== undefined) say([key], "cannot be read through TLS that is not opened");
     }
   }
+  if (action !== "passthrough" && rule.allows_encrypted_hello !== undefined) {
+    say(["allows_encrypted_hello"], `is for the action passthrough, and this rule says ${action}`);
+  }
   if (rule.is_private === true && hosts.includes("*")) {
     say(["is_private"], "needs hosts that are named; with * it would open every private network");
   }

@@ -71,6 +71,11 @@ interface Refused {
   readonly refusal: Refusal;
 }
 
+/** `mayHideName`: what is passed through may carry an Encrypted Client Hello. */
+type Tunnel =
+  | Refused
+  | (Extract<TunnelDecision, { outcome: "open" }> & { readonly mayHideName: boolean });
+
 type Objection = Refused | { readonly outcome: "warn"; readonly decision: Decision } | null;
 
 export function createDecisions(deciding: Deciding) {
@@ -81,7 +86,7 @@ export function createDecisions(deciding: Deciding) {
   }
 
   /** `isNew`: its name is counted; what it says first is asked of the same name again. */
-  async function tunnel(target: Target, isNew: boolean): Promise<TunnelDecision> {
+  async function tunnel(target: Target, isNew: boolean): Promise<Tunnel> {
     const ended = await deciding.ended();
     if (ended !== null) return refuse("session_ended", null, ended);
     const read = readTarget(target);
@@ -111,7 +116,7 @@ export function createDecisions(deciding: Deciding) {
     policy: Policy,
     { host, port, isNew }: { host: Host; port: number; isNew: boolean },
     rules: readonly CompiledRule[],
-  ): Promise<TunnelDecision> {
+  ): Promise<Tunnel> {
     const [rule = null] = rules;
     const passes = rules.length === 1 && rule?.action === "passthrough";
     const isWarned = rule === null;
@@ -123,9 +128,9 @@ export function createDecisions(deciding: Deciding) {
         ? `${rule.place} passes TLS to ${host.text} through`
         : `A tunnel to ${host.text}; each request in it is decided by itself`,
     };
-    if (deciding.replay !== null) {
-      return { outcome: "open", decision, how: "intercept", host: host.text, addresses: [] };
-    }
+    const mayHideName = !passes || rule.rule.allows_encrypted_hello === true;
+    const opened = { outcome: "open" as const, decision, host: host.text, mayHideName };
+    if (deciding.replay !== null) return { ...opened, how: "intercept", addresses: [] };
     const named = isNew ? sendName(deciding, policy, rule, host) : null;
     if (named?.outcome === "refuse") return named;
     const reached = await reach(deciding, host, port, rules);
@@ -135,7 +140,7 @@ export function createDecisions(deciding: Deciding) {
       const fault = recordFault(deciding, policy, rule);
       if (fault !== null) return fault;
     }
-    return { outcome: "open", decision, how, host: host.text, addresses: reached.addresses };
+    return { ...opened, how, addresses: reached.addresses };
   }
 
   async function hello(target: Target, said: ClientHello | null): Promise<TunnelDecision> {
@@ -152,8 +157,11 @@ export function createDecisions(deciding: Deciding) {
     if (said.serverName !== null && holdsCanary(deciding.canaries(), [said.serverName])) {
       return canary(deciding, said.serverName);
     }
-    const fault = helloFault(said, read.value.host, decided.how);
-    return fault?.outcome === "unreadable" ? refuse(fault.reason, rule, fault.detail) : decided;
+    const fault = helloFault(said, read.value.host, decided.mayHideName);
+    if (fault?.outcome === "unreadable") return refuse(fault.reason, rule, fault.detail);
+    if (decided.how === "intercept" || !said.hasEncryptedHello) return decided;
+    const detail = `${decided.decision.detail}; it may be for a name that it hides`;
+    return { ...decided, decision: { ...decided.decision, detail } };
   }
 
   async function request(head: RequestHead): Promise<RequestDecision> {
@@ -348,11 +356,12 @@ function foreign(
   return object(policy, "foreign_credential", rule, `${detail} ${advice}`);
 }
 
-async function toGateway(deciding: Deciding, host: Host): Promise<TunnelDecision> {
+async function toGateway(deciding: Deciding, host: Host): Promise<Tunnel> {
   const addresses = await deciding.resolve(host);
   if (addresses.length === 0) return refuse("unresolved", null, "The gateway has no address");
   const decision = gatewayDecision("A tunnel to the metering gateway");
-  return { outcome: "open", decision, how: "intercept", host: host.text, addresses };
+  const opened = { outcome: "open" as const, decision, host: host.text, mayHideName: true };
+  return { ...opened, how: "intercept", addresses };
 }
 
 async function gatewayRequest(

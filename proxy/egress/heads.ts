@@ -77,16 +77,18 @@ function serverNameFault(serverName: string | null, host: Host): HeadReading | n
 /**
  * Clients send an Encrypted Client Hello also where they hide nothing, so that those which do are
  * not told apart (GREASE, RFC 9849, 6.2). TLS that we end is for the name that is seen, whatever
- * was hidden; what is passed through could be for another.
+ * was hidden; what is passed through could be for another of the sites at the same addresses.
  */
 export function helloFault(
   hello: ClientHello,
   host: Host,
-  how: "intercept" | "passthrough",
+  mayHideName: boolean,
 ): HeadReading | null {
-  if (hello.hasEncryptedHello && (how === "passthrough" || hello.serverName === null)) {
-    const detail = `TLS for ${host.text} may hide its server's name; switch Encrypted Client Hello off`;
-    return unreadable("no_server_name", `${detail}, or let the rule intercept it`);
+  if (hello.hasEncryptedHello && (!mayHideName || hello.serverName === null)) {
+    const detail = `TLS for ${host.text} may hide its server's name (Encrypted Client Hello)`;
+    const advice =
+      "switch that off, let the rule intercept it, or set allows_encrypted_hello on it";
+    return unreadable("no_server_name", `${detail}; ${advice}`);
   }
   return serverNameFault(hello.serverName, host);
 }

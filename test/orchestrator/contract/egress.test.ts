@@ -30,7 +30,7 @@ const WHOLE = `egress:
     - action: inject
       hosts: [forge.example]
       credential: { secret: forge/token, header: Authorization, format: "Bearer {}" }
-    - { action: passthrough, hosts: [pinned.example.org] }
+    - { action: passthrough, hosts: [pinned.example.org], allows_encrypted_hello: true }
     - { action: deny, hosts: ["*"], reason: nothing else }
   agents:
     aider: { presets: [npm], rules: [{ action: allow, hosts: [aider.example] }] }
@@ -92,6 +92,10 @@ const WRONG: readonly [string, RegExp][] = [
   [
     "  rules:\n    - { action: passthrough, hosts: [a.example], paths: [/x] }",
     /paths: cannot be read through TLS that is not opened/,
+  ],
+  [
+    "  rules:\n    - { action: allow, hosts: [a.example], allows_encrypted_hello: true }",
+    /allows_encrypted_hello: is for the action passthrough, and this rule says allow/,
   ],
   [
     "  rules:\n    - { action: allow, hosts: ['*'], is_private: true }",

@@ -96,10 +96,32 @@ test("S3: CONNECT, SNI and Host name one host, and a name that hides is refused"
   assert.ok(passed.outcome === "open" && passed.how === "passthrough");
   const hidden = await pinned.hello(target, { ...tls, hasEncryptedHello: true });
   assert.equal(hidden.decision.reason, "no_server_name", "nobody would see whom it reaches");
-  assert.match(hidden.decision.detail, /switch Encrypted Client Hello off, or let the rule/);
+  assert.match(hidden.decision.detail, /let the rule intercept it, or set allows_encrypted_hello/);
   const named = openDecisions({ egress: { rules: [{ ...ALLOW, hosts: [PUBLIC] }] } });
   const bare = await named.hello({ host: PUBLIC, port: 443 }, { ...tls, serverName: null });
   assert.equal(bare.outcome, "open");
+});
+
+test("S3: a rule that says so passes a hidden name through, to its own addresses alone", async () => {
+  const rule = { ...ALLOW, action: "passthrough" as const, allows_encrypted_hello: true };
+  const { hello, connect } = openDecisions({ egress: { rules: [rule] } });
+  const target = { host: "api.example.org", port: 443 };
+  const tls = { serverName: target.host, protocols: [], hasEncryptedHello: true };
+  assert.equal(
+    (await connect(target)).decision.detail,
+    "rules[0] passes TLS to api.example.org through",
+  );
+  const { decision, ...passed } = await hello(target, tls);
+  assert.deepEqual([decision.action, decision.reason], ["passthrough", "rule"]);
+  assert.match(decision.detail, /through; it may be for a name that it hides$/);
+  assert.ok(passed.outcome === "open" && passed.how === "passthrough");
+  assert.deepEqual(passed.addresses, [PUBLIC]);
+  for (const [serverName, reason] of [
+    ["front.example.org", "name_mismatch"],
+    [null, "no_server_name"],
+  ] as const) {
+    assert.equal((await hello(target, { ...tls, serverName })).decision.reason, reason);
+  }
 });
 
 test("a request that can be read in two ways is refused", async () => {

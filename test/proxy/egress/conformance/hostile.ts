@@ -111,6 +111,33 @@ export function testHostile(name: string, open: OpenEngine): void {
     assert.equal(draft?.server.server_name, "api.test");
   });
 
+  test(`${name}: S3: an ECH is passed through unopened only where the rule says so`, async () => {
+    await using server = await startUpstream((_, response) => response.end());
+    for (const allows of [false, true]) {
+      const shared = { ports: [server.port], is_private: true, allows_encrypted_hello: allows };
+      const rules = [{ action: "passthrough" as const, hosts: ["api.test"], ...shared }];
+      await using world = await openWorld(open, { policy: { rules } });
+      const { socket } = await openTunnel(world, `api.test:${server.port}`);
+      socket.on("error", () => undefined);
+      socket.write(clientHello("api.test", [ENCRYPTED_HELLO, NO_KEY_YET]));
+      if (allows) {
+        const [bytes] = (await once(socket, "data")) as [Buffer];
+        assert.deepEqual([bytes[0], bytes[5]], [22, 2], "the server's hello");
+        socket.destroy();
+      }
+      const [draft] = await eventually(
+        () => world.guard.drafts,
+        (drafts) => drafts.length > 0,
+      );
+      socket.destroy();
+      const { action, reason, detail } = draft?.decision ?? {};
+      const told = allows ? ["passthrough", "rule"] : ["deny", "no_server_name"];
+      assert.deepEqual([action, reason], told);
+      assert.match(detail ?? "", allows ? /a name that it hides$/ : /set allows_encrypted_hello/);
+      assert.equal(draft?.server.server_name, "api.test");
+    }
+  });
+
   test(`${name}: S3: a Host that is not the tunnel's is refused`, async () => {
     await using scene = await openScene(open);
     const { world, port } = scene;
