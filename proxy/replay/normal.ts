@@ -20,10 +20,8 @@
  */
 
 export interface Normal {
-  /** Equal for two requests that ask for the same. */
+  /** JSON; equal for two requests that ask for the same. */
   readonly text: string;
-  /** The same as a tree, where it is JSON. */
-  readonly value: unknown;
   /** The folders of allocations that stood in it, in the order they came first. */
   readonly folders: readonly string[];
 }
@@ -83,7 +81,8 @@ export function normalise(body: string): Normal {
   const folders: string[] = [];
   const parsed = parseJson(body);
   const value = parsed === undefined ? normalText(body, folders) : walk(parsed, folders);
-  return { text: JSON.stringify(value), value, folders };
+  // What is found in a text keeps the whole of it in memory, until it is written anew.
+  return { text: JSON.stringify(value), folders: JSON.parse(JSON.stringify(folders)) as string[] };
 }
 
 /** A path with its query. */
@@ -96,7 +95,7 @@ export function differenceOf(
   expected: Normal,
   asked: Normal,
 ): { where: string; expected: string; asked: string } | null {
-  return compare(expected.value, asked.value, "");
+  return compare(JSON.parse(expected.text), JSON.parse(asked.text), "");
 }
 
 function walk(value: unknown, folders: string[]): unknown {

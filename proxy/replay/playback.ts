@@ -40,16 +40,20 @@ export interface Playback {
   ask(asked: Asked): Played;
   /** Exchanges of the record that nobody has asked for. */
   left(): number;
+  /** What it holds in memory, estimated. */
+  readonly byteCount: number;
 }
 
-interface Recorded {
-  readonly exchange: Exchange;
+/** Of an exchange what a run needs: its request as it is compared, its answer as it was. */
+interface Recorded extends Pick<Exchange, "position" | "door" | "response"> {
   readonly line: string;
   readonly body: Normal | null;
   isPlayed: boolean;
 }
 
 const TOLD_MAX = 2_000;
+/** Of an exchange without its bodies: its headers above all. */
+const EXCHANGE_BYTES = 2_048;
 
 /** @param redact what the record's bodies went through, which a request is compared after. */
 export function createPlayback(
@@ -60,7 +64,8 @@ export function createPlayback(
   /** The folders of the recorded allocation, and what stands in their place in the replay. */
   const folders = new Map<string, string>();
   let hasDiverged = false;
-  return { ask, left: () => recorded.filter(({ isPlayed }) => !isPlayed).length };
+  const byteCount = recorded.reduce((sum, each) => sum + byteCountOf(each), 0);
+  return { ask, left: () => recorded.filter(({ isPlayed }) => !isPlayed).length, byteCount };
 
   function ask(asked: Asked): Played {
     const line = lineOf(asked);
@@ -73,15 +78,14 @@ export function createPlayback(
     if (found === undefined) return diverged(line, body, asked.door);
     found.isPlayed = true;
     learn(found.body, body);
-    const { position } = found.exchange;
-    return { outcome: "played", position, response: answerOf(found.exchange) };
+    return { outcome: "played", position: found.position, response: answerOf(found) };
   }
 
   function diverged(line: string, body: Normal | null, door: Exchange["door"]): Played {
-    const next = recorded.find(({ isPlayed, exchange }) => !isPlayed && exchange.door === door);
+    const next = recorded.find((each) => !each.isPlayed && each.door === door);
     const isFirst = !hasDiverged;
     hasDiverged = true;
-    const position = next?.exchange.position ?? recorded.length + 1;
+    const position = next?.position ?? recorded.length + 1;
     const told = tellDifference(next ?? null, line, body);
     return { outcome: "diverged", divergence: { position, ...told }, isFirst };
   }
@@ -94,7 +98,7 @@ export function createPlayback(
     }
   }
 
-  function answerOf({ response }: Exchange): Answer | null {
+  function answerOf({ response }: Recorded): Answer | null {
     if (response === null) return null;
     const { status, headers, body } = response;
     const isText = body?.encoding === "utf8";
@@ -105,17 +109,24 @@ export function createPlayback(
   }
 
   function toRecorded(exchange: Exchange): Recorded {
-    const { door, request } = exchange;
+    const { position, door, request, response } = exchange;
     const path = `${request.path}${request.query === null ? "" : `?${request.query}`}`;
     const origin = `${request.scheme}://${request.host}:${request.port}`;
     const content = door === "egress" ? null : (request.body?.content ?? null);
     return {
-      exchange,
+      ...{ position, door, response },
       line: lineOf({ door, method: request.method, origin, path, body: null }),
       body: content === null || content === "" ? null : normalise(content),
       isPlayed: false,
     };
   }
+}
+
+/** A text of Latin letters alone takes one byte for each, any other two. */
+function byteCountOf({ line, body, response }: Recorded): number {
+  const texts = [line, body?.text ?? "", response?.body?.content ?? ""];
+  const bytesOf = (text: string) => (/[^\0-\xff]/.test(text) ? 2 : 1) * text.length;
+  return texts.reduce((sum, text) => sum + bytesOf(text), EXCHANGE_BYTES);
 }
 
 function lineOf({ door, method, origin, path }: Asked): string {

@@ -1,6 +1,7 @@
 /**
  * The replays that run: which trial is answered from which record, and how far each is. In memory,
- * since a replay that is cut off is simply begun again.
+ * since a replay that is cut off is simply begun again; as many as there is room for, by their
+ * number and by what their records take. The one that was used last always has room.
  *
  * Invariant: each key, which is each allocation of the agent, has its own run of the cassette, from
  * its beginning, of both doors together; a trial is told once where it left its record.
@@ -45,13 +46,22 @@ export interface Replays {
 interface Run {
   readonly keyId: KeyId | null;
   readonly playback: Promise<Playback>;
+  /** What it holds in memory, estimated; 0 until it was read. */
+  readonly held: { byteCount: number };
   /** That the record's calls ask for. */
   readonly models: Promise<readonly string[]>;
 }
 
-const RUNS_MAX = 64;
+export interface ReplayOptions {
+  runsMax?: number;
+  /** Of all runs together, estimated. */
+  heldBytesMax?: number;
+}
 
-export function createReplays(deps: ReplayDeps): Replays {
+export function createReplays(
+  deps: ReplayDeps,
+  { runsMax = 64, heldBytesMax = 256 * 1024 * 1024 }: ReplayOptions = {},
+): Replays {
   const runs = new Map<TrialId, Run>();
   return { ask, modelsOf, decide };
 
@@ -112,18 +122,31 @@ export function createReplays(deps: ReplayDeps): Replays {
     const forget = () => {
       if (runs.get(trialId)?.playback === playback) runs.delete(trialId);
     };
-    playback.catch(forget);
+    const held = { byteCount: 0 };
+    playback.then(({ byteCount }) => {
+      held.byteCount = byteCount;
+      makeRoom();
+    }, forget);
     models.catch(forget);
-    return use(trialId, { keyId, playback, models });
+    return use(trialId, { keyId, playback, held, models });
   }
 
   /** The one that was used last is forgotten last. */
   function use(trialId: TrialId, run: Run): Run {
     runs.delete(trialId);
     runs.set(trialId, run);
-    const [idle] = runs.keys();
-    if (runs.size > RUNS_MAX && idle !== undefined) runs.delete(idle);
+    makeRoom();
     return run;
+  }
+
+  function makeRoom(): void {
+    let byteCount = runs.values().reduce((sum, { held }) => sum + held.byteCount, 0);
+    for (const [trialId, { held }] of runs) {
+      const hasRoom = runs.size <= runsMax && byteCount <= heldBytesMax;
+      if (hasRoom || runs.size === 1) return;
+      runs.delete(trialId);
+      byteCount -= held.byteCount;
+    }
   }
 
   async function cassetteFor(trialId: TrialId): Promise<Cassette> {

@@ -1,4 +1,7 @@
-/** Goal: replays of several trials do not mix, and of very many those unused are begun again. */
+/**
+ * Goal: replays of several trials do not mix, and of very many, or very large ones, those unused are
+ * begun again.
+ */
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { KeyId, TrialId } from "../../../orchestrator/runtime/ids.ts";
@@ -70,6 +73,39 @@ test("a run that is used is not forgotten for newer ones", async () => {
     assert.equal((await replays.ask(first, KEY, ASKED)).outcome, "diverged");
   }
   assert.equal((await replays.ask(second, KEY, ASKED)).outcome, "played", "begun again");
+});
+
+test("records that are large are forgotten by what they take, those unused first", async () => {
+  const answers: Record<string, string> = {
+    small: "s".repeat(100_000),
+    other: "o".repeat(100_000),
+    // Two bytes a letter.
+    wide: "й".repeat(100_000),
+    huge: "h".repeat(1_000_000),
+  };
+  const reads: string[] = [];
+  const replays = createReplays(
+    {
+      sourceOf: async (id) => id,
+      cassetteOf: async (id) => {
+        reads.push(id);
+        return cassetteOf([{ body: { m: 1 }, answer: answers[id] ?? "" }]);
+      },
+      onDiverged: async () => {},
+    },
+    { heldBytesMax: 320_000 },
+  );
+  const isPlayed = async (id: string) =>
+    (await replays.ask(id as TrialId, KEY, ASKED)).outcome === "played";
+  for (const id of ["small", "other"]) assert.ok(await isPlayed(id));
+  assert.equal(await isPlayed("small"), false, "both have room");
+  assert.ok(await isPlayed("wide"));
+  assert.equal(await isPlayed("small"), false, "it was used after the other");
+  assert.ok(await isPlayed("other"), "begun again");
+  assert.ok(await isPlayed("huge"));
+  assert.equal(await isPlayed("huge"), false, "the last one has room whatever it takes");
+  assert.ok(await isPlayed("small"), "begun again");
+  assert.deepEqual(reads, ["small", "other", "wide", "other", "huge", "small"]);
 });
 
 test("a record that could not be read is read again", async () => {
