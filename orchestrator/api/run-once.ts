@@ -23,12 +23,14 @@ interface Call {
   status: number;
   /** Whether the effect is itself idempotent on the key. */
   isRepeatable: boolean;
+  /** Makes what is sent of the answer that is kept: adds what must not lie in the database. */
+  complete?: (kept: string) => Promise<string>;
 }
 
 /** Transient problems are not kept: nothing happened, and the same key may try again. */
 export async function runOnce(
   { idempotency }: Pick<Services, "idempotency">,
-  { request, reply, status, isRepeatable }: Call,
+  { request, reply, status, isRepeatable, complete }: Call,
   effect: (key: string) => Promise<unknown>,
 ): Promise<void> {
   const key = String(request.headers[IDEMPOTENCY_HEADER]);
@@ -44,6 +46,8 @@ export async function runOnce(
       return { status: PROBLEMS[problem.code].status, body: JSON.stringify(problemBody(problem)) };
     }
   });
-  const type = answer.status < 400 ? "application/json; charset=utf-8" : PROBLEM_TYPE;
-  await reply.code(answer.status).type(type).send(answer.body);
+  const isDone = answer.status < 400;
+  const body = isDone && complete !== undefined ? await complete(answer.body) : answer.body;
+  const type = isDone ? "application/json; charset=utf-8" : PROBLEM_TYPE;
+  await reply.code(answer.status).type(type).send(body);
 }

@@ -40,6 +40,7 @@ import { priceRoutes } from "./routes/prices.ts";
 import { projectRoutes } from "./routes/projects.ts";
 import { secretRoutes } from "./routes/secrets.ts";
 import { doctorRoutes, probeRoutes } from "./routes/system.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { trafficSourceRoutes } from "./routes/traffic-sources.ts";
 import { checkpointRoutes } from "./routes/trial-checkpoints.ts";
 import { trialRecordRoutes } from "./routes/trial-records.ts";
@@ -117,6 +118,7 @@ export function createApi(services: Services, options: ApiOptions): FastifyInsta
       ledgerRoutes(services),
       workersRoutes(services),
       doctorRoutes(services),
+      tokenRoutes(services),
       loginLinkRoutes(services, { validMs: loginLinkMs }),
     ];
     for (const plugin of v1) await guarded.register(plugin, { prefix: "/api/v1" });

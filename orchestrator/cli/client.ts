@@ -153,7 +153,8 @@ async function refusal(answer: Response): Promise<Failure> {
   }
   if (isProblem(body)) {
     const failure = failureOf(body);
-    if (answer.status !== 401) return failure;
+    // A token with a name was good once: the server says why it no longer is.
+    if (answer.status !== 401 || hasTexts<{ reason: string }>(body, ["reason"])) return failure;
     return new Failure(
       failure.exit,
       "The server does not know our token. Restart it with `npm start`, or set AUTOCODE_TOKEN",

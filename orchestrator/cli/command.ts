@@ -51,7 +51,12 @@ export interface Values {
   each(name: string): string[];
   /** @throws Failure: usage, unless it is a whole number from `min` to `max`. */
   integer(name: string, limits: { min: number; max: number }): number | undefined;
+  /** In milliseconds. @throws Failure: usage, unless it is such as 30m or 7d, of `daysMax`. */
+  time(name: string, limits: { daysMax: number }): number | undefined;
 }
+
+const DAY_MS = 86_400_000;
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS };
 
 export const JSON_OPTION: Option = { type: "boolean", help: "Print JSON" };
 
@@ -114,7 +119,7 @@ function createValues(
   declared: Readonly<Record<string, Option>>,
   values: Readonly<Record<string, unknown>>,
 ): Values {
-  return { flag, text, required, list, each, integer };
+  return { flag, text, required, list, each, integer, time };
 
   function given(name: string): unknown {
     if (!(name in declared)) throw new Error(`option ${name} is not declared`);
@@ -152,6 +157,15 @@ function createValues(
     const number = /^-?\d{1,15}$/.test(value) ? Number(value) : Number.NaN;
     if (number >= min && number <= max) return number;
     throw usage(`--${name}: "${value}" is not a whole number from ${min} to ${max}`);
+  }
+
+  function time(name: string, { daysMax }: { daysMax: number }): number | undefined {
+    const value = text(name);
+    if (value === undefined) return undefined;
+    const [, count, unit = ""] = /^([1-9][0-9]{0,5})([smhd])$/.exec(value) ?? [];
+    const ms = Number(count) * (UNITS_MS[unit] ?? 0);
+    if (count !== undefined && ms <= daysMax * DAY_MS) return ms;
+    throw usage(`--${name}: "${value}" is no time such as 30m, 1h or 7d, of at most ${daysMax}d`);
   }
 }
 

@@ -45,6 +45,7 @@ import {
 } from "./commands/secrets.ts";
 import { completionScript, doctor, login, up } from "./commands/system.ts";
 import { taskImport, taskInit, taskLs } from "./commands/tasks.ts";
+import { tokenCreate, tokenLs, tokenRevoke } from "./commands/tokens.ts";
 import { trafficReconcile, trafficUnmatched } from "./commands/traffic-accounting.ts";
 import { trafficDoctor } from "./commands/traffic-doctor.ts";
 import { trafficSearch, trafficTail, trafficTotals } from "./commands/traffic-search.ts";
@@ -89,6 +90,9 @@ const completion: Command = {
 const USUAL: readonly Command[] = [
   up,
   login,
+  tokenCreate,
+  tokenLs,
+  tokenRevoke,
   doctor,
   trialRun,
   trialLs,

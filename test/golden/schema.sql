@@ -64,11 +64,16 @@ table api_token
   used_at timestamp with time zone
   revoked_at timestamp with time zone
   created_at timestamp with time zone not null
+  name text
+  constraint api_token_expires CHECK (((purpose = 'named'::text) OR (expires_at IS NOT NULL)))
+  constraint api_token_has_name CHECK (((purpose = 'named'::text) = (name IS NOT NULL)))
   constraint api_token_id_check CHECK ((id ~ '^token_[0-7][0-9a-hjkmnp-tv-z]{25}$'::text))
+  constraint api_token_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text))
   constraint api_token_pkey PRIMARY KEY (id)
-  constraint api_token_purpose_check CHECK ((purpose = ANY (ARRAY['cli'::text, 'login_link'::text, 'session'::text])))
+  constraint api_token_purpose_check CHECK ((purpose = ANY (ARRAY['cli'::text, 'login_link'::text, 'session'::text, 'named'::text])))
   constraint api_token_role_check CHECK ((role = ANY (ARRAY['admin'::text, 'operator'::text, 'viewer'::text])))
   constraint api_token_token_sha256_key UNIQUE (token_sha256)
+  CREATE UNIQUE INDEX api_token_one_by_name ON public.api_token USING btree (name) WHERE (revoked_at IS NULL)
   CREATE UNIQUE INDEX api_token_pkey ON public.api_token USING btree (id)
   CREATE UNIQUE INDEX api_token_token_sha256_key ON public.api_token USING btree (token_sha256)
 

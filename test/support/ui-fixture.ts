@@ -281,7 +281,11 @@ function services(state: State): Services {
         secret === "fixture"
           ? { sessionToken: SESSION, expiresAtMs: systemClock.now() + 3_600_000 }
           : null,
-      revoke: async () => {},
+      endSession: async () => {},
+      createToken: refuse,
+      renewToken: refuse,
+      listTokens: async () => [],
+      revokeToken: refuse,
     },
     agents: { list: async () => [], install: refuse },
     budgets: budgets(state),

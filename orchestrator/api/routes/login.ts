@@ -54,7 +54,7 @@ export function loginRoutes(
       { config: { access: "viewer" }, schema: { tags, summary: "End the browser's session" } },
       async (request, reply) => {
         const token = request.cookies[SESSION_COOKIE];
-        if (token !== undefined) await access.revoke(token);
+        if (token !== undefined) await access.endSession(token);
         return reply.clearCookie(SESSION_COOKIE, { path: "/" }).code(204).send();
       },
     );

@@ -9,14 +9,14 @@ import type {
   WorkerList,
 } from "../../contract/workers.ts";
 import { type Command, JSON_OPTION } from "../command.ts";
-import { EXIT, usage } from "../failure.ts";
+import { EXIT } from "../failure.ts";
 import type { Column, Printer } from "../print.ts";
 import { duration } from "../tables.ts";
 
 const WORKER = { name: "worker", isRequired: true };
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const GIB = 2 ** 30;
-const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS };
 
 export const workerLs: Command = {
   name: "worker ls",
@@ -91,7 +91,7 @@ export const workerToken: Command = {
     const wanted = {
       pool: options.text("pool") ?? "default",
       uses: options.integer("uses", { min: 1, max: 10_000 }) ?? 1,
-      ttl_ms: readTtl(options.text("ttl") ?? "1h"),
+      ttl_ms: options.time("ttl", { daysMax: 30 }) ?? HOUR_MS,
     };
     const made = await (await connect()).post<JoinToken>("workers/tokens", wanted);
     if (options.flag("json")) {
@@ -196,11 +196,4 @@ function percent(ratio: number | null): string {
 
 function days(ms: number): string {
   return `${Math.round(ms / DAY_MS)} days`;
-}
-
-function readTtl(text: string): number {
-  const [, count, unit = ""] = /^([1-9][0-9]{0,5})([smhd])$/.exec(text) ?? [];
-  const ms = Number(count) * (UNITS_MS[unit] ?? 0);
-  if (count !== undefined && ms <= 30 * DAY_MS) return ms;
-  throw usage(`--ttl: "${text}" is no time such as 30m, 1h or 7d, of at most 30d`);
 }

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { sql } from "drizzle-orm";
 import type { FastifyInstance } from "fastify";
+import type { Role } from "../../../orchestrator/api/access.ts";
 import type { RouteAccess } from "../../../orchestrator/api/auth.ts";
 import { createApi } from "../../../orchestrator/api/server.ts";
 import { ALLOCATION_TOKEN, type ApiFixture, openApiServices } from "../../support/api-services.ts";
@@ -229,21 +230,28 @@ async function openApi(fixture: ApiFixture): Promise<{ api: FastifyInstance; rou
   return { api, routes };
 }
 
-/** Credentials by name; none of them is an operator's, so that its routes are told apart. */
-async function credentials({ access, clock, database }: ApiFixture) {
+/** Credentials by name: every role, and every way to have none. */
+async function credentials({ access, clock }: ApiFixture) {
   const revoked = await access.issueCliToken();
   const admin = await access.issueCliToken();
   const session = await access.redeemLoginLink(await access.issueLoginLink(1_000));
   const expired = session?.sessionToken ?? "";
   clock.ms += 8 * DAY_MS;
-  const viewer = await roleToken("viewer");
-  const operator = await roleToken("operator");
+  const viewer = await named("viewer", "viewer");
+  const operator = await named("operator", "operator");
+  const revokedName = await named("revoked", "admin");
+  await access.revokeToken("revoked");
+  const expiredName = await named("expired", "admin", 1_000);
+  clock.ms += 1_000;
   const loginLink = await access.issueLoginLink(DAY_MS);
   return {
     none: "",
     garbage: "autocode_cli_garbage",
+    garbageName: "autocode_named_garbage",
     revoked,
+    revokedName,
     expired,
+    expiredName,
     loginLink,
     viewer,
     operator,
@@ -251,13 +259,8 @@ async function credentials({ access, clock, database }: ApiFixture) {
     allocation: ALLOCATION_TOKEN,
   };
 
-  async function roleToken(role: string): Promise<string> {
-    const made = await access.redeemLoginLink(await access.issueLoginLink(DAY_MS));
-    assert.ok(made !== null);
-    await database.sql.execute(sql`update api_token set role = ${role}
-      where id = (select max(id) from api_token where purpose = 'session')`);
-    clock.ms += 1;
-    return made.sessionToken;
+  async function named(name: string, role: Role, ttlMs: number | null = null): Promise<string> {
+    return (await access.createToken({ name, role, ttl_ms: ttlMs })).token;
   }
 }
 
