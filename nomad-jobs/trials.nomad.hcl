@@ -7,10 +7,12 @@
 #
 # Where the orchestrator is and the token for it come from Nomad's variable nomad/jobs/autocode-trials
 # (AUTOCODE_URL, AUTOCODE_TOKEN), which this job alone reads; its task waits until that is there. A
-# pipe puts it there, so that the token is in no command line and in no job:
+# pipe puts it there, so that the token is in no command line and in no job; an operator's is enough:
 #
-#   jq '{Path: "nomad/jobs/autocode-trials", Items: {AUTOCODE_URL: .url, AUTOCODE_TOKEN: .token}}' \
-#     .autocode/shared/configs/endpoint.json | nomad var put -in json -
+#   npx autocode token create nomad-trials --role operator --expires 90d --json |
+#     jq --arg url http://10.0.0.5:7700 \
+#       '{Path: "nomad/jobs/autocode-trials", Items: {AUTOCODE_URL: $url, AUTOCODE_TOKEN: .token}}' |
+#     nomad var put -in json -
 #
 # Or from Vault (-var secrets_from=vault), or, on the orchestrator's own node, from its data folder
 # (-var home=…).
