@@ -11,9 +11,9 @@ import type { Config } from "./config.ts";
 import type { ServingConfig } from "./config-serving.ts";
 import type { AgentFacts } from "./contract/agents.ts";
 import type { ServedPair, UpRequest } from "./contract/models.ts";
-import type { Orchestrator } from "./contract/orchestrators.ts";
 import type { Finding } from "./contract/system.ts";
 import type { Database, Sql } from "./db/database.ts";
+import type { Register } from "./duties/register.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { Problem } from "./problem.ts";
 import type { Days } from "./projects/day.ts";
@@ -71,7 +71,7 @@ export interface ServingParts {
   /** Our own gateway knows afterwards what the database says of engines. */
   tellGateway: () => Promise<void>;
   /** The orchestrators of our database: our engines run on for another of this machine. */
-  others: () => Promise<Pick<Orchestrator, "host" | "is_this" | "is_alive">[]>;
+  register: Pick<Register, "list" | "leave">;
   log: Log;
 }
 
@@ -79,7 +79,7 @@ export async function buildServing(
   parts: ServingParts,
   { serving, workerEnv }: Pick<Config, "serving" | "workerEnv">,
 ): Promise<Serving> {
-  const { db, layout, planner, catalog, weights, others, projects, days, ledgerIn, log } = parts;
+  const { db, layout, planner, catalog, weights, register, projects, days, ledgerIn, log } = parts;
   const machine = hostname();
   const { cards } = catalog;
   const { launcher, client, program, describe } = await openLauncher(
@@ -104,7 +104,7 @@ export async function buildServing(
     { machine, engine: engineOptions(db), swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
   );
   const upAndDown = createModelServers(
-    { db, launcher, weights, cards, planner, others, clock },
+    { db, launcher, weights, cards, planner, others: register.list, clock },
     { machine, swap },
   );
   const { plan, hardware } = planner;
@@ -127,8 +127,10 @@ export async function buildServing(
     return isOpen ? { ...served, warnings: [OPEN_ENGINES] } : served;
   }
 
+  /** We leave before we look: of two that end at once the later one sees nobody, and ends them. */
   async function end(): Promise<void> {
-    const isShared = (await others()).some(
+    await register.leave();
+    const isShared = (await register.list()).some(
       ({ host, is_this: isThis, is_alive: isAlive }) => isAlive && !isThis && host === machine,
     );
     if (!isShared) await servers.endAll();

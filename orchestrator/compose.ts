@@ -177,10 +177,9 @@ export async function compose(config: Config, log: Log): Promise<Installation> {
     buildWeights({ db, layout, secrets, cards, catalog }, config),
   );
   const planner = await buildPlanner(ROOT, catalog, agents, config.serving);
-  const others = register.list;
   const paying = { projects, days, ledgerIn };
   const isolation = async () => (config.scheduler === "local" ? probeIsolation(null) : null);
-  const knowing = { others, isolation, tellGateway: engines.refresh };
+  const knowing = { register, isolation, tellGateway: engines.refresh };
   const served = { db, layout, planner, catalog, weights, ...knowing, ...paying, log };
   const serving = opening.use(await buildServing(served, config));
   closing.engines = serving.end;

@@ -27,6 +27,8 @@ export interface Register extends AsyncDisposable {
   list(): Promise<Orchestrator[]>;
   /** Addresses of those that live, ours first: as it was at the last heartbeat. */
   urls(): readonly string[];
+  /** No other counts on us any more. Idempotent; does not reject. */
+  leave(): Promise<void>;
   /** Forgets one that is known to be over: its duties are free at once. */
   forget(id: string): Promise<void>;
 }
@@ -52,7 +54,7 @@ export function createRegister(
   let urls: readonly string[] = [];
   let beating: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | null = null;
-  return { enter, list, urls: () => urls, forget, [Symbol.asyncDispose]: leave };
+  return { enter, list, urls: () => urls, leave, forget, [Symbol.asyncDispose]: leave };
 
   async function enter(url: string): Promise<void> {
     urls = [url];

@@ -46,6 +46,8 @@ export interface EngineOptions {
   startMaxMs: number;
   /** What calls may take to their end before it ends or sleeps all the same. */
   drainMaxMs: number;
+  /** The same when the machine's last orchestrator ends: its own end waits for it. */
+  endMaxMs: number;
   /** What gateways need to hear that it drains: longer than they go without looking. */
   settleMs: number;
   missesMax: number;
@@ -60,6 +62,8 @@ export interface EngineOptions {
 export const ENGINE_DEFAULTS: EngineOptions = {
   startMaxMs: 45 * 60_000,
   drainMaxMs: 10 * 60_000,
+  // With 10 s for workers before and an engine's own 30 s after, less than systemd's 90 s.
+  endMaxMs: 45_000,
   settleMs: 5_500,
   missesMax: 5,
   restartsMax: 5,

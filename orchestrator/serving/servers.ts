@@ -18,6 +18,7 @@ import { type Clock, type EpochMs, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Weights } from "../weights/weights.ts";
+import { endEngines } from "./end-engines.ts";
 import { type EngineClient, listenAddress } from "./engine-client.ts";
 import { readEngineMetrics } from "./engine-metrics.ts";
 import { type EngineOptions, type EngineStep, nextStep, type Seen } from "./engine-state.ts";
@@ -32,6 +33,7 @@ import {
   viewOf,
 } from "./rows.ts";
 import type { EngineCondition, EngineLauncher, EngineProgram, EngineSpec } from "./serving.ts";
+import { createStopBackoff } from "./stop-backoff.ts";
 import { nextTurn, type SwapOptions } from "./swap.ts";
 import { createSwapMeter } from "./swap-meter.ts";
 import { type Queued, unitsOf } from "./turns.ts";
@@ -51,7 +53,7 @@ export interface ServersDeps {
   /** Charges the swaps that are written down, and tells of them. */
   settleSwaps: () => Promise<unknown>;
   clock: Clock;
-  /** Milliseconds that are never set back: what a swap takes is paid for. */
+  /** Milliseconds that are never set back: what a swap takes is paid for, what fails waits. */
   nowMs: () => number;
   log: Log;
 }
@@ -79,7 +81,7 @@ export interface ServersOptions {
 export interface Servers extends AsyncDisposable {
   /** A duty of this machine's orchestrators. */
   readonly task: BackgroundTask;
-  /** Ends the engines of this machine, whose rows stay: whoever starts next starts them again. */
+  /** Ends the engines of this machine and the rounds in which they are looked after. */
   endAll(): Promise<void>;
 }
 
@@ -97,6 +99,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   const misses = new Map<string, number>();
   const busyAt = new Map<string, EpochMs>();
   const swaps = createSwapMeter(db, clock, deps.nowMs);
+  const backoff = createStopBackoff(deps.nowMs);
   const closing = new AbortController();
   const pulls = createPulls(deps.weights, log, closing.signal);
   const task: BackgroundTask = {
@@ -119,20 +122,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
 
   async function endAll(): Promise<void> {
     closing.abort();
-    // Gateways of other machines hear of it before.
-    await db.sql.execute(sql`
-      with ending as (update model_server
-        set state = 'starting', since = ${rfc3339(clock.now())}, metrics = null,
-          detail = 'ended with its orchestrator; the next one here starts it again'
-        where machine = ${options.machine} and state = 'ready' returning pair)
-      select pg_notify(${SERVED_CHANNEL}, '') from ending limit 1`);
-    const servers = await readServers(db.sql, sql`machine = ${options.machine}`);
-    const end = (row: ServerRow) =>
-      launcher.stop(engineId(row)).catch((error: unknown) => {
-        // A cluster that is away: it runs on, and whoever starts next finds it.
-        log.warn({ err: error, engine: engineId(row) }, "engine not ended");
-      });
-    await Promise.all(servers.map(end));
+    await endEngines(deps, options);
   }
 
   /** Whether another unit's turn has begun. */
@@ -186,6 +176,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
 
   async function stepOne(engine: Looked, all: readonly Looked[]): Promise<boolean> {
     const { row, condition } = engine;
+    if (backoff.isHeld(engineId(row), askedOf(engine))) return false;
     if (!row.is_wanted) pulls.drop(engineId(row));
     const { seen, metrics } = await look(engine, all);
     const step = await pullAhead(row, condition, nextStep(viewOf(row), seen, options.engine));
@@ -196,7 +187,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
     }
     if (isLeaving) await deps.tellGateway();
     swaps.look(row, step.action, condition);
-    const done = await act(row, step);
+    const done = await act(engine, step);
     if (done.action === "start") engine.condition = { state: "running", startedAtMs: clock.now() };
     if (done.action === "wake") engine.row = { ...row, state: "starting" };
     if (done.action === "stop") engine.condition = { state: "absent" };
@@ -261,20 +252,21 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   }
 
   /** What came of the step: an action that fails is a state of its own. */
-  async function act(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+  async function act(engine: Looked, step: EngineStep): Promise<EngineStep> {
+    const { row } = engine;
     const id = engineId(row);
     switch (step.action) {
       case "start":
         return start(row, step);
       case "stop":
-        return end(row, step);
+        return end(engine, step);
       case "sleep":
         return client.sleep(row.base_url, closing.signal).then(
           () => step,
           async (error: Error) => {
             closing.signal.throwIfAborted();
             log.warn({ err: error, engine: id }, "engine does not sleep; it is ended instead");
-            return end(row, { ...step, detail: `ended to free its GPUs: ${error.message}` });
+            return end(engine, { ...step, detail: `ended to free its GPUs: ${error.message}` });
           },
         );
       case "wake":
@@ -283,7 +275,7 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
           async (error: Error) => {
             closing.signal.throwIfAborted();
             log.warn({ err: error, engine: id }, "engine does not wake; it is started again");
-            return end(row, { ...step, detail: `is started again: ${error.message}` });
+            return end(engine, { ...step, detail: `is started again: ${error.message}` });
           },
         );
       default:
@@ -294,11 +286,14 @@ export function createServers(deps: ServersDeps, options: ServersOptions): Serve
   }
 
   /** One that does not end keeps its GPUs: it stays as it is, says so, and is tried again. */
-  async function end(row: ServerRow, step: EngineStep): Promise<EngineStep> {
+  async function end(engine: Looked, step: EngineStep): Promise<EngineStep> {
+    const { row } = engine;
     try {
       await launcher.stop(engineId(row));
+      backoff.ended(engineId(row));
       return { ...step, action: "stop" };
     } catch (error) {
+      backoff.failed(engineId(row), askedOf(engine));
       if (!(error instanceof Problem)) throw error;
       const { hasServed, restarts, notBeforeMs } = viewOf(row);
       const state = row.state === "ready" ? "draining" : row.state;
@@ -422,6 +417,11 @@ async function atFreePort(baseUrl: string): Promise<string> {
 
 function engineKey({ pair, side }: ServerRow): string {
   return `${pair}/${side}`;
+}
+
+/** By which an end that failed is told from another: who asks for it, and of what. */
+function askedOf({ row, condition }: Looked): string {
+  return JSON.stringify([row.brought_up_at, row.is_wanted, row.is_awake, condition.state]);
 }
 
 /** It alternates with another: it sleeps between its turns. Others end, which frees all. */

@@ -11,17 +11,16 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { sql } from "drizzle-orm";
 import { loadCatalog } from "../../models/catalog.ts";
-import {
-  buildPlanner,
-  buildServing,
-  type ServingParts,
-} from "../../orchestrator/compose-serving.ts";
+import { buildPlanner, buildServing } from "../../orchestrator/compose-serving.ts";
 import { readConfig } from "../../orchestrator/config.ts";
 import { rows } from "../../orchestrator/db/rows.ts";
+import { createRegister } from "../../orchestrator/duties/register.ts";
 import { createLedger } from "../../orchestrator/ledger/postgres.ts";
 import { createLayout } from "../../orchestrator/projects/layout.ts";
 import { systemClock } from "../../orchestrator/runtime/clock.ts";
+import { createIds } from "../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../orchestrator/runtime/log.ts";
+import { systemRandom } from "../../orchestrator/runtime/random.ts";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { openTestDatabase } from "../support/database.ts";
 import { eventually } from "../support/eventually.ts";
@@ -30,6 +29,8 @@ import { states, storedWeights } from "../support/served-models.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const FAKE = join(ROOT, "test/support/fake-engine.ts");
 const catalog = await loadCatalog(join(ROOT, "models"));
+const log = createLog("silent");
+const ids = createIds(systemClock, systemRandom);
 const agents = AGENTS.map(({ facts }) => facts);
 
 function plannerOf(env: Record<string, string>) {
@@ -53,11 +54,13 @@ test("engines run the configured Python, and end with the machine's last orchest
   const python = await writePython(folder);
   const env = { AUTOCODE_HOME: folder, AUTOCODE_VLLM_PYTHON: python, AUTOCODE_GPUS: "2x h100" };
   const config = readConfig(env, folder);
-  const orchestrators: Awaited<ReturnType<ServingParts["others"]>> = [
-    { host: hostname(), is_this: true, is_alive: true },
-    { host: "another-machine", is_this: false, is_alive: true },
-    { host: hostname(), is_this: false, is_alive: true },
-  ];
+  const joined = async (host: string) => {
+    const options = { id: ids.next("process"), host, version: "1", heartbeatMs: 60_000 };
+    const register = createRegister(database, log, { ...options, silentMs: 600_000 });
+    await register.enter("http://127.0.0.1:1");
+    return register;
+  };
+  await using _elsewhere = await joined("another-machine");
   const weights = {
     ...storedWeights(),
     ...{
@@ -79,12 +82,12 @@ test("engines run the configured Python, and end with the machine's last orchest
         ledgerIn: (tx) => createLedger(tx, systemClock),
         planner: await plannerOf(env),
         weights,
-        others: async () => orchestrators,
-        log: createLog("silent"),
+        register: await joined(hostname()),
+        log,
       },
       config,
     );
-  const first = await open();
+  const [first, second] = [await open(), await open()];
   assert.equal(await first.metrics(), "");
   const plan = { pair: "14b", gpu: "h100", gpu_count: 2 };
   assert.equal((await first.models.up({ plan, is_dry_run: true })).warnings, undefined);
@@ -117,16 +120,16 @@ test("engines run the configured Python, and end with the machine's last orchest
   await first.end();
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "another one is here");
 
-  orchestrators.pop();
-  const last = await open();
-  const served = await untilReady(last);
+  const served = await untilReady(second);
   assert.deepEqual(
     served?.engines.map(({ base_url: url, restarts }) => [url, restarts]),
     urls.map((url) => [url, 0]),
   );
-  await last[Symbol.asyncDispose]();
+  const last = await open();
+  await Promise.all([last, second].map((serving) => serving[Symbol.asyncDispose]()));
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [true, true], "until the gateway is");
-  await last.end();
+  // Each was there for the other when both began to end.
+  await Promise.all([last.end(), second.end()]);
   assert.deepEqual(await Promise.all(urls.map(isHealthy)), [false, false]);
   await rm(folder, { recursive: true });
 });

@@ -15,6 +15,7 @@ import { createModelServers } from "../../orchestrator/serving/model-servers.ts"
 import { createPlanner } from "../../orchestrator/serving/planner.ts";
 import { openProcesses } from "../../orchestrator/serving/processes.ts";
 import { createServers, type ServersDeps } from "../../orchestrator/serving/servers.ts";
+import type { EngineLauncher } from "../../orchestrator/serving/serving.ts";
 import { createSwapCharges, type SwapChargesDeps } from "../../orchestrator/serving/swap-charge.ts";
 import type { Weights } from "../../orchestrator/weights/weights.ts";
 import { openTestDatabase, type TestDatabase } from "./database.ts";
@@ -32,6 +33,7 @@ const gpus = await loadHardware(join(ROOT, "models"));
 export const QUICK = {
   ...ENGINE_DEFAULTS,
   ...{ settleMs: 10, backoffMs: 20, backoffMaxMs: 40, restartsMax: 2, missesMax: 2 },
+  endMaxMs: 2_000,
 };
 
 export interface ServedWorldOptions {
@@ -40,6 +42,9 @@ export interface ServedWorldOptions {
   engine?: Partial<typeof QUICK>;
   /** Of the trials that the test has. */
   payer?: SwapChargesDeps["payer"];
+  /** Around the real one. */
+  launcher?: (real: EngineLauncher) => EngineLauncher;
+  nowMs?: () => number;
   /** Further arguments of a model's fake engine. */
   more?: (model: string) => string[];
 }
@@ -74,8 +79,8 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
   };
 
   /** An orchestrator of this machine: another one finds what this one left. */
-  async function openLife() {
-    const launcher = await openProcesses(
+  async function openLife(engine: Partial<typeof QUICK> = {}) {
+    const real = await openProcesses(
       { clock, log },
       {
         dir: join(folder, "engines"),
@@ -85,6 +90,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
         ...{ graceMs: 2_000, pollMs: 10 },
       },
     );
+    const launcher = options.launcher?.(real) ?? real;
     const charges = createSwapCharges({
       ...{ db: database, ledgerIn: (tx) => createLedger(tx, clock), clock, log },
       payer: options.payer ?? (() => assert.fail("no trial is there to pay")),
@@ -96,7 +102,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       client: createEngineClient(),
       settleSwaps: charges.settle,
       tellGateway: async () => {},
-      nowMs: monotonicMs,
+      nowMs: options.nowMs ?? monotonicMs,
       program: ({ card, baseUrl }) => {
         const { host, port } = listenAddress(baseUrl);
         const argv = [
@@ -110,7 +116,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
     };
     const servers = createServers(deps, {
       machine: MACHINE,
-      engine: { ...QUICK, ...options.engine },
+      engine: { ...QUICK, ...options.engine, ...engine },
       swap: { turnMinMs: 50, waitMaxMs: 100 },
       ...{ idleMs: 30, periodMs: 20 },
     });

@@ -226,6 +226,40 @@ test("weights are pulled first, and what the pull says is what the engine fails 
   assert.equal(failed?.engines[1]?.detail, "offline: put it into the store");
 });
 
+test("an engine that does not end holds no round but those in which it is tried", async () => {
+  let nowMs = 0;
+  let isStuck = true;
+  let tries = 0;
+  await using world = await openServedWorld({
+    nowMs: () => nowMs,
+    launcher: (real) => ({
+      ...real,
+      stop: async (id) => {
+        if (!id.endsWith(".normal") || !isStuck) return real.stop(id);
+        tries += 1;
+        throw new Problem("conflict", "process 7 stayed after SIGKILL");
+      },
+    }),
+  });
+  await world.models.up(UP);
+  await world.untilServed((served) => states(served) === "ready ready");
+  await world.models.down("14b");
+  const alone = await world.untilServed((served) => served?.engines.length === 1);
+  const [stuck] = alone?.engines ?? [];
+  assert.deepEqual([stuck?.side, stuck?.state], ["normal", "draining"]);
+  await world.untilServed((served) => served?.engines[0]?.detail.includes("SIGKILL") === true);
+  for (let round = 0; round < 5; round++) await world.servers.task.activate();
+  assert.equal(tries, 1, "rounds go on without it");
+  nowMs += 30_000;
+  for (let round = 0; round < 5; round++) await world.servers.task.activate();
+  nowMs += 59_999;
+  await world.servers.task.activate();
+  assert.equal(tries, 2, "and wait twice as long for the next try");
+  nowMs += 1;
+  isStuck = false;
+  await world.untilServed((served) => served === undefined);
+});
+
 test("a pair that does not fit is refused with the number and what would work", async () => {
   await using world = await openServedWorld();
   await assert.rejects(
