@@ -43,6 +43,8 @@ export interface EmbeddedProxyOptions {
   /** 0: any free one. */
   port: number;
   connectionsMax?: number;
+  /** Of these, those that no session counts: the oldest makes room for a new one. */
+  strangersMax?: number;
   /** For a request's head, a tunnel's first bytes and its TLS. */
   headTimeoutMs?: number;
   connectTimeoutMs?: number;
@@ -62,14 +64,19 @@ export async function openEmbeddedProxy(
   { host, port, ...given }: EmbeddedProxyOptions,
 ): Promise<EgressProxy> {
   const limits = {
-    ...{ connectionsMax: 10_000, headTimeoutMs: 20_000, connectTimeoutMs: 15_000 },
+    ...{
+      connectionsMax: 10_000,
+      strangersMax: 1_000,
+      headTimeoutMs: 20_000,
+      connectTimeoutMs: 15_000,
+    },
     ...{ idleTimeoutMs: 600_000, extraCa: null },
     ...given,
   };
   const upstreams = createUpstreams(limits);
   const idle = createIdle(limits.idleTimeoutMs, monotonicMs);
   const deps = { ids, clock, log, sink, upstreams, idle, gate: createGate(sink) };
-  const presence = createPresence(guard);
+  const presence = createPresence(guard, limits.strangersMax);
   const tunnels = new WeakMap<Socket, Tunnel>();
   /** Connections on which a request was read whose answer is not over. */
   const answering = new WeakSet<Socket>();

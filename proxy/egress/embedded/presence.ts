@@ -34,9 +34,10 @@ interface Known extends Present {
   readonly header: string;
 }
 
-const STRANGERS_MAX = 1_000;
-
-export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
+export function createPresence(
+  guard: Pick<EgressGuard, "session">,
+  strangersMax: number,
+): Presence {
   const known = new WeakMap<Socket, Known>();
   const met = new Set<Socket>();
   /** Of these, those that no session counts. */
@@ -45,7 +46,7 @@ export function createPresence(guard: Pick<EgressGuard, "session">): Presence {
 
   function meet(socket: Socket): void {
     const [oldest] = strangers;
-    if (oldest !== undefined && strangers.size >= STRANGERS_MAX) {
+    if (oldest !== undefined && strangers.size >= strangersMax) {
       strangers.delete(oldest);
       oldest.destroy();
     }

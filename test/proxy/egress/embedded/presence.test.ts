@@ -10,7 +10,7 @@ import { systemClock } from "../../../../orchestrator/runtime/clock.ts";
 import { createPresence } from "../../../../proxy/egress/embedded/presence.ts";
 import { openEmbeddedProxy } from "../../../../proxy/egress/embedded.ts";
 import { eventually } from "../../../support/eventually.ts";
-import { openTunnel } from "../clients.ts";
+import { openSocket, openTunnel } from "../clients.ts";
 import { createTestGuard, ids, log, type OpenEngine, openWorld, type World } from "../world.ts";
 
 const WORD = `Basic ${btoa("worker:pass")}`;
@@ -21,12 +21,11 @@ const policy = {
   rules: [{ action: "allow" as const, hosts: ["api.test"], is_private: true }],
 };
 
-/** It takes no more connections than these, from whoever. */
-function openOf(connectionsMax: number): OpenEngine {
+function openOf(limits: { connectionsMax?: number; strangersMax?: number }): OpenEngine {
   return ({ guard, sink, authority, extraCa }) =>
     openEmbeddedProxy(
       { guard, sink, authority, ids, clock: systemClock, log },
-      { host: "127.0.0.1", port: 0, extraCa, connectionsMax },
+      { host: "127.0.0.1", port: 0, extraCa, ...limits },
     );
 }
 
@@ -67,7 +66,7 @@ async function assertGone(asked: readonly { socket: Socket }[]): Promise<void> {
 
 test("connections beyond what a worker may have are closed though it holds its side open", async () => {
   const perSession = { connectionsMax: 1 };
-  await using world = await openWorld(openOf(25), { policy, perSession });
+  await using world = await openWorld(openOf({ connectionsMax: 25 }), { policy, perSession });
   const held = await openTunnel(world, "api.test:443");
   assert.match(held.head, /^HTTP\/1\.1 200 /);
   // Were they left, the second twenty would find no place at the proxy.
@@ -87,11 +86,46 @@ test("connections beyond what a worker may have are closed though it holds its s
   held.socket.destroy();
 });
 
+test("of connections that said no name the oldest makes room, and nobody else's", {
+  timeout: 60_000,
+}, async () => {
+  await using world = await openWorld(openOf({ strangersMax: 3 }), { policy });
+  const answerOf = async (socket: Socket, head: string) => {
+    socket.write(`${head}\r\n`);
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    return answer.toString("latin1");
+  };
+  const wrong = `Proxy-Authorization: Basic ${btoa("worker:wrong")}\r\n`;
+  const right = `Proxy-Authorization: ${WORD}\r\n`;
+  const { socket: held, head } = await openTunnel(world, "api.test:443");
+  assert.match(head, /^HTTP\/1\.1 200 /);
+  const refused = await openSocket(world);
+  assert.match(await answerOf(refused, `${GET}${wrong}`), /^HTTP\/1\.1 407 /);
+  // A wrong name is none, and these have not said any yet: with the next they are four.
+  const silent = [await openSocket(world), await openSocket(world), await openSocket(world)];
+  await eventually(() => refused.closed, Boolean);
+  for (const socket of silent) {
+    assert.match(await answerOf(socket, `${CONNECT}${right}`), /^HTTP\/1\.1 200 /);
+  }
+  // Known by now, they make room for nobody.
+  const later = [];
+  for (let count = 0; count < 4; count++) later.push(await openSocket(world));
+  const [oldest, ...others] = later;
+  await eventually(() => oldest?.closed, Boolean);
+  for (const socket of others) {
+    assert.match(await answerOf(socket, `${GET}${wrong}`), /^HTTP\/1\.1 407 /);
+  }
+  for (const socket of [held, ...silent]) {
+    assert.match(await answerOf(socket, "GET / HTTP/1.1\r\nHost: api.test\r\n"), /^HTTP\/1\.1 /);
+  }
+  for (const socket of [held, ...silent, ...others]) socket.destroy();
+});
+
 test("a proxy closes though those that it refused hold their side open", {
   timeout: 60_000,
 }, async () => {
   const perSession = { connectionsMax: 1 };
-  await using world = await openWorld(openOf(100), { policy, perSession });
+  await using world = await openWorld(openOf({ connectionsMax: 100 }), { policy, perSession });
   const held = await openTunnel(world, "api.test:443");
   assert.match(held.head, /^HTTP\/1\.1 200 /);
   const asked = [
@@ -129,7 +163,7 @@ test("one that goes while its name is looked up is counted by nobody", async () 
   const session = await guard.session("worker", "pass");
   assert.ok(session !== null);
   const { promise, resolve } = Promise.withResolvers<typeof session>();
-  const presence = createPresence({ session: () => promise });
+  const presence = createPresence({ session: () => promise }, 10);
   await using pair = await openPair();
   const { client, socket } = pair;
   presence.meet(socket);
@@ -146,7 +180,7 @@ test("one that goes while its name is looked up is counted by nobody", async () 
 
 test("what is asked at the same time on one connection counts it once", async () => {
   const guard = createTestGuard({ policy, perSession: { connectionsMax: 1 } });
-  const presence = createPresence(guard);
+  const presence = createPresence(guard, 10);
   await using pair = await openPair();
   presence.meet(pair.socket);
   const both = [WORD, WORD].map((word) => presence.authenticate(pair.socket, word));
@@ -155,7 +189,7 @@ test("what is asked at the same time on one connection counts it once", async ()
 
 test("all of them are closed at once, whoever's they are", async () => {
   const guard = createTestGuard({ policy, perSession: { connectionsMax: 1 } });
-  const presence = createPresence(guard);
+  const presence = createPresence(guard, 10);
   await using own = await openPair();
   await using denied = await openPair();
   await using stranger = await openPair();
