@@ -70,7 +70,9 @@ export async function openTraffic(
   const sources = createTrafficSources(db, clock);
   const known = createKnownSecrets(db, secrets, ownKeys);
   const spoolDir = layout.spool;
-  const shipper = createShipper({ spoolDir, store: traffic, sources, log, clock, random });
+  const { keptBytesMax } = config.egress;
+  const shipping = { spoolDir, store: traffic, sources, log, clock, random };
+  const shipper = createShipper(shipping, { keptBytesMax });
   // Closed after the sinks: what they had left goes on its way.
   opening.defer(async () => void (await shipper.drain().catch(() => undefined)));
   const sinks: SpooledFlowSink[] = [];

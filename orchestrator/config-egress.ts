@@ -13,6 +13,8 @@ export interface EgressConfig {
   mitmdump: string | null;
   /** How much may wait on our disk for the store. */
   spoolBytesMax: number;
+  /** Of what the store has, how much stays on our disk for a Filebeat; 0: nothing. */
+  keptBytesMax: number;
   /** Of one body, in the record. */
   bodyBytesMax: number;
   /** What one worker may have at a time at one proxy. */
@@ -38,6 +40,7 @@ export function readEgress(read: Reader): EgressConfig {
     url: read.address("AUTOCODE_EGRESS_URL", /^http:\/\//),
     mitmdump: read.text("AUTOCODE_MITMDUMP") ?? null,
     spoolBytesMax: read.integer("AUTOCODE_SPOOL_BYTES", 2 ** 30, 2 ** 20, 2 ** 40),
+    keptBytesMax: read.integer("AUTOCODE_SPOOL_KEPT_BYTES", 0, 0, 2 ** 40),
     bodyBytesMax: read.integer("AUTOCODE_BODY_BYTES", 2 ** 20, 0, 2 ** 26),
     perSession: {
       connectionsMax: read.integer("AUTOCODE_EGRESS_CONNECTIONS", 256, 1, 10_000),

@@ -1,7 +1,7 @@
 /**
  * Carries the spool's records to the store: every sealed segment, in order, in batches; once all of
- * a segment is in the store its ranges are marked and it is deleted. What a crash leaves half done
- * is done again, which the store's idempotence makes once.
+ * a segment is in the store its ranges are marked and it leaves the spool. What a crash leaves half
+ * done is done again, which the store's idempotence makes once.
  *
  * A folder whose writer lives is drained of what is sealed; one whose writer is dead is sealed by
  * us, drained and removed, and its source closed. Two processes on one folder: one drains it at a
@@ -17,6 +17,7 @@ import { type FlowId, isId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Random } from "../runtime/random.ts";
 import { appendRejected } from "./dead-letters.ts";
+import { createKeptSegments } from "./kept-segments.ts";
 import type { SequenceRange, SourceFacts, TrafficSources } from "./sources.ts";
 import {
   lockDrainer,
@@ -42,6 +43,8 @@ export interface ShipperDeps {
 export interface ShipperOptions {
   recordsMax: number;
   bytesMax: number;
+  /** Of segments that are in the store, what stays beside the spool for another's shipper. */
+  keptBytesMax: number;
 }
 
 export interface Shipped {
@@ -63,7 +66,7 @@ const BACKOFF_MS = 500;
 const BACKOFF_MS_MAX = 30_000;
 /** How often a folder is asked whether its writer is dead. */
 const LIFE_EVERY_MS = 5_000;
-const DEFAULTS: ShipperOptions = { recordsMax: 1_000, bytesMax: 4 * 2 ** 20 };
+const DEFAULTS: ShipperOptions = { recordsMax: 1_000, bytesMax: 4 * 2 ** 20, keptBytesMax: 0 };
 
 interface Parsed {
   readonly flow: FlowRecord;
@@ -74,7 +77,8 @@ export function createShipper(
   { spoolDir, store, sources, log, clock, random }: ShipperDeps,
   given: Partial<ShipperOptions> = {},
 ): Shipper {
-  const { recordsMax, bytesMax } = { ...DEFAULTS, ...given };
+  const { recordsMax, bytesMax, keptBytesMax } = { ...DEFAULTS, ...given };
+  const kept = createKeptSegments(spoolDir, keptBytesMax);
   const lookedAtMs = new Map<string, number>();
   let failures = 0;
   let notBeforeMs = 0;
@@ -208,7 +212,7 @@ export function createShipper(
     if (batch.length > 0) await ship(batch);
     await sources.markStored(source, rangesOf(stored));
     await sources.markRejected(source, rangesOf(rejected));
-    await rm(segment.path, { force: true });
+    await kept.take(segment.path);
     shipped.stored += stored.length;
     shipped.rejected += rejected.length;
     return sequence;
