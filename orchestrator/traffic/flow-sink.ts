@@ -47,6 +47,12 @@ export const FLOW_SINK_DEFAULTS: FlowSinkOptions = {
   threadBytesMin: 64 * 2 ** 10,
 };
 
+interface Waiting {
+  readonly draft: FlowDraft;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
 const BEAT_PERIOD_MS = 5_000;
 const KNOWN_KEPT_MS = 1_000;
 /** How long records are made here before others have their turn. */
@@ -63,16 +69,18 @@ export function createFlowSink(
   const { bodyBytesMax, messageBytesMax, waitingBytesMax, threadBytesMin } = options;
   const limits: RecordLimits = { bodyBytesMax, messageBytesMax };
   const { source } = spool;
-  const pending = new Set<Promise<void>>();
+  let queue: Waiting[] = [];
+  let isMaking = false;
   let waitingBytes = 0;
+  let waitingCount = 0;
+  /** Somebody waits until nothing does. */
+  let emptied: PromiseWithResolvers<void> | null = null;
   let known = knownSecrets();
   let lastRead = known;
   let knownCount = known.sha256.size;
   let redactor: Redactor = createRedactor(known);
   let knownAtMs = monotonicMs();
   let thread: RecordThread | null = null;
-  let turn: Promise<void> = Promise.resolve();
-  let turnEndsMs = 0;
   return {
     sourceId: source.id,
     bodyBytesMax,
@@ -84,56 +92,76 @@ export function createFlowSink(
     [Symbol.asyncDispose]: dispose,
   };
 
-  async function append(draft: FlowDraft): Promise<void> {
+  function append(draft: FlowDraft): Promise<void> {
     const byteCount = sizeOf(draft);
     const fault = spool.fault();
-    if (fault !== null) throw refusal(fault);
+    if (fault !== null) return Promise.reject(refusal(fault));
     if (waitingBytes + byteCount > 2 * waitingBytesMax) {
-      throw refusal("more waits to be written than is kept in memory");
+      return Promise.reject(refusal("more waits to be written than is kept in memory"));
     }
     waitingBytes += byteCount;
-    const work = write(draft, byteCount);
-    pending.add(work);
-    try {
-      await work;
-    } finally {
-      pending.delete(work);
-      waitingBytes -= byteCount;
-    }
-  }
-
-  async function write(draft: FlowDraft, byteCount: number): Promise<void> {
+    waitingCount++;
     refreshKnown();
-    const record = byteCount >= threadBytesMin ? await onThread(draft) : await here(draft);
-    await spool.append(record);
-  }
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = { draft, resolve: written, reject: failed };
+      if (byteCount >= threadBytesMin) void onThread(waiting);
+      else here(waiting);
 
-  async function here(draft: FlowDraft): Promise<string> {
-    const before = turn;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    turn = promise;
-    try {
-      await before;
-      if (monotonicMs() > turnEndsMs) {
-        await yieldOnce();
-        turnEndsMs = monotonicMs() + TURN_MS;
+      function written(): void {
+        left(byteCount);
+        resolve();
       }
-      const redaction = redactor.begin(draft.secrets);
-      return JSON.stringify(await toRecord(draft, source.door, redaction, limits));
-    } finally {
-      resolve();
-    }
+      function failed(error: unknown): void {
+        left(byteCount);
+        reject(error);
+      }
+    });
   }
 
-  async function onThread(draft: FlowDraft): Promise<string> {
+  function left(byteCount: number): void {
+    waitingBytes -= byteCount;
+    waitingCount--;
+    if (waitingCount === 0) emptied?.resolve();
+  }
+
+  function here(waiting: Waiting): void {
+    queue.push(waiting);
+    if (!isMaking) void make();
+  }
+
+  /** All that came at one moment goes to the spool together, and into one flush. */
+  async function make(): Promise<void> {
+    isMaking = true;
+    while (queue.length > 0) {
+      await yieldOnce();
+      const turnEndsMs = monotonicMs() + TURN_MS;
+      let made = 0;
+      while (made < queue.length && monotonicMs() < turnEndsMs) {
+        const { draft, resolve, reject } = queue[made++] as Waiting;
+        try {
+          const record = toRecord(draft, source.door, redactor.begin(draft.secrets), limits);
+          const done = record instanceof Promise ? await record : record;
+          spool.append(JSON.stringify(done)).then(resolve, reject);
+        } catch (error) {
+          reject(error);
+        }
+      }
+      queue = queue.slice(made);
+    }
+    isMaking = false;
+  }
+
+  async function onThread(waiting: Waiting): Promise<void> {
+    const { draft, resolve, reject } = waiting;
     thread ??= openRecordThread({ door: source.door, limits, known });
     try {
-      return await thread.toRecord(draft);
+      const record = await thread.toRecord(draft);
+      spool.append(record).then(resolve, reject);
     } catch (error) {
       // Of a thread that ended, say for want of memory: the next draft has another.
       thread = null;
       log.warn({ err: error, flow_id: draft.id }, "record not made on its thread, made here");
-      return here(draft);
+      here(waiting);
     }
   }
 
@@ -161,7 +189,8 @@ export function createFlowSink(
   }
 
   async function dispose(): Promise<void> {
-    while (pending.size > 0) await Promise.allSettled(pending);
+    emptied ??= Promise.withResolvers();
+    if (waitingCount > 0) await emptied.promise;
     await thread?.[Symbol.asyncDispose]();
     await beat().catch((error: unknown) => {
       log.debug({ err: error, source_id: source.id }, "source of traffic not told of at its end");

@@ -6,6 +6,7 @@
  * not to its end, has the content that we saw and no more; compressed bytes are never kept as they
  * came, since a secret in them would be written unseen.
  */
+import { isAscii, isUtf8 } from "node:buffer";
 import { FLOW_SCHEMA_VERSION, type FlowRecord } from "../contract/flows.ts";
 import { rfc3339 } from "../runtime/clock.ts";
 import { codingOf, inflate } from "./inflate.ts";
@@ -38,77 +39,89 @@ const MESSAGES_MAX = 10_000;
 /** What compresses what, at most: more is no body but an attack. */
 const CODINGS_MAX = 3;
 
-/** The record of a draft. Its `door` is the sink's. */
-export async function toRecord(
+/**
+ * The record of a draft: at once, unless something in it is compressed. Its `door` is the sink's.
+ *
+ * @throws RangeError for a draft whose time is none.
+ */
+export function toRecord(
   draft: FlowDraft,
   door: FlowRecord["door"],
   redaction: Redaction,
   limits: RecordLimits,
-): Promise<UnnumberedRecord> {
-  const { text } = redaction;
-  const request = draft.request === null ? null : await toRequest(draft.request);
-  const response = draft.response === null ? null : await toResponse(draft.response);
-  const messages = draft.messages === null ? null : toMessages(draft.messages, draft.startedAtMs);
-  const { server, decision } = draft;
-  return {
-    schema_version: FLOW_SCHEMA_VERSION,
-    id: draft.id,
-    door,
-    engine: draft.engine,
-    kind: draft.kind,
-    ...(draft.transport === undefined ? {} : { transport: draft.transport }),
-    project_id: draft.projectId,
-    trial_id: draft.trialId,
-    allocation_id: draft.allocationId,
-    agent: draft.agent,
-    started_at: rfc3339(draft.startedAtMs),
-    duration_ms: Math.max(0, draft.durationMs),
-    timings: draft.timings,
-    client: draft.client,
-    server: {
-      ...server,
-      host: short(text(server.host), HOST_LENGTH_MAX),
-      server_name: server.server_name && short(text(server.server_name), HOST_LENGTH_MAX),
-    },
-    request,
-    response,
-    messages,
-    sent_count: draft.sentCount,
-    received_count: draft.receivedCount,
-    decision: { ...decision, detail: short(text(decision.detail), DETAIL_LENGTH_MAX) },
-    credentials: [...draft.credentials],
-    call_id: draft.callId,
-    transfer_id: draft.transferId,
-    cost: draft.cost,
-    error: draft.error === null ? null : short(text(draft.error), ERROR_LENGTH_MAX),
-    // After all else.
-    redaction_count: redaction.count(),
-  };
+): UnnumberedRecord | Promise<UnnumberedRecord> {
+  const { text, repeated } = redaction;
+  const asked = draft.request && toBody(draft.request.body, draft.request.headers);
+  const answered = draft.response && toBody(draft.response.body, draft.response.headers);
+  if (asked instanceof Promise || answered instanceof Promise) {
+    return Promise.all([asked, answered]).then((both) => assembled(...both));
+  }
+  return assembled(asked, answered);
 
-  async function toRequest(
-    given: NonNullable<FlowDraft["request"]>,
-  ): Promise<NonNullable<FlowRecord["request"]>> {
-    const { method, scheme, path, query, headers, body } = given;
+  function assembled(requestBody: Body | null, responseBody: Body | null): UnnumberedRecord {
+    const { server, decision, messages } = draft;
     return {
-      method: short(text(method), METHOD_LENGTH_MAX),
-      scheme,
-      path: cut(path, PATH_LENGTH_MAX, (head, isCut) => redaction.path(head, isCut)),
-      query: query && cut(query, QUERY_LENGTH_MAX, (head, isCut) => redaction.query(head, isCut)),
-      byte_count: body?.byteCount ?? 0,
-      headers: toHeaders(headers),
-      body: await toBody(body, headers),
+      schema_version: FLOW_SCHEMA_VERSION,
+      id: draft.id,
+      door,
+      engine: draft.engine,
+      kind: draft.kind,
+      ...(draft.transport === undefined ? {} : { transport: draft.transport }),
+      project_id: draft.projectId,
+      trial_id: draft.trialId,
+      allocation_id: draft.allocationId,
+      agent: draft.agent,
+      started_at: rfc3339(draft.startedAtMs),
+      duration_ms: Math.max(0, draft.durationMs),
+      timings: draft.timings,
+      client: draft.client,
+      server: {
+        ...server,
+        host: short(repeated(server.host), HOST_LENGTH_MAX),
+        server_name: server.server_name && short(repeated(server.server_name), HOST_LENGTH_MAX),
+      },
+      request: draft.request && toRequest(draft.request, requestBody),
+      response: draft.response && toResponse(draft.response, responseBody),
+      messages: messages && toMessages(messages, draft.startedAtMs),
+      sent_count: draft.sentCount,
+      received_count: draft.receivedCount,
+      decision: { ...decision, detail: short(repeated(decision.detail), DETAIL_LENGTH_MAX) },
+      credentials: [...draft.credentials],
+      call_id: draft.callId,
+      transfer_id: draft.transferId,
+      cost: draft.cost,
+      error: draft.error === null ? null : short(text(draft.error), ERROR_LENGTH_MAX),
+      // After all else.
+      redaction_count: redaction.count(),
     };
   }
 
-  async function toResponse(
+  function toRequest(
+    given: NonNullable<FlowDraft["request"]>,
+    body: Body | null,
+  ): NonNullable<FlowRecord["request"]> {
+    const { method, scheme, path, query, headers } = given;
+    return {
+      method: short(repeated(method), METHOD_LENGTH_MAX),
+      scheme,
+      path: cut(path, PATH_LENGTH_MAX, (head, isCut) => redaction.path(head, isCut)),
+      query: query && cut(query, QUERY_LENGTH_MAX, (head, isCut) => redaction.query(head, isCut)),
+      byte_count: given.body?.byteCount ?? 0,
+      headers: toHeaders(headers),
+      body,
+    };
+  }
+
+  function toResponse(
     given: NonNullable<FlowDraft["response"]>,
-  ): Promise<NonNullable<FlowRecord["response"]>> {
-    const { status, headers, body } = given;
+    body: Body | null,
+  ): NonNullable<FlowRecord["response"]> {
+    const { status, headers } = given;
     return {
       status,
-      byte_count: body?.byteCount ?? 0,
+      byte_count: given.body?.byteCount ?? 0,
       headers: toHeaders(headers),
-      body: await toBody(body, headers),
+      body,
     };
   }
 
@@ -121,49 +134,59 @@ export async function toRecord(
         kept.push(["autocode-truncated", "more headers came than are kept"]);
         break;
       }
-      kept.push([text(name), redaction.header(name, value)]);
+      kept.push([repeated(name), redaction.header(name, value)]);
     }
     return kept;
   }
 
-  async function toBody(body: CapturedBody | null, headers: HeaderList): Promise<Body | null> {
+  function toBody(body: CapturedBody | null, headers: HeaderList): Body | null | Promise<Body> {
     if (body === null) return null;
     const contentType = headerValue(headers, "content-type");
     const codings = codingsOf(headers);
-    const opened = await undo(body, codings, limits.bodyBytesMax);
-    return toContent(opened, body.byteCount, contentType);
+    if (codings.length > 0) {
+      return undo(body, codings, limits.bodyBytesMax).then((opened) => {
+        return toContent(opened, body.byteCount, contentType);
+      });
+    }
+    const plain = { bytes: body.kept, isWhole: body.kept.length >= body.byteCount };
+    return toContent(plain, body.byteCount, contentType);
   }
 
-  async function toContent(
+  function toContent(
     opened: Opened,
     byteCount: number,
     contentType: string | null,
-  ): Promise<Body> {
+  ): Body | Promise<Body> {
     const mediaType = mediaTypeOf(contentType);
-    const bytes = opened.bytes.subarray(0, limits.bodyBytesMax);
-    const isCut = !opened.isWhole || bytes.length < opened.bytes.length;
-    const shared = {
-      byte_count: byteCount,
-      media_type: mediaType === "" ? null : short(text(mediaType), MEDIA_TYPE_LENGTH_MAX),
-      is_truncated: isCut,
-    };
+    const { bodyBytesMax } = limits;
+    const isShort = opened.bytes.length <= bodyBytesMax;
+    const bytes = isShort ? opened.bytes : opened.bytes.subarray(0, bodyBytesMax);
+    const isCut = !opened.isWhole || !isShort;
+    const media_type = mediaType === "" ? null : short(repeated(mediaType), MEDIA_TYPE_LENGTH_MAX);
+    const shared = { byte_count: byteCount, media_type };
     const content = readText(bytes, isCut, contentType);
     if (content !== null) {
-      return { ...shared, encoding: "utf8", content: redaction.body(content, mediaType, isCut) };
+      const clean = redaction.body(content, mediaType, isCut);
+      return { ...shared, encoding: "utf8", content: clean, is_truncated: isCut };
     }
-    if (await hidesSecret(bytes)) {
+    const coding = codingOf(bytes);
+    return coding === null ? inBase64() : hidesSecret(bytes, coding).then(unlessHidden);
+
+    function unlessHidden(isHidden: boolean): Body {
+      if (!isHidden) return inBase64();
       const marker = "[redacted:compressed]";
       return { ...shared, encoding: "utf8", content: marker, is_truncated: true };
     }
-    const clean = redaction.text(bytes.toString("latin1"), isCut);
-    const encoded = Buffer.from(clean, "latin1").toString("base64");
-    return { ...shared, encoding: "base64", content: encoded };
+
+    function inBase64(): Body {
+      const clean = redaction.text(bytes.toString("latin1"), isCut);
+      const encoded = Buffer.from(clean, "latin1").toString("base64");
+      return { ...shared, encoding: "base64", content: encoded, is_truncated: isCut };
+    }
   }
 
   /** An archive says nothing as it is: what it holds is looked at. */
-  async function hidesSecret(bytes: Buffer): Promise<boolean> {
-    const coding = codingOf(bytes);
-    if (coding === null) return false;
+  async function hidesSecret(bytes: Buffer, coding: string): Promise<boolean> {
     const before = redaction.count();
     const { bytes: inner } = await inflate(bytes, coding, limits.bodyBytesMax);
     redaction.text(inner.toString("latin1"), true);
@@ -232,15 +255,25 @@ async function undo(
 }
 
 function codingsOf(headers: HeaderList): string[] {
-  return headers
-    .filter(([name]) => name.toLowerCase() === "content-encoding")
-    .flatMap(([, value]) => value.toLowerCase().split(","))
-    .map((coding) => coding.trim())
-    .filter((coding) => coding !== "" && coding !== "identity");
+  const codings: string[] = [];
+  for (const [name, value] of headers) {
+    if (!isNamed(name, "content-encoding")) continue;
+    for (const given of value.toLowerCase().split(",")) {
+      const coding = given.trim();
+      if (coding !== "" && coding !== "identity") codings.push(coding);
+    }
+  }
+  return codings;
 }
 
 function headerValue(headers: HeaderList, wanted: string): string | null {
-  return headers.find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null;
+  for (const [name, value] of headers) if (isNamed(name, wanted)) return value;
+  return null;
+}
+
+/** @param wanted in lower case. */
+function isNamed(name: string, wanted: string): boolean {
+  return name.length === wanted.length && name.toLowerCase() === wanted;
 }
 
 function mediaTypeOf(contentType: string | null): string {
@@ -252,15 +285,13 @@ function readText(bytes: Buffer, isCut: boolean, contentType: string | null): st
   const wide = wideCharset(bytes, contentType);
   if (wide !== null) return new TextDecoder(wide).decode(bytes);
   const whole = isCut ? withoutHalf(bytes) : bytes;
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(whole);
-  } catch {
+  if (!isUtf8(whole)) {
     const charset = /charset="?(iso-8859-1|latin1|windows-1252|us-ascii)/i.exec(contentType ?? "");
     return charset === null ? null : new TextDecoder("windows-1252").decode(bytes);
   }
   const isSaid = /^text\/|[/+](?:json|xml|javascript|x-www-form-urlencoded|x-ndjson)\b/i;
-  return isSaid.test(contentType ?? "") || !whole.includes(0) ? text : null;
+  if (whole.includes(0) && !isSaid.test(contentType ?? "")) return null;
+  return whole.toString(isAscii(whole) ? "latin1" : "utf8");
 }
 
 function wideCharset(bytes: Buffer, contentType: string | null): "utf-16le" | "utf-16be" | null {

@@ -8,7 +8,7 @@ import { redactEvents, redactSequence } from "./redact-sequence.ts";
 import type { Found } from "./secret-fields.ts";
 import { type KnownSecrets, knownTexts } from "./secret-forms.ts";
 import { isSecretParameter, kindOfHeader } from "./secret-names.ts";
-import { createScanner, type Scanner } from "./secret-scan.ts";
+import { createScanner, type KnownText, type Scanner } from "./secret-scan.ts";
 import { BASE64_ANY, WORD } from "./token-shapes.ts";
 
 export interface Redactor {
@@ -19,6 +19,9 @@ export interface Redactor {
 export interface Redaction {
   /** @param isCut more of it came than is kept: what begins at its end counts as a secret. */
   text(text: string, isCut?: boolean): string;
+  /** A text that mostly was seen before: a host, a method, a header's name. */
+  repeated(text: string): string;
+  /** Its value. */
   header(name: string, value: string): string;
   path(path: string, isCut?: boolean): string;
   query(query: string, isCut?: boolean): string;
@@ -33,40 +36,65 @@ export interface Redaction {
 }
 
 const SCANNERS_MAX = 64;
+/** Texts that are known to be clean: how many, and how long. */
+const CLEAN_MAX = 1_000;
+const CLEAN_LENGTH_MAX = 200;
 /** Of text in base64: what a token is worth looking for in. */
 const ENCODED_LENGTH_MIN = 20;
 /** Lines that are as long as this go on in the next one. */
 const WRAPPED_LENGTH_MIN = 60;
 const HASHED_LENGTH_MIN = 20;
 const HASHED_LENGTH_MAX = 200;
+/** Of characters that base64 and tokens are made of: shorter runs hold neither. */
+const RUN_LENGTH_MIN = Math.min(ENCODED_LENGTH_MIN, HASHED_LENGTH_MIN);
 const PARAMETER_LENGTH_MIN = 6;
+
+/** What one scanner is asked, and what it found nothing in. */
+interface Search {
+  readonly scanner: Scanner;
+  readonly clean: Set<string>;
+  /** Of headers' names that were asked for. */
+  readonly kinds: Map<string, string | null>;
+  /** How many hashes there were to compare with. */
+  hashCount: number;
+}
 
 export function createRedactor(known: KnownSecrets): Redactor {
   const base = knownTexts(known);
-  const plain = createScanner(base);
-  const scanners = new Map<string, Scanner>();
-  return { begin: (secrets) => beginRedaction(scannerWith(secrets), known.sha256) };
+  const plain = searchOf(base);
+  const searches = new Map<string, Search>();
+  return { begin: (secrets) => beginRedaction(searchWith(secrets), known.sha256) };
 
   /** Records of one session know of the same secrets. */
-  function scannerWith(secrets: readonly string[]): Scanner {
+  function searchWith(secrets: readonly string[]): Search {
     if (secrets.length === 0) return plain;
     const key = JSON.stringify(secrets);
-    let scanner = scanners.get(key);
-    if (scanner === undefined) {
+    let search = searches.get(key);
+    if (search === undefined) {
       const own = knownTexts({ values: secrets.map((value) => ({ value, kind: "secret" })) });
-      scanner = createScanner([...own, ...base]);
-      if (scanners.size >= SCANNERS_MAX) scanners.clear();
-      scanners.set(key, scanner);
+      search = searchOf([...own, ...base]);
+      if (searches.size >= SCANNERS_MAX) searches.clear();
+      searches.set(key, search);
     }
-    return scanner;
+    return search;
   }
 }
 
-function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redaction {
+function searchOf(texts: readonly KnownText[]): Search {
+  return { scanner: createScanner(texts), clean: new Set(), kinds: new Map(), hashCount: 0 };
+}
+
+function beginRedaction(search: Search, sha256: ReadonlySet<string>): Redaction {
+  const { scanner, clean, kinds } = search;
   let count = 0;
   let work = 0;
+  if (search.hashCount !== sha256.size) {
+    search.hashCount = sha256.size;
+    clean.clear();
+  }
   return {
     text,
+    repeated,
     header,
     path: escaped,
     query,
@@ -80,8 +108,20 @@ function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redactio
     return encoded(plain(given, isCut));
   }
 
+  function repeated(given: string): string {
+    if (given.length > CLEAN_LENGTH_MAX) return text(given);
+    if (clean.has(given)) return given;
+    const before = count;
+    const result = text(given);
+    if (count > before) return result;
+    if (clean.size >= CLEAN_MAX) clean.clear();
+    clean.add(given);
+    return result;
+  }
+
   function plain(given: string, isCut: boolean): string {
     const found = find(given, isCut);
+    if (found.length === 0) return given;
     count += found.length;
     return replaced(given, found);
   }
@@ -93,14 +133,23 @@ function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redactio
   }
 
   function header(name: string, value: string): string {
-    const kind = kindOfHeader(name);
-    if (kind === null || value === "") return value.includes("?") ? url(value) : text(value);
+    const kind = kindOf(name);
+    if (kind === null || value === "") return value.includes("?") ? url(value) : repeated(value);
     // What the proxy replaces: it says which secret it was, and is none.
     if (/^(?:[A-Za-z-]+ )?\{\{secret:[a-z0-9_./-]+\}\}$/.test(value)) return value;
     count++;
     const scheme =
       kind === "authorization" ? (/^[A-Za-z-]{1,20} (?=\S)/.exec(value)?.[0] ?? "") : "";
     return `${scheme}[redacted:${kind}]`;
+  }
+
+  function kindOf(name: string): string | null {
+    const known = kinds.get(name);
+    if (known !== undefined) return known;
+    const kind = kindOfHeader(name);
+    if (kinds.size >= CLEAN_MAX) kinds.clear();
+    if (name.length <= CLEAN_LENGTH_MAX) kinds.set(name, kind);
+    return kind;
   }
 
   function url(value: string): string {
@@ -178,17 +227,21 @@ function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redactio
   /** What is in base64 is looked at as what it says. */
   function encoded(given: string): string {
     if (given.length < HASHED_LENGTH_MIN) return given;
-    const found: (Found & { text: string })[] = [];
+    const found: Coded[] = [];
     work += given.length;
-    for (let at = 0; at < given.length; ) {
+    // A run that is long enough has one of each so many characters.
+    let last = 0;
+    for (let at = RUN_LENGTH_MIN - 1; at < given.length; at = last + RUN_LENGTH_MIN - 1) {
       if (BASE64_ANY[given.charCodeAt(at)] !== 1) {
-        at++;
+        last = at + 1;
         continue;
       }
-      const end = endOfRun(given, at);
-      if (sha256.size > 0) found.push(...hashed(given, at, end));
-      if (end - at >= ENCODED_LENGTH_MIN) found.push(...decoded(given, at, end));
-      at = end;
+      let start = at;
+      while (start > last && BASE64_ANY[given.charCodeAt(start - 1)] === 1) start--;
+      last = endOfRun(given, start);
+      if (last - start < RUN_LENGTH_MIN) continue;
+      if (sha256.size > 0) hashed(given, start, last, found);
+      decoded(given, start, last, found);
     }
     if (found.length === 0) return given;
     let text = "";
@@ -201,20 +254,22 @@ function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redactio
     return text + given.slice(from);
   }
 
-  function decoded(given: string, start: number, end: number): (Found & { text: string })[] {
+  function decoded(given: string, start: number, end: number, into: Coded[]): void {
     const run = given.slice(start, end);
-    const open = Buffer.from(run.replaceAll(/\\r|\\n|[\r\n]/g, ""), "base64").toString("latin1");
+    // Only long lines go on in the next one.
+    const isWrapped = run.length > WRAPPED_LENGTH_MIN && /[\\\n]/.test(run);
+    const joined = isWrapped ? run.replaceAll(/\\r|\\n|[\r\n]/g, "") : run;
+    const open = Buffer.from(joined, "base64").toString("latin1");
     const found = find(open, false);
-    if (found.length === 0) return [];
+    if (found.length === 0) return;
     count += found.length;
     const bytes = Buffer.from(replaced(open, found), "latin1");
     const alphabet = /[-_]/.test(run) ? "base64url" : "base64";
-    return [{ start, end, kind: "encoded", text: bytes.toString(alphabet) }];
+    into.push({ start, end, kind: "encoded", text: bytes.toString(alphabet) });
   }
 
   /** Words that have the hash of a token that we know no more of. */
-  function hashed(given: string, start: number, end: number): (Found & { text: string })[] {
-    const found = [];
+  function hashed(given: string, start: number, end: number, into: Coded[]): void {
     for (let at = start; at < end; at++) {
       const from = at;
       while (at < end && WORD[given.charCodeAt(at)] === 1) at++;
@@ -222,11 +277,12 @@ function beginRedaction(scanner: Scanner, sha256: ReadonlySet<string>): Redactio
       if (length < HASHED_LENGTH_MIN || length > HASHED_LENGTH_MAX) continue;
       if (!sha256.has(hash("sha256", given.slice(from, at), "hex"))) continue;
       count++;
-      found.push({ start: from, end: at, kind: "token", text: "[redacted:token]" });
+      into.push({ start: from, end: at, kind: "token", text: "[redacted:token]" });
     }
-    return found;
   }
 }
+
+type Coded = Found & { readonly text: string };
 
 /** Of base64 in lines, the last line's end. */
 function endOfRun(text: string, start: number): number {

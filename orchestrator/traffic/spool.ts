@@ -93,6 +93,7 @@ const FREE_SHARE = 1 / 20;
 const PROBE_BYTES = 64 * 2 ** 10;
 /** Of a line, beside its record: the source and the number. */
 const PREFIX_BYTES = 80;
+const NEWLINE = 0x0a;
 
 /** @throws Problem `unavailable` when the folder cannot be made, `conflict` when it is in use. */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
@@ -191,12 +192,9 @@ function createSpool(
     if (restMs > 0) await sleep(restMs);
     flushedAtMs = monotonicMs();
     const batch = take();
-    const lines = batch.map(({ record }, at) => {
-      return `${linePrefix(source.id, last + 1 + at)}${record.slice(1)}\n`;
-    });
+    const bytes = linesOf(batch);
     try {
       segment ??= await begin();
-      const bytes = Buffer.from(lines.join(""));
       await segment.file.write(bytes, segment.length);
       await segment.file.sync();
       if (segment.count === 0) segment.writtenAtMs = monotonicMs();
@@ -210,6 +208,20 @@ function createSpool(
     }
     for (const [at, { resolve }] of batch.entries()) resolve(last + 1 + at);
     last += batch.length;
+  }
+
+  function linesOf(batch: readonly Waiting[]): Buffer {
+    const bytes = Buffer.allocUnsafe(batch.reduce((sum, { byteCount }) => sum + byteCount, 0));
+    let length = 0;
+    for (const [at, { record }] of batch.entries()) {
+      const prefix = linePrefix(source.id, last + 1 + at);
+      // The prefix ends where the record's first brace stands.
+      const end = length + prefix.length - 1 + bytes.write(record, length + prefix.length - 1);
+      bytes.write(prefix, length, "latin1");
+      bytes[end] = NEWLINE;
+      length = end + 1;
+    }
+    return bytes.subarray(0, length);
   }
 
   function take(): Waiting[] {

@@ -57,7 +57,9 @@ export function createRecorder(
   let lostCount = 0;
   let running: Promise<void> | null = null;
   let gathering = new AbortController();
-  const appending = new Set<Promise<void>>();
+  let appendingCount = 0;
+  /** Somebody waits until nothing is with the sink. */
+  let appendedAll: PromiseWithResolvers<void> | null = null;
   return { record, cutShort: () => cutCount, lost: () => lostCount, fault, drain };
 
   function fault(): string | null {
@@ -102,18 +104,26 @@ export function createRecorder(
   /** The sink bounds what it holds itself. */
   function append(flow: FlowDraft): void {
     waitingBytes -= bytesOf(flow);
-    const appended = (flows?.append(flow) ?? Promise.resolve()).catch((error: unknown) => {
+    if (flows === null) return;
+    appendingCount++;
+    flows.append(flow).then(appended, (error: unknown) => {
       if (lostCount++ === 0) log.error({ err: error, flow_id: flow.id }, "traffic not recorded");
       else log.debug({ err: error, flow_id: flow.id }, "traffic not recorded");
+      appended();
     });
-    appending.add(appended);
-    void appended.finally(() => appending.delete(appended));
+  }
+
+  function appended(): void {
+    if (--appendingCount > 0) return;
+    appendedAll?.resolve();
+    appendedAll = null;
   }
 
   async function drain(): Promise<void> {
     gathering.abort();
     while (running !== null) await running;
-    while (appending.size > 0) await Promise.all(appending);
+    appendedAll ??= Promise.withResolvers();
+    if (appendingCount > 0) await appendedAll.promise;
     gathering = new AbortController();
   }
 }
