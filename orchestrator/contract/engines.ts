@@ -2,6 +2,14 @@
 import { type Static, Type } from "typebox";
 import { Side } from "./agents.ts";
 
+/** What an engine counts from its start on: tokens, and sums over calls beside how many. */
+export const ENGINE_COUNTERS = [
+  ...(["promptTokens", "cachedTokens", "generationTokens", "preemptions"] as const),
+  ...(["queueMs", "queuedCalls", "firstTokenMs", "firstTokenCalls"] as const),
+] as const;
+/** `cachedTokens`: the part of the prompt tokens that lay in its cache. */
+export type EngineCounters = Readonly<Record<(typeof ENGINE_COUNTERS)[number], number>>;
+
 const Count = Type.Integer({ minimum: 0 });
 const Share = Type.Number({ minimum: 0, maximum: 1 });
 const Rate = Type.Number({ minimum: 0 });

@@ -4,24 +4,15 @@
  *
  * Names are those of vLLM 0.32, `vllm/v1/metrics/loggers.py`.
  */
+import type { EngineCounters } from "../contract/engines.ts";
 
-export interface EngineReading {
+export interface EngineReading extends EngineCounters {
   /** As the engine names it: the first of its served names. */
   readonly model: string;
   readonly running: number;
   readonly waiting: number;
   /** Of 0 to 1: the fullest one's, of several engines behind one address. */
   readonly kvCacheUsage: number;
-  readonly promptTokens: number;
-  /** The part of the prompt tokens that lay in its cache. */
-  readonly cachedTokens: number;
-  readonly generationTokens: number;
-  readonly preemptions: number;
-  /** Sums over calls, and how many. */
-  readonly queueMs: number;
-  readonly queuedCalls: number;
-  readonly firstTokenMs: number;
-  readonly firstTokenCalls: number;
 }
 
 /** `name{labels} value timestamp?`; a label's value may have a brace in it. */

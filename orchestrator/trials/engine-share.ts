@@ -7,11 +7,16 @@
  */
 import type { Side } from "../contract/agents.ts";
 import type { Call } from "../contract/calls.ts";
-import type { EngineLoad, TrialEngine } from "../contract/engines.ts";
+import {
+  ENGINE_COUNTERS,
+  type EngineCounters,
+  type EngineLoad,
+  type TrialEngine,
+} from "../contract/engines.ts";
 import { type EpochMs, rfc3339 } from "../runtime/clock.ts";
 
 /** A row of engine_sample. */
-export interface EngineSample {
+export interface EngineSample extends EngineCounters {
   readonly provider: string;
   readonly model: string;
   readonly atMs: EpochMs;
@@ -22,14 +27,6 @@ export interface EngineSample {
   readonly waitingMean: number;
   readonly waitingMax: number;
   readonly kvCacheUsageMax: number;
-  readonly promptTokens: number;
-  readonly cachedTokens: number;
-  readonly generationTokens: number;
-  readonly preemptions: number;
-  readonly queueMs: number;
-  readonly queuedCalls: number;
-  readonly firstTokenMs: number;
-  readonly firstTokenCalls: number;
 }
 
 export interface Span {
@@ -37,16 +34,10 @@ export interface Span {
   readonly toMs: EpochMs;
 }
 
-const COUNTERS = [
-  ...(["promptTokens", "cachedTokens", "generationTokens", "preemptions"] as const),
-  ...(["queueMs", "queuedCalls", "firstTokenMs", "firstTokenCalls"] as const),
-];
-type Counts = Record<(typeof COUNTERS)[number], number>;
-
 /** What one sample tells of. */
 interface Interval extends Span {
   readonly sample: EngineSample;
-  readonly counts: Counts;
+  readonly counts: EngineCounters;
 }
 
 /** Longer without a sample: nobody looked. */
@@ -137,7 +128,7 @@ function loadOf(
     round(sum(meanwhile, ({ sample, overlapMs }) => of(sample) * overlapMs) / sampledMs, 2);
   const most = (of: (sample: EngineSample) => number) =>
     Math.max(...meanwhile.map(({ sample }) => of(sample)));
-  const count = (name: keyof Counts) => sum(meanwhile, ({ counts }) => counts[name]);
+  const count = (name: keyof EngineCounters) => sum(meanwhile, ({ counts }) => counts[name]);
   const gpus = most(({ gpus: own }) => own ?? 0);
   const [prompt, cached, generation] = [
     count("promptTokens"),
@@ -232,12 +223,12 @@ function intervalsOf(samples: readonly EngineSample[]): Interval[] {
 }
 
 /** Its counters begin at 0 when it starts; where nobody says when, a smaller one tells of it. */
-function countsSince(before: EngineSample, sample: EngineSample): Counts {
+function countsSince(before: EngineSample, sample: EngineSample): EngineCounters {
   const isKnown = before.startedAtMs !== null && sample.startedAtMs !== null;
   const isAnother = isKnown
     ? before.startedAtMs !== sample.startedAtMs
-    : COUNTERS.some((counter) => sample[counter] < before[counter]);
-  const since = COUNTERS.map((counter) => [
+    : ENGINE_COUNTERS.some((counter) => sample[counter] < before[counter]);
+  const since = ENGINE_COUNTERS.map((counter) => [
     counter,
     Math.max(0, sample[counter] - (isAnother ? 0 : before[counter])),
   ]);
