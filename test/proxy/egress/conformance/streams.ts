@@ -148,10 +148,10 @@ export function testStreams(name: string, open: OpenEngine): void {
     const chunk = Buffer.alloc(256 * 1024);
     await using server = await startUpstream(async (_, response) => {
       response.on("error", () => undefined);
+      const closed = new Promise((resolve) => response.once("close", resolve));
       while (written < 400 * MIB && !response.destroyed) {
         written += chunk.length;
-        if (!response.write(chunk))
-          await Promise.race([once(response, "drain"), once(response, "close")]);
+        if (!response.write(chunk)) await Promise.race([once(response, "drain"), closed]);
       }
     });
     await using world = await openWorld(open, allow(server.port));
