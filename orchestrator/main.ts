@@ -6,6 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { refuseNoAddress } from "./addresses.ts";
 import { runFirstExample } from "./cli/first-run.ts";
+import { answerArguments } from "./cli/no-arguments.ts";
 import { print, printError } from "./cli/print.ts";
 import { compose, type Installation } from "./compose.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
@@ -17,10 +18,25 @@ const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 const LOGIN_LINK_MS = 15 * 60_000;
 
+const PROGRAM = {
+  name: "npm start",
+  summary: "Starts everything, in the foreground; Ctrl-C stops it",
+  variables: {
+    AUTOCODE_HOME: "the data folder: all state is in it",
+    AUTOCODE_PORT: "API and web UI (7700; 0: any free port)",
+    AUTOCODE_EXAMPLE: "off: no example project and no experiment on the first start",
+    DATABASE_URL: "your PostgreSQL instead of our own",
+    AUTOCODE_SCHEDULER: "where trials run: local, fleet or nomad",
+  },
+};
+
 const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
+  // `autocode up` has read its own.
+  const answered = import.meta.main ? answerArguments(process.argv.slice(2), PROGRAM) : null;
+  if (answered !== null) return answered;
   let config: Config;
   try {
     config = readConfig();

@@ -5,6 +5,7 @@
  *
  * On SIGTERM or SIGINT it closes its connections, writes its records down and exits.
  */
+import { answerArguments } from "../../orchestrator/cli/no-arguments.ts";
 import { print, printError } from "../../orchestrator/cli/print.ts";
 import { composeEgress } from "../../orchestrator/compose-egress.ts";
 import { type Config, ConfigError, readConfig } from "../../orchestrator/config.ts";
@@ -14,10 +15,22 @@ import { aborted, stopSignal } from "../../orchestrator/runtime/stop-signal.ts";
 const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 
+const PROGRAM = {
+  name: "npm run egress",
+  summary: "Starts an egress proxy by itself",
+  variables: {
+    DATABASE_URL: "the orchestrator's PostgreSQL; it is needed",
+    AUTOCODE_EGRESS_PORT: "where it listens (any free port, the last one again)",
+    AUTOCODE_EGRESS: "embedded or mitmproxy",
+  },
+};
+
 const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
+  const answered = answerArguments(process.argv.slice(2), PROGRAM);
+  if (answered !== null) return answered;
   let config: Config & { databaseUrl: string };
   try {
     config = withDatabase(readConfig());

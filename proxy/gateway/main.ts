@@ -5,6 +5,7 @@
  *
  * On SIGTERM or SIGINT it takes no new call, lets the running ones end for a grace, settles, exits.
  */
+import { answerArguments } from "../../orchestrator/cli/no-arguments.ts";
 import { print, printError } from "../../orchestrator/cli/print.ts";
 import { composeGateway } from "../../orchestrator/compose-gateway.ts";
 import { type Config, ConfigError, readConfig } from "../../orchestrator/config.ts";
@@ -15,10 +16,23 @@ import { openAdminServer } from "./admin-server.ts";
 const EXIT_USAGE = 2;
 const EXIT_UNAVAILABLE = 5;
 
+const PROGRAM = {
+  name: "npm run gateway",
+  summary: "Starts a gateway by itself, which any number of others may stand beside",
+  variables: {
+    DATABASE_URL: "the orchestrator's PostgreSQL; it is needed",
+    AUTOCODE_GATEWAY_PORT: "where it listens (0: any free port)",
+    AUTOCODE_GATEWAY_METRICS_PORT: "metrics and readiness, on loopback",
+    AUTOCODE_GATEWAY_GRACE_MS: "how long running calls may go on after SIGTERM",
+  },
+};
+
 const stopping = stopSignal();
 process.exitCode = await main();
 
 async function main(): Promise<number> {
+  const answered = answerArguments(process.argv.slice(2), PROGRAM);
+  if (answered !== null) return answered;
   let config: Config & { databaseUrl: string };
   try {
     config = withDatabase(readConfig());
