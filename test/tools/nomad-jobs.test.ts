@@ -142,15 +142,22 @@ test("the orchestrator's task becomes ready where Nomad looks, and an experiment
     join(ROOT, "examples/example/autocode.yaml"),
   );
   assert.equal(applied.exit, 0, applied.err);
-  for (const [name, exit, verdict] of [
-    ["fix-median", 0, "passed"],
-    ["parse-duration", 1, "failed"],
+  // The first finds the server in its data folder; the second has a token of its own, as a job that
+  // runs by itself does.
+  const made = await installation.cli("token", "create", "nomad-trials", "--role", "operator");
+  assert.equal(made.exit, 0, made.err);
+  for (const [name, exit, verdict, where, secrets] of [
+    ["fix-median", 0, "passed", `home=${installation.home}`, {}],
+    [
+      ...(["parse-duration", 1, "failed"] as const),
+      `api_url=${installation.url()}`,
+      { AUTOCODE_TOKEN: made.out.trim() },
+    ],
   ] as const) {
     await t.test(`an experiment that ${verdict} ends with ${exit}`, async () => {
-      const values = ["project=example", `experiment=nightly-${name}`, `home=${installation.home}`];
       const submit = await taskOf(
         "trials.nomad.hcl",
-        ...values,
+        ...["project=example", `experiment=nightly-${name}`, where],
         'agents=["qwen-code"]',
         'models=["scripted"]',
         `tasks=["${name}"]`,
@@ -159,7 +166,7 @@ test("the orchestrator's task becomes ready where Nomad looks, and an experiment
       );
       const ended = await runToEnd(submit.Config.command, submit.Config.args, {
         cwd: installation.folder,
-        env: environmentOf(submit, {}),
+        env: { ...environmentOf(submit, {}), ...secrets },
       });
       assert.equal(ended.exit, exit, ended.err);
       assert.match(ended.out, new RegExp(`qwen-code .*${verdict}`));
