@@ -8,7 +8,7 @@ import { CACHE_MARGIN, GPUS_MAX, gpusOf, USABLE_SHARE } from "./plan-layouts.ts"
 import { BATCHED_TOKENS, GIB, SEQUENCES_MAX } from "./plan-memory.ts";
 import type { HourRate } from "./plan-price.ts";
 import type { Speed } from "./plan-speed.ts";
-import { BANDWIDTH_EFFICIENCY, isFp8 } from "./plan-speed.ts";
+import { BANDWIDTH_EFFICIENCY, HOST_SECONDS, isFp8 } from "./plan-speed.ts";
 
 export function gib(bytes: number): string {
   return `${(bytes / GIB).toFixed(2)} GiB`;
@@ -111,7 +111,8 @@ export function speedSteps(
     step(
       "a token alone",
       `${(speed.readBytes / 1e9).toFixed(2)} GB to read at ${(speed.bandwidth / 1e9).toFixed(0)} ` +
-        `GB/s, its cache at ${standing} tokens, and its computing: ${alone.toFixed(2)} ms = ` +
+        `GB/s, its cache at ${standing} tokens, its computing, and the host's ` +
+        `${HOST_SECONDS * 1e6} us: ${alone.toFixed(2)} ms = ` +
         `${plan.decode_tokens_per_second_alone.toFixed(1)} tokens/s`,
       `${gpu.source}; ${efficiency}: docs/models.md`,
     ),

@@ -69,14 +69,11 @@ test("P11: nearer to each current log than weights x 1.2 and a constant", () => 
   }
 });
 
-test("P11: throughput is within 25 % of benchmarks, but for bursts of a thousand", () => {
-  const missed = SPEEDS.filter((each) => {
-    return Math.abs(errorOf(predictSpeed(each, gpus), each.figure)) > SPEED_BAR;
-  });
-  assert.deepEqual(
-    missed.map(({ what }) => what),
-    ["14B, ShareGPT, H100", "14B, ShareGPT, A100", "8B, ShareGPT, H100", "8B fp8, ShareGPT, H100"],
-  );
+test("P11: throughput is within 25 % of benchmarks", () => {
+  for (const each of SPEEDS) {
+    const error = errorOf(predictSpeed(each, gpus), each.figure);
+    assert.ok(Math.abs(error) <= SPEED_BAR, `${each.what}: ${error}`);
+  }
 });
 
 test("P12: a price is within 10 % of its source, and says how busy the GPUs are", () => {

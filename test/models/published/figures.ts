@@ -249,7 +249,7 @@ export const SPEEDS: readonly PublishedSpeed[] = [
     ...LAB_11,
     ...SHAREGPT,
     figure: 6595.66,
-    ...held,
+    use: "calibrated",
   },
   {
     what: "32B, 32000/100, H100",
