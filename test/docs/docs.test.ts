@@ -97,6 +97,32 @@ test("every key of the project file has its row in docs/operating.md", () => {
   );
 });
 
+test("every documented command line is one that the help has, with its options", async () => {
+  const pages = (await read("test/golden/cli-help.txt")).split("\n---\n");
+  const help = new Map(
+    pages.flatMap((page) => {
+      const [, name] = /^Usage: autocode ([a-z -]+[a-z])/m.exec(page) ?? [];
+      return name === undefined ? [] : [[name, page] as const];
+    }),
+  );
+  const paths = listFiles().filter((path) =>
+    /^(docs\/.*|[A-Z]+)\.md$|^nomad-jobs\/.*\.hcl$/.test(path),
+  );
+  const documented = await Promise.all(
+    paths.map(async (path) => commandLines(await read(path)).map((line) => ({ path, line }))),
+  );
+  const lines = documented.flat();
+
+  assert.ok(help.size > 60 && lines.length > 100, `${help.size} commands, ${lines.length} lines`);
+  assert.deepEqual(
+    lines.flatMap(({ path, line }) => {
+      const fault = faultOf(line, help);
+      return fault === null ? [] : [`${path}: ${line}: ${fault}`];
+    }),
+    [],
+  );
+});
+
 test("every link of a page leads somewhere", async () => {
   const pages = listFiles().filter((path) => /^(docs\/.*|[A-Z]+)\.md$/.test(path));
   const dead = await Promise.all(
@@ -110,6 +136,39 @@ test("every link of a page leads somewhere", async () => {
   );
   assert.deepEqual(dead.flat(), []);
 });
+
+/** What follows `autocode ` in a page's code, and in what is quoted in its text. */
+function commandLines(text: string): string[] {
+  const joined = text.replaceAll(/ *\\\n[ #]*/g, " ");
+  const inBlocks = [...joined.matchAll(/^[ #]*(?:[A-Z_]+=\S+ )*(?:npx )?autocode ([a-z].*)$/gm)];
+  const quoted = [...joined.matchAll(/`(?:npx )?autocode\s([a-z][^`]*)`/g)];
+  // A line of prose that begins with our name has words of no command's.
+  const isCode = ({ index, 0: line }: RegExpMatchArray) =>
+    /npx|^[ #]{3}/.test(line) || joined.slice(0, index).split("```").length % 2 === 0;
+  return [...inBlocks.filter(isCode), ...quoted].flatMap(([, said = ""]) => {
+    const line = said
+      .replaceAll(/"[^"]*"|'[^']*'/g, "quoted")
+      .replace(/\s(?:#|\||;|&&|→|…).*$/s, "")
+      .replaceAll(/\s+/g, " ")
+      .trim();
+    // "worker ls|show" is two.
+    const [, nouns = "", verbs] = /^((?:[a-z]+ )+)([a-z]+(?:\|[a-z]+)+)/.exec(line) ?? [];
+    return verbs === undefined ? [line] : verbs.split("|").map((verb) => nouns + verb);
+  });
+}
+
+/** Why a line is no command's; null where it is one, or the words that several begin with. */
+function faultOf(line: string, help: ReadonlyMap<string, string>): string | null {
+  const words = line.split(" ");
+  const name = [3, 2, 1].map((count) => words.slice(0, count).join(" ")).find((n) => help.has(n));
+  if (name === undefined) {
+    return [...help.keys()].some((each) => each.startsWith(`${line} `)) ? null : "no such command";
+  }
+  const page = help.get(name) ?? "";
+  const options = words.flatMap((word) => /^\[?(--?[a-z][a-z-]*)/.exec(word)?.[1] ?? []);
+  const unknown = options.filter((option) => !new RegExp(` ${option}[ ,\n]`).test(page));
+  return unknown.length === 0 ? null : `no option ${unknown.join(", ")}`;
+}
 
 function read(path: string): Promise<string> {
   return readFile(join(ROOT, path), "utf8");
