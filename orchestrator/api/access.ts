@@ -19,7 +19,7 @@ export interface Access {
   redeemLoginLink(secret: string): Promise<{ sessionToken: string; expiresAtMs: number } | null>;
   /** Ends a browser's session. */
   endSession(token: string): Promise<void>;
-  /** A token for a program, which no start replaces. @throws Problem `conflict`: the name is had. */
+  /** A token for a program, which no start replaces. @throws Problem `conflict`: name is had. */
   createToken(wanted: NewApiToken): Promise<ApiToken>;
   /**
    * Another secret for a token that was never used, where its first may not have arrived: that one

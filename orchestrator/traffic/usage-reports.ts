@@ -124,7 +124,7 @@ function createReport<Schema extends typeof OpenAIPage | typeof AnthropicPage>(
 
   async function fault(): Promise<string | null> {
     if ((await readKey()) !== null) return null;
-    return `there is no admin key; autocode secret set provider/${provider}/admin-key`;
+    return `there is no admin key; autocode secret put provider/${provider}/admin-key`;
   }
 
   async function counts(day: string): Promise<readonly UsageCount[] | null> {
