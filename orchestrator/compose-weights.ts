@@ -7,9 +7,9 @@ import type { Database } from "./db/database.ts";
 import type { Layout } from "./projects/layout.ts";
 import { monotonicMs, systemClock } from "./runtime/clock.ts";
 import type { Secrets } from "./secrets/secrets.ts";
-import { modelPlan, readServers } from "./serving/rows.ts";
+import { withServedWeights } from "./serving/weight-users.ts";
 import { createHub } from "./weights/hub.ts";
-import { createPulls } from "./weights/pulls.ts";
+import { createPulls, type UsersHeld } from "./weights/pulls.ts";
 import { createWeightStore } from "./weights/store.ts";
 import type { Weights } from "./weights/weights.ts";
 
@@ -45,13 +45,7 @@ export function buildWeights(
     clock: systemClock,
     nowMs: monotonicMs,
   });
-  const users = async () => {
-    const servers = await readServers(db.sql);
-    return servers.map((row) => {
-      const { quantisation } = modelPlan(row);
-      return { pair: row.pair, model: row.model, quantisation };
-    });
-  };
+  const users: UsersHeld = (work) => withServedWeights(db, work);
   return {
     weights,
     pulls: createPulls(weights, cards, catalog, dir, users),

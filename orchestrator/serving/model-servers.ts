@@ -19,7 +19,7 @@ import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
 import type { Weights } from "../weights/weights.ts";
 import type { Planner } from "./planner.ts";
-import { engineId, readServers, SERVED_CHANNEL, type ServerRow, unitOf } from "./rows.ts";
+import { engineId, holdUps, readServers, SERVED_CHANNEL, type ServerRow, unitOf } from "./rows.ts";
 import type { EngineLauncher, ModelServers } from "./serving.ts";
 import { forecastWaitMs, type SwapOptions } from "./swap.ts";
 import { type Queued, unitsOf } from "./turns.ts";
@@ -40,9 +40,6 @@ export interface ModelServersOptions {
   swap: SwapOptions;
 }
 
-/** Any number; held while a pair is brought up, so that two do not take the same port or turn. */
-const UP_LOCK = 52_180;
-
 export function createModelServers(
   { db, launcher, weights, cards, planner, others, clock }: ModelServersDeps,
   { machine, swap }: ModelServersOptions,
@@ -60,7 +57,7 @@ export function createModelServers(
     const accepted = request.accepted_licences ?? [];
     for (const model of plan.models) await requireLicence(model, accepted);
     await db.sql.transaction(async (tx) => {
-      await tx.execute(sql`select pg_advisory_xact_lock(${UP_LOCK})`);
+      await holdUps(tx);
       const there = await readServers(tx, sql`machine = ${machine}`);
       await refuseOther(tx, plan);
       // The first unit of a machine that serves nothing begins; the others get their turns.

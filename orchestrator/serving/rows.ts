@@ -43,6 +43,17 @@ export function readServers(db: Pick<Sql, "execute">, where: SQL = sql`true`) {
   );
 }
 
+/** Any number. */
+const UP_LOCK = 52_180;
+
+/**
+ * To the transaction's end no pair is brought up by another: two would take the same port or turn,
+ * or weights that are being removed.
+ */
+export async function holdUps(transaction: Sql): Promise<void> {
+  await transaction.execute(sql`select pg_advisory_xact_lock(${UP_LOCK})`);
+}
+
 /** An engine's id at its launcher. */
 export function engineId({ pair, side }: Pick<ServerRow, "pair" | "side">): string {
   return `${pair.replaceAll(/[^A-Za-z0-9._-]/g, "_")}.${side}`;

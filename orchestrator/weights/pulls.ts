@@ -28,12 +28,17 @@ export interface WeightUser {
   quantisation: string;
 }
 
+/** Does `work` with the engines there are; none comes up before it is done. */
+export type UsersHeld = <Value>(
+  work: (users: readonly WeightUser[]) => Promise<Value>,
+) => Promise<Value>;
+
 export function createPulls(
   weights: Weights,
   cards: ReadonlyMap<string, ModelCard>,
   catalog: Pick<Catalog, "pairs">,
   dir: string,
-  users: () => Promise<readonly WeightUser[]>,
+  users: UsersHeld,
 ): WeightPulls {
   return { list, prepare, remove };
 
@@ -84,31 +89,34 @@ export function createPulls(
 
   async function remove({ model, quantisation }: RemoveRequest): Promise<RemovedWeights> {
     const asked = modelsOf({ model }).map(({ card }) => card);
-    const all = await users();
-    const wanted = asked.flatMap((card) => {
-      const names = quantisation === undefined ? card.quantisations : [{ name: quantisation }];
-      return names.map(({ name }) => ({ card, name }));
-    });
-    const removed: RemovedWeights["removed"] = [];
-    const user = all.find(({ model: used }) => asked.some(({ name }) => name === used));
-    if (user !== undefined && quantisation === undefined) {
-      const way = `\`autocode model down ${user.pair}\` first`;
-      throw new Problem("conflict", `An engine of ${user.pair} uses ${user.model}: ${way}`);
-    }
-    for (const { card, name } of wanted) {
-      const used = all.filter((each) => each.model === card.name);
-      const bytes = await weights.remove(
-        card,
-        name,
-        used.map((each) => each.quantisation),
-      );
-      if (bytes > 0) removed.push({ model: card.name, quantisation: name, bytes });
-    }
+    const removed = await users((all) => removeUnused(asked, quantisation, all));
     if (removed.length === 0) {
       const names = asked.map(({ name }) => name).join(" and ");
       throw new Problem("not_found", `No weights of ${names} are in the store`);
     }
     return { freed_bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0), removed };
+  }
+
+  async function removeUnused(
+    asked: readonly ModelCard[],
+    quantisation: string | undefined,
+    all: readonly WeightUser[],
+  ): Promise<RemovedWeights["removed"]> {
+    const user = all.find(({ model: used }) => asked.some(({ name }) => name === used));
+    if (user !== undefined && quantisation === undefined) {
+      const way = `\`autocode model down ${user.pair}\` first`;
+      throw new Problem("conflict", `An engine of ${user.pair} uses ${user.model}: ${way}`);
+    }
+    const removed: RemovedWeights["removed"] = [];
+    for (const card of asked) {
+      const used = all.filter(({ model }) => model === card.name).map((each) => each.quantisation);
+      const known = card.quantisations.map(({ name }) => name);
+      for (const name of quantisation === undefined ? known : [quantisation]) {
+        const bytes = await weights.remove(card, name, used);
+        if (bytes > 0) removed.push({ model: card.name, quantisation: name, bytes });
+      }
+    }
+    return removed;
   }
 
   function modelsOf({

@@ -10,13 +10,13 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { createApi } from "../../../orchestrator/api/server.ts";
-import { createPulls } from "../../../orchestrator/weights/pulls.ts";
+import { createPulls, type UsersHeld } from "../../../orchestrator/weights/pulls.ts";
 import { openApiServices } from "../../support/api-services.ts";
 import { eventually } from "../../support/eventually.ts";
 import { COMMIT, madeUpCard, madeUpFiles } from "../../support/fake-hub.ts";
 import { openWeightWorld } from "../../support/weights.ts";
 
-const NOBODY = async () => [];
+const NOBODY: UsersHeld = (work) => work([]);
 
 const BIN = join(resolve(import.meta.dirname, "../../.."), "bin/autocode.mjs");
 const FIRST = "model-00001-of-00002.safetensors";

@@ -6,11 +6,11 @@ import { loadCards } from "../../../models/cards.ts";
 import { loadCatalog, type ModelPair } from "../../../models/catalog.ts";
 import type { PullRequest, WeightProgress } from "../../../orchestrator/contract/weights.ts";
 import { Problem } from "../../../orchestrator/problem.ts";
-import { createPulls } from "../../../orchestrator/weights/pulls.ts";
+import { createPulls, type UsersHeld } from "../../../orchestrator/weights/pulls.ts";
 import { COMMIT, madeUpCard, madeUpFiles } from "../../support/fake-hub.ts";
 import { openWeightWorld, type WeightWorld } from "../../support/weights.ts";
 
-const NOBODY = async () => [];
+const NOBODY: UsersHeld = (work) => work([]);
 
 const MODELS = join(import.meta.dirname, "../../../models");
 const LICENCE = { id: "qwen-research", url: "https://licence.test/q", needsAcceptance: true };
@@ -152,7 +152,8 @@ test("weights are removed and counted, not those that an engine uses; they come 
   const cards = new Map([[world.card.name, world.card]]);
   const user = { pair: "a-pair", model: "made-up-1b", quantisation: "bf16" };
   let users = [user];
-  const pulls = createPulls(store, cards, { pairs: new Map() }, world.dir, async () => users);
+  const held: UsersHeld = (work) => work(users);
+  const pulls = createPulls(store, cards, { pairs: new Map() }, world.dir, held);
   const model = "made-up-1b";
   await assert.rejects(pulls.remove({ model: "99b" }), refused("not_found", /99b/));
   const { revision } = await world.pull();
