@@ -238,12 +238,12 @@ function Engine({ pair, engine }) {
       aria-label=${`The log of ${engine.model}`}>log</a></span>`;
 }
 
-/** Its load, what it is starting with, or since when. @param {{ engine: EngineStatus }} props */
+/** Its load, what its change waits for, or since when. @param {{ engine: EngineStatus }} props */
 function EngineFacts({ engine: { state, since, metrics, detail } }) {
   if (state === "ready" && metrics !== null) {
     return `${formatCount(metrics.running)} running, ${formatCount(metrics.waiting)} waiting`;
   }
-  if (state === "starting" && detail !== "") return visible(detail);
+  if ((state === "starting" || state === "draining") && detail !== "") return visible(detail);
   return html`<${Time} at=${since} text=${formatAgo(since, serverNow())} />`;
 }
 

@@ -43,7 +43,7 @@ export const modelLs: Command = {
     );
     const coming = served
       .flatMap((pair) => pair.engines)
-      .filter(({ state }) => state === "starting");
+      .filter(({ state }) => state === "starting" || state === "draining");
     for (const { model, detail } of coming) print.note(`${model}: ${detail.split("\n")[0]}`);
     return EXIT.done;
   },
