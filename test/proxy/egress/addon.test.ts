@@ -18,7 +18,12 @@ const skip =
     : "mitmproxy is not installed: npm run engines mitmproxy";
 
 async function run(...lines: string[]): Promise<unknown> {
-  const head = ["import json", "from addon import Exchange, Room", "room = Room(1000)"];
+  const head = [
+    "import json",
+    "from autocode_addon.exchange import Exchange",
+    "from autocode_addon.memory import Room",
+    "room = Room(1000)",
+  ];
   const open = "made = Exchange(1, None, None, 600, room); made.message_room = 600";
   const env = { PYTHONPATH: join(ROOT, "proxy/egress"), PYTHONDONTWRITEBYTECODE: "1" };
   const ran = await runToEnd(PYTHON, ["-c", [...head, open, ...lines].join("\n")], { env });

@@ -1,0 +1,1 @@
+"""Our part of mitmproxy, which addon.py gives to mitmdump."""
