@@ -54,6 +54,7 @@ export async function restoreBackup(request: RestoreRequest): Promise<Restored> 
   try {
     return await restore({
       ...{ home: config.home, databaseUrl: database.url, clock, log },
+      secretsEngine: config.secrets.engine,
       isForced: request.isForced,
       onProgress: request.onProgress,
       open: () => unwrap(createReadStream(request.file), request.passphrase),

@@ -29,6 +29,8 @@ export interface RestoreTarget {
   databaseUrl: string;
   clock: Clock;
   log: Log;
+  /** What keeps the secrets here. */
+  secretsEngine: string;
   /** Whether what is there may be replaced; its files are moved aside. */
   isForced: boolean;
   /** The archive's bytes, from the start at each call. */
@@ -59,7 +61,8 @@ export async function restore(target: RestoreTarget): Promise<Restored> {
     if (report.fault !== null) {
       throw new Problem(
         "conflict",
-        `The backup's ledger is not intact (${report.fault.detail}): nothing was restored`,
+        `The backup's ledger is not intact (${report.fault.detail}): nothing was restored` +
+          otherSecrets(head, target),
       );
     }
     const replaced = await takePlace(target, staged);
@@ -102,6 +105,13 @@ async function check(
   });
   if (head === null) throw new Error("an archive without a head was read");
   return { head, manifest };
+}
+
+/** Its ledger is signed by a key that lies with its secrets, which may not be those here. */
+function otherSecrets({ secrets }: BackupHead, { secretsEngine }: RestoreTarget): string {
+  if (secrets === secretsEngine) return "";
+  const theirs = `. Its secrets are in ${secrets}, and here they are in ${secretsEngine}`;
+  return `${theirs}: give restore the variables that its orchestrator had`;
 }
 
 /** Whether this code can read what the backup's code wrote. */

@@ -441,10 +441,15 @@ function textOf({ target, authority, serverName, path, headers }: RequestHead): 
 
 export function noRule(host: Host, port: number, what?: string): string {
   const asked = what ?? `${host.text}:${port}`;
-  return `No rule allows ${shown(asked)}; add one to the project's egress, or ask for it`;
+  return `No rule allows ${shownWords(asked)}; add one to the project's egress, or ask for it`;
 }
 
 export function denied({ place, rule }: CompiledRule, what: string): string {
   const because = rule.reason === undefined ? "" : `: ${rule.reason}`;
-  return `${place} denies ${shown(what)}${because}`;
+  return `${place} denies ${shownWords(what)}${because}`;
+}
+
+/** A method and a host: what stands between them is our own. */
+function shownWords(what: string): string {
+  return what.split(" ").map(shown).join(" ");
 }

@@ -81,7 +81,7 @@ export async function runSeed(
   outcomes.expired += await checkCalls(database, tree, calls);
 }
 
-function newSigner(): Signer {
+export function newSigner(): Signer {
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
   const keyId = keyIdOf(publicKey);
   return {

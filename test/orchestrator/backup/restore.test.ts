@@ -32,7 +32,7 @@ import { createLog } from "../../../orchestrator/runtime/log.ts";
 import { systemRandom } from "../../../orchestrator/runtime/random.ts";
 import { createPostgresTraffic } from "../../../orchestrator/traffic/postgres.ts";
 import { openPayer } from "../../chaos/payer.ts";
-import { signer } from "../../simulation/ledger-run.ts";
+import { newSigner, signer } from "../../simulation/ledger-run.ts";
 import { auditLedger } from "../../support/audit.ts";
 import { openEmptyDatabase, openTestDatabase, type TestDatabase } from "../../support/database.ts";
 import { openTestFolder } from "../../support/embedded.ts";
@@ -152,6 +152,17 @@ test("what is cut, changed, or made by another version is refused, and changes n
     assert.deepEqual(await schemas(target.database), ["public"], what);
     assert.deepEqual(await tablesOf(target.database), [], what);
   }
+});
+
+test("where other secrets are, a signed ledger is another's: the refusal names both", async () => {
+  await using source = await openSource();
+  const bytes = await source.backup();
+  await using target = await openTarget({ secretsEngine: "vault", ownSigner: newSigner() });
+  await assert.rejects(target.restore(bytes), {
+    code: "conflict",
+    message: /another key than yours\).* Its secrets are in file, and here they are in vault: give/,
+  });
+  assert.deepEqual(await tablesOf(target.database), []);
 });
 
 test("a ledger that was tampered with is not restored", async () => {
@@ -330,22 +341,22 @@ async function openSource() {
   };
 }
 
-async function openTarget() {
+async function openTarget({ secretsEngine = "file", ownSigner = signer } = {}) {
   const folder = await openTestFolder();
   const home = join(folder.path, "home");
   await mkdir(home);
   const database = await openEmptyDatabase();
   const verifyLedger: RestoreTarget["verifyLedger"] = async (url) => {
     await using db = await openPostgresDatabase({ url, log });
-    const journal = createJournal(db, clock, signer);
-    return await createLedgerExport(db, clock, journal, signer).verify();
+    const journal = createJournal(db, clock, ownSigner);
+    return await createLedgerExport(db, clock, journal, ownSigner).verify();
   };
   return {
     home,
     database,
     restore: async (bytes: Buffer, { isForced = false, databaseUrl = database.url } = {}) => {
       const result = await restore({
-        ...{ home, databaseUrl, clock, log, isForced, verifyLedger },
+        ...{ home, databaseUrl, clock, log, secretsEngine, isForced, verifyLedger },
         open: () => Readable.from([bytes]),
         onProgress: () => {},
       });

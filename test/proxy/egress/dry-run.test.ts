@@ -44,7 +44,9 @@ for (const [method, url, expected] of CASES) {
 test("open allows, deny refuses, and warn says what it would refuse", () => {
   const url = "https://nobody.example/";
   assert.equal(decideDry("open", { url }).action, "allow");
-  assert.equal(decideDry("deny", { url }).reason, "no_rule");
+  const denied = decideDry("deny", { url });
+  assert.equal(denied.reason, "no_rule");
+  assert.match(denied.detail, /^No rule allows GET nobody\.example; add one/);
   const warned = decideDry({ mode: "warn" }, { url });
   assert.deepEqual([warned.action, warned.reason], ["allow", "warned"]);
 });
