@@ -6,7 +6,11 @@
  * and four digits, as is U+E000 itself. So nothing that was recorded is lost.
  */
 import type { Body, FlowRecord } from "../contract/flows.ts";
+import type { Element } from "../db/binary-arrays.ts";
+import type { EpochMs } from "../runtime/clock.ts";
+import type { FlowId } from "../runtime/ids.ts";
 import { summaryOf } from "./filter.ts";
+import type { FlowLine } from "./flow-line.ts";
 import {
   type BodyPart,
   bodiesOf,
@@ -22,7 +26,15 @@ import {
 const KEY_LENGTH_MAX = 253;
 
 /** One flow's values, in the order of `FLOW_COLUMNS`. */
-export type FlowValues = readonly (string | number | boolean | null)[];
+export type FlowValues = readonly Element[];
+
+/** A row; about as many bytes, in UTF-16 units, as its statement will have. */
+export interface FlowRow {
+  readonly id: FlowId;
+  readonly startedAtMs: EpochMs;
+  readonly values: FlowValues;
+  readonly length: number;
+}
 
 /** The columns of the three tables as one statement gives them, with their types. */
 export const FLOW_COLUMNS = [
@@ -74,25 +86,69 @@ export interface StoredFlow extends Record<string, unknown> {
   body_binaries: string | null;
 }
 
-/** The row of a record. About as many bytes, in UTF-16 units, as its statement will have. */
-export function toRow(record: FlowRecord): { values: FlowValues; length: number } {
+/** The row of a record. */
+export function toRow(record: FlowRecord): FlowRow {
   const { meta, headers, bodies } = splitFlow(record);
-  const { host, method, path, status, sent_bytes, received_bytes } = summaryOf(record);
-  const metaText = escapeJson(JSON.stringify(meta));
   const packed = bodies === null ? null : packBodies(bodies);
-  const { decision } = record;
-  const values = [
-    ...[record.id, new Date(record.started_at).toISOString(), record.source_id, record.sequence],
-    ...[key(record.project_id), key(record.trial_id), key(record.agent), record.door, record.kind],
-    ...[key(method?.toUpperCase() ?? null), key(host.toLowerCase()), textOrNull(path), status],
-    ...[decision.action, decision.reason, sent_bytes, received_bytes, record.error !== null],
-    ...[escapeText(urlOf(record)), metaText],
+  return rowOf(record, JSON.stringify(meta), [
     ...(headers === null ? [null, null, null] : packHeaders(headers)),
     bodies === null ? null : bodyBytes(bodies),
     ...[packed?.facts ?? null, packed?.texts ?? null, packed?.binaries ?? null],
+  ]);
+}
+
+/** The same row of the same record, of a line of the spool. */
+export function toRowOfLine(line: FlowLine): FlowRow {
+  const { meta, metaJson, requestHeaders, responseHeaders, requestBody, responseBody } = line;
+  const headers: HeaderPart = {
+    request: requestHeaders === null ? null : JSON.parse(requestHeaders),
+    response: responseHeaders === null ? null : JSON.parse(responseHeaders),
+  };
+  const hasHeaders = requestHeaders !== null || responseHeaders !== null;
+  const bodies = [requestBody, responseBody].filter((body) => body !== null);
+  const [asked, answered] = [requestBody?.facts ?? "null", responseBody?.facts ?? "null"];
+  const facts = `{"request":${asked},"response":${answered},"messages":null}`;
+  const contents = (encoding: string) => {
+    const found = bodies.filter((body) => body.encoding === encoding);
+    return joinedLines(found.map(({ content }) => line.bytes.subarray(content.start, content.end)));
+  };
+  return rowOf(meta, metaJson, [
+    ...[hasHeaders ? headerBytes(headers) : null, requestHeaders, responseHeaders],
+    ...(bodies.length === 0
+      ? [null, null, null, null]
+      : [
+          bodies.reduce((sum, { byteCount }) => sum + byteCount, 0),
+          ...[facts, contents("utf8"), contents("base64")],
+        ]),
+  ]);
+}
+
+const NEWLINE = Buffer.from("\n");
+
+function joinedLines(lines: readonly Buffer[]): Buffer {
+  const [first = Buffer.alloc(0), ...rest] = lines;
+  if (rest.length === 0) return first;
+  return Buffer.concat([first, ...rest.flatMap((line) => [NEWLINE, line])]);
+}
+
+/** @param record only what is its meta is looked at. */
+function rowOf(record: FlowRecord, metaJson: string, contents: FlowValues): FlowRow {
+  const { host, method, path, status, sent_bytes, received_bytes } = summaryOf(record);
+  const metaText = escapeJson(metaJson);
+  const startedAtMs = Date.parse(record.started_at);
+  const { decision } = record;
+  const values = [
+    ...[record.id, startedAtMs, record.source_id, record.sequence],
+    ...[key(record.project_id), key(record.trial_id), key(record.agent), record.door, record.kind],
+    ...[key(method?.toUpperCase() ?? null), key(host.toLowerCase()), textOrNull(path), status],
+    ...[decision.action, decision.reason, sent_bytes, received_bytes, record.error !== null],
+    ...[escapeText(urlOf(record)), metaText, ...contents],
   ];
-  const long = [metaText, packed?.texts ?? "", packed?.binaries ?? ""];
-  return { values, length: long.reduce((sum, { length }) => sum + length, 1_000) };
+  let length = 1_000;
+  for (const value of [metaText, ...contents]) {
+    length += typeof value === "string" || value instanceof Buffer ? value.length : 0;
+  }
+  return { id: record.id as FlowId, startedAtMs, values, length };
 }
 
 export function readFlow(row: StoredFlow): FlowRecord {
@@ -110,6 +166,7 @@ export function readMeta(text: string): FlowRecord {
 
 /** For a column of text, or for a value that one is compared with. */
 export function escapeText(text: string): string {
+  if (!/[\0\ue000]/.test(text)) return text;
   return text.replaceAll(/[\0\ue000]/g, (found) => (found === "\0" ? "\ue0000000" : "\ue000e000"));
 }
 
@@ -185,6 +242,7 @@ function unpackBodies(row: StoredFlow): BodyPart | null {
 
 /** JSON.stringify writes NUL and lone surrogates as escapes, after an even number of `\`. */
 function escapeJson(json: string): string {
+  if (!json.includes("\\u") && !json.includes("\ue000")) return json;
   return json.replaceAll(/\\\\|\\u(0000|d[89a-f][0-9a-f]{2})|\ue000/g, (found, code) => {
     if (found === "\\\\") return found;
     return found === "\ue000" ? "\ue000e000" : `\ue000${code}`;

@@ -8,6 +8,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { FlowGroup } from "../contract/flow-choices.ts";
 import type { FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
+import { binaryArray } from "../db/binary-arrays.ts";
 import type { Database } from "../db/database.ts";
 import { type Day, dayOf, listPartitions, makePartitions } from "../db/partitions.ts";
 import { readTime, rows, serverError } from "../db/rows.ts";
@@ -17,22 +18,27 @@ import { type FlowId, isId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Position, readCursor, writeCursor } from "./cursor.ts";
 import { summaryOf } from "./filter.ts";
+import type { FlowLine } from "./flow-line.ts";
 import { beyond, conditions, type Direction, hasText, order, upTo } from "./postgres-conditions.ts";
 import { createExpiry } from "./postgres-expiry.ts";
 import { guarded, wordsOf } from "./postgres-faults.ts";
 import {
   escapeText,
   FLOW_COLUMNS,
-  type FlowValues,
+  type FlowRow,
   readFlow,
   readMeta,
   type StoredFlow,
   toRow,
+  toRowOfLine,
 } from "./postgres-rows.ts";
 import type { FlowQuery, Page, Rejected, Traffic } from "./traffic.ts";
 
 const TABLES = ["flow", "flow_headers", "flow_body"];
 const DAY_MS = 86_400_000;
+/** Years of four digits. */
+const START_MS_MIN = Date.parse("0001-01-01T00:00:00.000Z");
+const START_MS_END = Date.parse("+010000-01-01T00:00:00.000Z");
 /** Of one statement. */
 const ROWS_MAX = 1_000;
 const LENGTH_MAX = 8 * 2 ** 20;
@@ -110,6 +116,7 @@ export function createPostgresTraffic(
   return {
     name: "postgres",
     append,
+    appendLines,
     search,
     find,
     scan,
@@ -121,22 +128,36 @@ export function createPostgresTraffic(
     [Symbol.asyncDispose]: async () => {},
   };
 
-  async function append(flows: readonly FlowRecord[]): Promise<Rejected> {
+  function append(flows: readonly FlowRecord[]): Promise<Rejected> {
+    return appendAll(flows, toRow, (flow) => flow);
+  }
+
+  function appendLines(lines: readonly FlowLine[]): Promise<Rejected> {
+    return appendAll(lines, toRowOfLine, ({ meta }) => meta);
+  }
+
+  async function appendAll<Given>(
+    all: readonly Given[],
+    rowOf: (given: Given) => FlowRow,
+    metaOf: (given: Given) => FlowRecord,
+  ): Promise<Rejected> {
     const rejected = new Map<FlowId, string>();
-    let batch: FlowValues[] = [];
+    let batch: FlowRow[] = [];
     let length = 0;
-    for (const flow of flows) {
-      if (!/^\d{4}-/.test(startOf(flow))) {
-        rejected.set(flow.id as FlowId, `started_at: no time we can keep: ${flow.started_at}`);
+    for (const given of all) {
+      const { id, started_at } = metaOf(given);
+      const startedAtMs = Date.parse(started_at);
+      if (!(startedAtMs >= START_MS_MIN && startedAtMs < START_MS_END)) {
+        rejected.set(id as FlowId, `started_at: no time we can keep: ${started_at}`);
         continue;
       }
-      const row = toRow(flow);
+      const row = rowOf(given);
       if (batch.length === ROWS_MAX || (batch.length > 0 && length + row.length > LENGTH_MAX)) {
         await insert(batch, rejected);
         batch = [];
         length = 0;
       }
-      batch.push(row.values);
+      batch.push(row);
       length += row.length;
     }
     if (batch.length > 0) await insert(batch, rejected);
@@ -144,12 +165,12 @@ export function createPostgresTraffic(
   }
 
   /** One that the server would never take is found by halves. */
-  async function insert(batch: readonly FlowValues[], rejected: Map<FlowId, string>) {
+  async function insert(batch: readonly FlowRow[], rejected: Map<FlowId, string>) {
     const refusal = await guarded(() => insertOnce(batch));
     if (refusal === null) return;
     const [first] = batch;
     if (batch.length === 1 && first !== undefined) {
-      rejected.set(first[0] as FlowId, refusal);
+      rejected.set(first.id, refusal);
       return;
     }
     const middle = Math.ceil(batch.length / 2);
@@ -158,12 +179,17 @@ export function createPostgresTraffic(
   }
 
   /** Null, or why the server takes none of them as they are. */
-  async function insertOnce(batch: readonly FlowValues[]): Promise<string | null> {
+  async function insertOnce(batch: readonly FlowRow[]): Promise<string | null> {
     const statement = {
       text: APPEND,
-      values: FLOW_COLUMNS.map((_, column) => batch.map((values) => values[column])),
+      values: FLOW_COLUMNS.map(([, type], column) => {
+        return binaryArray(
+          type,
+          batch.map(({ values }) => values[column] ?? null),
+        );
+      }),
     };
-    const days = new Set(batch.map((values) => dayOf(Date.parse(String(values[1])))));
+    const days = new Set(batch.map(({ startedAtMs }) => dayOf(startedAtMs)));
     for (let isSecond = false; ; isSecond = true) {
       await makeDays(days);
       try {
@@ -342,11 +368,6 @@ export function createPostgresTraffic(
       }),
     );
   }
-}
-
-function startOf({ started_at }: FlowRecord): string {
-  const time = new Date(started_at);
-  return Number.isNaN(time.getTime()) ? "" : time.toISOString();
 }
 
 function positionOf(row: Found | undefined): Position | null {

@@ -7,6 +7,7 @@
  * us, drained and removed, and its source closed. Two processes on one folder: one drains it at a
  * time, and if both did, nothing would be there twice.
  */
+import { isUtf8 } from "node:buffer";
 import { access, open, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename } from "node:path";
@@ -17,6 +18,7 @@ import { type FlowId, isId } from "../runtime/ids.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Random } from "../runtime/random.ts";
 import { appendRejected } from "./dead-letters.ts";
+import { type FlowLine, readLine } from "./flow-line.ts";
 import { createKeptSegments } from "./kept-segments.ts";
 import type { SequenceRange, SourceFacts, TrafficSources } from "./sources.ts";
 import {
@@ -28,12 +30,12 @@ import {
   settleFolder,
   sourceFolders,
 } from "./spool-folder.ts";
-import type { Traffic } from "./traffic.ts";
+import type { Rejected, Traffic } from "./traffic.ts";
 
 export interface ShipperDeps {
   /** `layout.spool`. */
   spoolDir: string;
-  store: Pick<Traffic, "append">;
+  store: Pick<Traffic, "append" | "appendLines">;
   sources: TrafficSources;
   log: Log;
   clock: Clock;
@@ -62,15 +64,19 @@ export interface Shipper {
 }
 
 const PERIOD_MS = 250;
+const NEWLINE = 0x0a;
 const BACKOFF_MS = 500;
 const BACKOFF_MS_MAX = 30_000;
 /** How often a folder is asked whether its writer is dead. */
 const LIFE_EVERY_MS = 5_000;
 const DEFAULTS: ShipperOptions = { recordsMax: 1_000, bytesMax: 4 * 2 ** 20, keptBytesMax: 0 };
 
-interface Parsed {
+interface Carried {
+  /** Of a line, its meta. */
   readonly flow: FlowRecord;
-  readonly line: string;
+  readonly bytes: Buffer;
+  /** Null: the store takes none, or it is not as our sinks write them. */
+  readonly line: FlowLine | null;
 }
 
 export function createShipper(
@@ -186,23 +192,24 @@ export function createShipper(
     source: SourceFacts,
     shipped: Shipped,
   ): Promise<number> {
-    const lines = (await readFile(segment.path, "utf8")).split("\n");
+    const content = await readFile(segment.path);
+    const takesLines = store.appendLines !== undefined && isUtf8(content);
     const stored: number[] = [];
     const rejected: number[] = [];
-    let batch: Parsed[] = [];
+    let batch: Carried[] = [];
     let batchBytes = 0;
     let sequence = segment.first - 1;
-    for (const line of lines) {
-      if (line === "") continue;
+    for (const bytes of linesIn(content)) {
       sequence++;
-      const { flow, reason } = parse(line);
+      const line = takesLines ? readLine(bytes) : null;
+      const { flow, reason } = line === null ? parse(bytes.toString()) : checked(line.meta);
       if (flow === null) {
-        await appendRejected(spoolDir, source.id, [{ line, reason }]);
+        await appendRejected(spoolDir, source.id, [{ line: bytes.toString(), reason }]);
         rejected.push(sequence);
         continue;
       }
-      batch.push({ flow, line });
-      batchBytes += line.length;
+      batch.push({ flow, bytes, line });
+      batchBytes += bytes.length;
       if (batch.length >= recordsMax || batchBytes >= bytesMax) {
         await ship(batch);
         batch = [];
@@ -217,13 +224,13 @@ export function createShipper(
     shipped.rejected += rejected.length;
     return sequence;
 
-    async function ship(flows: readonly Parsed[]): Promise<void> {
-      const refused = await store.append(flows.map(({ flow }) => flow));
+    async function ship(all: readonly Carried[]): Promise<void> {
+      const refused = await append(all);
       const letters = [];
-      for (const { flow, line } of flows) {
+      for (const { flow, bytes } of all) {
         const reason = refused.get(flow.id as FlowId);
         (reason === undefined ? stored : rejected).push(flow.sequence);
-        if (reason !== undefined) letters.push({ line, reason });
+        if (reason !== undefined) letters.push({ line: bytes.toString(), reason });
       }
       if (letters.length === 0) return;
       await appendRejected(spoolDir, source.id, letters);
@@ -232,6 +239,14 @@ export function createShipper(
         "records refused by the store for good",
       );
     }
+  }
+
+  async function append(all: readonly Carried[]): Promise<Rejected> {
+    const lines = all.flatMap(({ line }) => line ?? []);
+    const wholes = all.filter(({ line }) => line === null).map(({ flow }) => flow);
+    const refused = lines.length === 0 ? undefined : await store.appendLines?.(lines);
+    if (wholes.length === 0) return refused ?? new Map();
+    return new Map([...(refused ?? []), ...(await store.append(wholes))]);
   }
 
   /** As its writer wrote it down; of a folder without that, what its name says. */
@@ -251,15 +266,28 @@ export function createShipper(
   }
 }
 
-/** A record, as far as those who carry and store it must be able to rely on; or why it is none. */
-function parse(line: string): { flow: FlowRecord; reason: "" } | { flow: null; reason: string } {
-  const none = (what = "") => ({ flow: null, reason: `the line is no record${what}` });
-  let flow: Partial<FlowRecord> | null;
-  try {
-    flow = JSON.parse(line);
-  } catch {
-    return none();
+function* linesIn(content: Buffer): Iterable<Buffer> {
+  for (let at = 0; at < content.length; ) {
+    const found = content.indexOf(NEWLINE, at);
+    const end = found < 0 ? content.length : found;
+    if (end > at) yield content.subarray(at, end);
+    at = end + 1;
   }
+}
+
+type Checked = { flow: FlowRecord; reason: "" } | { flow: null; reason: string };
+
+function parse(line: string): Checked {
+  try {
+    return checked(JSON.parse(line));
+  } catch {
+    return checked(null);
+  }
+}
+
+/** A record, as far as those who carry and store it must be able to rely on; or why it is none. */
+function checked(flow: Partial<FlowRecord> | null): Checked {
+  const none = (what = "") => ({ flow: null, reason: `the line is no record${what}` });
   if (typeof flow !== "object" || flow === null) return none();
   const { id, sequence, started_at, server } = flow;
   if (typeof id !== "string" || !isId("flow", id)) return none(": id is no flow's");

@@ -6,6 +6,7 @@ import type { FlowGroup } from "../contract/flow-choices.ts";
 import type { FlowFilter, FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { FlowId, ProjectId } from "../runtime/ids.ts";
+import type { FlowLine } from "./flow-line.ts";
 
 /** Of a record: what has a retention of its own. */
 export type FieldClass = "meta" | "headers" | "body";
@@ -33,6 +34,8 @@ export interface Traffic extends AsyncDisposable {
    * @throws Problem `unavailable` when the store does not answer, or is full.
    */
   append(flows: readonly FlowRecord[]): Promise<Rejected>;
+  /** The same of lines of a spool, where a store keeps what is in them as it is. */
+  appendLines?(lines: readonly FlowLine[]): Promise<Rejected>;
   /** The newest first. @throws Problem `invalid_request` for a cursor that is none of ours. */
   search(query: FlowQuery, page: Page): Promise<FlowPage>;
   /** One, with what retention has left of it. */

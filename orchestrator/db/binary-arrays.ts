@@ -1,0 +1,72 @@
+/**
+ * Arrays as PostgreSQL takes them in binary (`array_recv` and the types' own `…_recv`), for
+ * statements of many rows: as text each value would be escaped, which took longer than all else of
+ * such a statement.
+ */
+
+export type ArrayType = "text" | "bigint" | "integer" | "boolean" | "timestamptz";
+
+/** Of `timestamptz`: milliseconds since 1970. A text may be given as its bytes in UTF-8. */
+export type Element = string | Buffer | number | boolean | null;
+
+const OIDS = { text: 25, bigint: 20, integer: 23, boolean: 16, timestamptz: 1184 } as const;
+/** 2000-01-01, from which the server counts. */
+const EPOCH_MS = 946_684_800_000;
+const HEAD_BYTES = 20;
+const FIRST_BYTES = 1_024;
+const WORD = 2 ** 32;
+
+/** The value of a parameter that is cast to an array of `type`. */
+export function binaryArray(type: ArrayType, elements: readonly Element[]): Buffer {
+  let bytes = Buffer.allocUnsafe(FIRST_BYTES + 16 * elements.length);
+  let at = HEAD_BYTES;
+  let hasNull = false;
+  for (const element of elements) {
+    if (element === null) {
+      hasNull = true;
+      makeRoom(4);
+      at = bytes.writeInt32BE(-1, at);
+    } else if (typeof element === "object") {
+      makeRoom(4 + element.length);
+      at = bytes.writeInt32BE(element.length, at);
+      at += element.copy(bytes, at);
+    } else if (typeof element === "string") {
+      makeRoom(4 + 3 * element.length);
+      const length = bytes.write(element, at + 4);
+      bytes.writeInt32BE(length, at);
+      at += 4 + length;
+    } else {
+      makeRoom(12);
+      at = writeNumber(element);
+    }
+  }
+  bytes.writeInt32BE(elements.length === 0 ? 0 : 1, 0);
+  bytes.writeInt32BE(hasNull ? 1 : 0, 4);
+  bytes.writeInt32BE(OIDS[type], 8);
+  bytes.writeInt32BE(elements.length, 12);
+  bytes.writeInt32BE(1, 16);
+  return bytes.subarray(0, elements.length === 0 ? 12 : at);
+
+  function makeRoom(wanted: number): void {
+    if (at + wanted <= bytes.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(2 * bytes.length, at + wanted));
+    bytes.copy(grown, 0, 0, at);
+    bytes = grown;
+  }
+
+  function writeNumber(element: number | boolean): number {
+    if (type === "boolean") {
+      bytes.writeInt32BE(1, at);
+      return bytes.writeUInt8(Number(element), at + 4);
+    }
+    if (type === "integer") {
+      bytes.writeInt32BE(4, at);
+      return bytes.writeInt32BE(Number(element), at + 4);
+    }
+    const value = type === "timestamptz" ? (Number(element) - EPOCH_MS) * 1_000 : Number(element);
+    bytes.writeInt32BE(8, at);
+    const high = Math.floor(value / WORD);
+    bytes.writeInt32BE(high, at + 4);
+    return bytes.writeUInt32BE(value - high * WORD, at + 8);
+  }
+}
