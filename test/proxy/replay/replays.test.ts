@@ -1,6 +1,6 @@
 /**
- * Goal: replays of several trials do not mix, and of very many, or very large ones, those unused are
- * begun again.
+ * Goal: replays of several trials do not mix, and of very many, or very large ones, those unused
+ * are begun again.
  */
 import assert from "node:assert/strict";
 import test from "node:test";
