@@ -9,6 +9,12 @@ export const ForecastFacts = Type.Object(
   {
     low_nanos: NanosText,
     high_nanos: NanosText,
+    swap_nanos: Type.Optional(
+      Type.String({
+        ...NanosText,
+        description: "Of high_nanos, for loading its pair again; absent: nothing, or not known",
+      }),
+    ),
     confidence_percent: Type.Integer({
       minimum: 0,
       maximum: 100,

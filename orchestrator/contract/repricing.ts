@@ -64,6 +64,10 @@ export const Repricing = Type.Object(
     charged_nanos: NanosText,
     repriced_nanos: NanosText,
     difference_nanos: SignedNanosText,
+    swap_nanos: Type.String({
+      ...NanosText,
+      description: "For swaps of models, in both sums: they stay as they were charged",
+    }),
     estimated_count: Type.Integer({ minimum: 0 }),
     /** Costs of these do not follow from their usage, so neither does the difference. */
     reservation_count: Type.Integer({ minimum: 0 }),

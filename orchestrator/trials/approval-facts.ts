@@ -1,5 +1,5 @@
 /** What a person must know to answer whether a trial may cost more, as it was when it paused. */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { ApprovalFacts } from "../contract/approvals.ts";
 import type { Sql } from "../db/database.ts";
 import { readNanos, rows } from "../db/rows.ts";
@@ -11,6 +11,7 @@ import { lastShortage } from "./shortage.ts";
 
 /** Of how many finished trials at most; the newest say most of what models cost now. */
 const FINISHED_MAX = 100;
+const SWAPS_MAX = 10;
 
 /** Reads alone. Of a trial whose budget was never opened the amounts are 0. */
 export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<ApprovalFacts> {
@@ -25,12 +26,15 @@ export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<App
   );
   if (money === undefined) throw new Error("a trial without its project");
   const unit = shortage?.currency ?? money.currency;
-  const evidence = await gatherEvidence(db, trial, unit === TOKEN_UNIT);
+  const evidence = await gatherEvidence(db, trial, {
+    isOfTokens: unit === TOKEN_UNIT,
+    currency: money.currency,
+  });
   const forecast = forecastToFinish(evidence);
   const availableNanos = shortage?.availableNanos ?? 0n;
   const requiredNanos = shortage?.requiredNanos ?? 0n;
   const suggested = suggestTopUp(forecast, {
-    spentNanos: evidence.callCostsNanos.reduce((sum, cost) => sum + cost, 0n),
+    spentNanos: evidence.callCostsNanos.reduce((sum, cost) => sum + cost, evidence.swapNanos),
     availableNanos,
     missingNanos: requiredNanos > availableNanos ? requiredNanos - availableNanos : 0n,
     stepNanos: unit === TOKEN_UNIT ? 1_000n : minorUnitNanos(unit),
@@ -51,7 +55,7 @@ export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<App
             required_nanos: String(requiredNanos),
             available_nanos: String(availableNanos),
           },
-    forecast: toFacts(forecast),
+    forecast: toFacts(forecast, evidence.nextSwapNanos),
     suggested_nanos: String(suggested),
     checkpoint: {
       files_changed: report?.diff.files_changed ?? 0,
@@ -64,7 +68,11 @@ export async function gatherApprovalFacts(db: Sql, trial: TrialRow): Promise<App
 }
 
 /** In money, or in tokens where those are what is short. */
-async function gatherEvidence(db: Sql, trial: TrialRow, isOfTokens: boolean) {
+async function gatherEvidence(
+  db: Sql,
+  trial: TrialRow,
+  { isOfTokens, currency }: { isOfTokens: boolean; currency: string },
+) {
   const cost = isOfTokens
     ? sql`call.input_tokens + call.cache_read_tokens + call.cache_write_tokens
         + call.long_cache_write_tokens + call.output_tokens`
@@ -82,20 +90,54 @@ async function gatherEvidence(db: Sql, trial: TrialRow, isOfTokens: boolean) {
           and replay_of is null
         order by created_at desc limit ${FINISHED_MAX}
       )
-      select sum(${cost})::bigint as total from like_it join call on call.trial_id = like_it.id
+      select sum(${cost})::bigint + ${isOfTokens ? sql`0` : swapsOf(sql`like_it.id`)} as total
+      from like_it join call on call.trial_id = like_it.id
       group by like_it.id`,
   );
+  // Swaps cost no tokens.
+  const swaps = isOfTokens ? NO_SWAPS : await gatherSwaps(db, trial, currency);
   return {
     callCostsNanos: calls.map((call): Nanos => readNanos(call.cost)),
     finishedTotalsNanos: finished.map(({ total }): Nanos => readNanos(total)),
+    ...swaps,
   };
 }
 
-function toFacts(forecast: Forecast): ApprovalFacts["forecast"] {
+const NO_SWAPS = { swapNanos: 0n, nextSwapNanos: 0n };
+
+/** What a trial was charged for swaps. */
+function swapsOf(trialId: SQL): SQL {
+  return sql`(select coalesce(sum(charged_nanos), 0)::bigint from model_swap
+    where model_swap.trial_id = ${trialId})`;
+}
+
+/** The next one is as the last ones of its pair were, in this currency; none, where it is loaded. */
+async function gatherSwaps(db: Sql, { id, pair }: TrialRow, currency: string) {
+  const [found] = await rows<{ swapped: string; next: string | null; is_away: boolean | null }>(
+    db,
+    sql`with last as (
+        select charged_nanos + uncharged_nanos as cost
+        from model_swap join trial on trial.id = model_swap.trial_id
+          join project on project.id = trial.project_id
+        where model_swap.pair = ${pair} and project.currency = ${currency}
+          and charged_nanos + uncharged_nanos is not null
+        order by model_swap.ended_at desc limit ${SWAPS_MAX}
+      )
+      select ${swapsOf(sql`${id}`)} as swapped, (select ceil(avg(cost))::bigint from last) as next,
+        (select not bool_or(is_awake) from model_server where pair = ${pair} and is_wanted)
+          as is_away`,
+  );
+  const { swapped = "0", next = null, is_away: isAway = null } = found ?? {};
+  const nextSwapNanos = isAway === true && next !== null ? readNanos(next) : 0n;
+  return { swapNanos: readNanos(swapped), nextSwapNanos };
+}
+
+function toFacts(forecast: Forecast, nextSwapNanos: Nanos): ApprovalFacts["forecast"] {
   if (forecast.outcome === "not_enough_evidence") return null;
   return {
     low_nanos: String(forecast.lowNanos),
     high_nanos: String(forecast.highNanos),
+    ...(nextSwapNanos > 0n && { swap_nanos: String(nextSwapNanos) }),
     confidence_percent: forecast.confidencePercent,
     basis: forecast.basis,
     evidence_count: forecast.evidenceCount,

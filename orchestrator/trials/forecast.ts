@@ -9,14 +9,21 @@
  *   is between a third and three times what is past with probability one half (Gott, Nature 363,
  *   315, 1993). A call's price grows with its context: least squares over the calls so far.
  * - Else nothing, said as such.
+ *
+ * A pair that is not loaded must be loaded again, and whoever waits for it the longest pays: the
+ * upper end has that, the lower end has not.
  */
 import { ceilDiv, type Nanos } from "../money.ts";
 
 export interface Evidence {
   /** Settled costs of the trial's calls, oldest first. */
   callCostsNanos: readonly Nanos[];
-  /** What finished trials of the same task, agent and pair cost in all. */
+  /** What swaps of models cost it so far. */
+  swapNanos?: Nanos;
+  /** What finished trials of the same task, agent and pair cost in all, swaps included. */
   finishedTotalsNanos: readonly Nanos[];
+  /** What it may be charged for loading its pair again; 0 or absent: it is loaded, or nobody knows. */
+  nextSwapNanos?: Nanos;
 }
 
 export type Forecast =
@@ -38,8 +45,13 @@ const OWN_CONFIDENCE_PERCENT = 50;
 const LEFT_FACTOR = 3n;
 
 /** What the trial will still cost to its end. */
-export function forecastToFinish({ callCostsNanos, finishedTotalsNanos }: Evidence): Forecast {
-  const spentNanos = callCostsNanos.reduce((sum, cost) => sum + cost, 0n);
+export function forecastToFinish({
+  callCostsNanos,
+  swapNanos = 0n,
+  finishedTotalsNanos,
+  nextSwapNanos = 0n,
+}: Evidence): Forecast {
+  const spentNanos = callCostsNanos.reduce((sum, cost) => sum + cost, swapNanos);
   const comparable = finishedTotalsNanos
     .filter((total) => total > spentNanos)
     .toSorted((a, b) => (a < b ? -1 : 1));
@@ -49,7 +61,7 @@ export function forecastToFinish({ callCostsNanos, finishedTotalsNanos }: Eviden
     return {
       outcome: "range",
       lowNanos: least - spentNanos,
-      highNanos: greatest - spentNanos,
+      highNanos: greatest - spentNanos + nextSwapNanos,
       confidencePercent: Math.floor((100 * (count - 1)) / (count + 1)),
       basis: "finished_trials",
       evidenceCount: count,
@@ -60,7 +72,7 @@ export function forecastToFinish({ callCostsNanos, finishedTotalsNanos }: Eviden
   return {
     outcome: "range",
     lowNanos: costOfNext(callCostsNanos, ceilDiv(count, LEFT_FACTOR)),
-    highNanos: costOfNext(callCostsNanos, count * LEFT_FACTOR),
+    highNanos: costOfNext(callCostsNanos, count * LEFT_FACTOR) + nextSwapNanos,
     confidencePercent: OWN_CONFIDENCE_PERCENT,
     basis: "own_calls",
     evidenceCount: callCostsNanos.length,

@@ -7,6 +7,7 @@ import type { RepriceRequest, Repricing } from "../contract/repricing.ts";
 import type { Sql } from "../db/database.ts";
 import { readNanos, readTime, rows } from "../db/rows.ts";
 import type { GrantedModel, PriceSnapshot } from "../keys/keys.ts";
+import type { Nanos } from "../money.ts";
 import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { TrialId } from "../runtime/ids.ts";
@@ -66,11 +67,33 @@ export function createPricing(
     const atMs = at === undefined ? null : Date.parse(at);
     const timed = calls.map((call) => ({ ...call, atMs: atMs ?? call.startedAtMs }));
     const result = repriceCalls(timed, project.currency, ask);
-    if (result.outcome === "repriced") return { trial_id: id, ...result.repricing };
+    if (result.outcome === "repriced") {
+      return { trial_id: id, ...withSwaps(result.repricing, await chargedSwaps(db.sql, id)) };
+    }
     const detail = `${result.model} has no price in ${project.currency}`;
     const when = rfc3339(result.atMs);
     throw new Problem("unpriced_model", `${detail} at ${when}; add it to the book, or give at`);
   }
+}
+
+/** Swaps are time of GPUs, not tokens: they stay as they were charged, in both sums. */
+function withSwaps(repricing: Omit<Repricing, "trial_id" | "swap_nanos">, swapNanos: Nanos) {
+  const { charged_nanos: charged, repriced_nanos: repriced } = repricing;
+  return {
+    ...repricing,
+    charged_nanos: String(readNanos(charged) + swapNanos),
+    repriced_nanos: String(readNanos(repriced) + swapNanos),
+    swap_nanos: String(swapNanos),
+  };
+}
+
+async function chargedSwaps(db: Pick<Sql, "execute">, id: TrialId): Promise<Nanos> {
+  const [found] = await rows<{ swapped: string }>(
+    db,
+    sql`select coalesce(sum(charged_nanos), 0)::text as swapped from model_swap
+      where trial_id = ${id}`,
+  );
+  return readNanos(found?.swapped ?? "0");
 }
 
 type ChargedRow = {

@@ -33,7 +33,7 @@ export type OtherPrice = (question: PriceQuestion) => {
 };
 
 export type RepriceResult =
-  | { outcome: "repriced"; repricing: Omit<Repricing, "trial_id"> }
+  | { outcome: "repriced"; repricing: Omit<Repricing, "trial_id" | "swap_nanos"> }
   | { outcome: "unpriced"; model: string; atMs: EpochMs };
 
 /** @param other the price to charge a call by; null: by the one it was charged by. */

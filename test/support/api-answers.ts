@@ -97,6 +97,7 @@ export const REPRICING: Omit<Repricing, "trial_id"> = {
   charged_nanos: "420000",
   repriced_nanos: "400000",
   difference_nanos: "-20000",
+  swap_nanos: "0",
   estimated_count: 0,
   reservation_count: 0,
   calls: [

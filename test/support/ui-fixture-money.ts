@@ -255,7 +255,7 @@ export function repricing(trialId: string, pair: string | undefined): Repricing 
   return {
     ...{ trial_id: trialId, currency: "CAD", charged_nanos: "39318000" },
     ...{ repriced_nanos: "27318000", difference_nanos: "-12000000" },
-    ...{ estimated_count: 1, reservation_count: 0 },
+    ...{ swap_nanos: "0", estimated_count: 1, reservation_count: 0 },
     calls: [call(1, "8041200", "2041200"), call(2, "31276800", "25276800")],
   };
 }

@@ -57,7 +57,10 @@ function factLines({ currency, shortage, forecast, checkpoint }) {
       : `To finish, ${formatMoney(forecast.low_nanos, currency)} to ` +
         `${formatMoney(forecast.high_nanos, currency)} more, in ${forecast.confidence_percent} % ` +
         `of cases: from ${formatCount(forecast.evidence_count)} ` +
-        (forecast.basis === "own_calls" ? "of its own calls" : "finished trials"),
+        (forecast.basis === "own_calls" ? "of its own calls" : "finished trials") +
+        (forecast.swap_nanos === undefined
+          ? ""
+          : `. The higher has ${formatMoney(forecast.swap_nanos, currency)} for loading its pair again`),
     [
       files === 0
         ? "Nothing is changed yet"

@@ -3,7 +3,7 @@ import { html, useState } from "/vendor/htm-preact.js";
 import { getJson, postJson, query } from "./api.js";
 import { formatCount } from "./format.js";
 import { useLoad } from "./loading.js";
-import { columnDecimals } from "./money.js";
+import { columnDecimals, formatMoney } from "./money.js";
 import { Failure, Money } from "./parts.js";
 
 /** @typedef {import("../../../orchestrator/contract/repricing.ts").Repricing} Repricing */
@@ -89,6 +89,9 @@ function Repriced({ repricing }) {
     ["Difference", repricing.difference_nanos],
   ];
   const marks = [
+    ...(repricing.swap_nanos === "0"
+      ? []
+      : [`both with ${formatMoney(repricing.swap_nanos, currency)} for model swaps, as charged`]),
     ...(repricing.estimated_count > 0
       ? [`${formatCount(repricing.estimated_count)} by our own count of tokens`]
       : []),

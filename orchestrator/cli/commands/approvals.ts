@@ -192,6 +192,9 @@ function factLines(facts: ApprovalFacts): string[] {
       ? ["to finish   not enough evidence"]
       : [
           `to finish   ${unit(forecast.low_nanos)} to ${unit(forecast.high_nanos)} more`,
+          ...(forecast.swap_nanos === undefined
+            ? []
+            : [`            at most with ${unit(forecast.swap_nanos)} for loading its pair again`]),
           `            ${sure} % sure, from ${count} of ${like}`,
         ]),
     `suggested   ${unit(facts.suggested_nanos)}`,

@@ -21,6 +21,7 @@ export const trialReprice: Command = {
   notes: [
     "Without --at each call is charged by the price in force when it was made; without any option,",
     "by its own price, which gives what was charged. Another model would have counted other tokens.",
+    "What swaps of models on own GPUs cost the trial is kept as it was charged, in both sums.",
   ],
   async run({ positionals: [id = ""], options, config, print, connect }) {
     const wanted: RepriceRequest = {};
@@ -46,6 +47,9 @@ export const trialReprice: Command = {
     print.line(`repriced    ${shown(repricing.repriced_nanos)}`);
     print.line(`difference  ${shown(repricing.difference_nanos)}`);
     const marks = [
+      ...(repricing.swap_nanos === "0"
+        ? []
+        : [`both have ${shown(repricing.swap_nanos)} for swaps of models, kept as charged`]),
       ...(repricing.estimated_count > 0
         ? ["~ its tokens are our count, the server sent none"]
         : []),

@@ -26,6 +26,15 @@ async function addCalls(life: Life, id: TrialId, costs: readonly number[]): Prom
   }
 }
 
+async function addSwap(life: Life, id: TrialId, charged: number, uncharged: number) {
+  const at = new Date(life.world.clock.now()).toISOString();
+  await life.db.sql.execute(sql`
+    insert into model_swap (transfer_id, trial_id, pair, side, model, ended_at, duration_ms, gpu_ms,
+      cost_nanos, currency, charged_nanos, uncharged_nanos)
+    values (${derivedId("transfer", "swap", id)}, ${id}, 'any', 'normal', 'm', ${at}, 1, 1, 1, 'CAD',
+      ${charged}, ${uncharged})`);
+}
+
 async function facts(life: Life, id: TrialId) {
   const trial = await findTrial(life.db.sql, id);
   assert.ok(trial !== null);
@@ -69,6 +78,33 @@ test("its own calls, until three trials like it have finished dearer than it is 
     basis: "finished_trials",
     evidence_count: 3,
   });
+});
+
+test("swaps are a part of what trials cost; a pair that is not loaded may cost one more", async () => {
+  await using life = await openTrialLife({ slots: 20 });
+  const id = await startOne(life, [100, 100, 100]);
+  for (const costs of [[400], [500], [900]]) {
+    const like = await startOne(life, costs);
+    await finish(life, like);
+    await addSwap(life, like, 30, 10);
+  }
+  await addSwap(life, id, 20, 0);
+  const range = async () => {
+    const { forecast } = await facts(life, id);
+    return [forecast?.low_nanos, forecast?.high_nanos, forecast?.swap_nanos];
+  };
+  // From 430 to 930 in all, of which 320 are spent.
+  assert.deepEqual(await range(), ["110", "610", undefined], "its pair is nobody's to load");
+  const at = new Date(life.world.clock.now()).toISOString();
+  await life.db.sql.execute(sql`
+    insert into model_server (pair, side, model, machine, base_url, plan, accepted_licences,
+      is_awake, state, detail, since, brought_up_at)
+    values ('any', 'normal', 'm', 'here', 'http://127.0.0.1:1', '{}', '{}', true, 'ready', '',
+      ${at}, ${at})`);
+  assert.deepEqual(await range(), ["110", "610", undefined], "it is loaded");
+  await life.db.sql.execute(sql`update model_server set is_awake = false, state = 'sleeping'`);
+  // As the four before: 40, 40, 40 and 20.
+  assert.deepEqual(await range(), ["110", "645", "35"]);
 });
 
 test("tokens are forecast in tokens", async () => {

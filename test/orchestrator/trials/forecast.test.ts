@@ -37,6 +37,21 @@ test("without them its own calls do: a third to three times as many again", () =
   assert.deepEqual([growing.lowNanos, growing.highNanos], [40n, 720n]);
 });
 
+test("swaps count as any cost, and one that is still to come is in the upper end", () => {
+  const forecast = forecastToFinish({
+    ...{ callCostsNanos: [40n, 60n], swapNanos: 30n, nextSwapNanos: 7n },
+    finishedTotalsNanos: [500n, 120n, 150n, 300n],
+  });
+  // The one that cost 120 is no evidence of a trial that has cost 130.
+  assert.ok(forecast.outcome === "range");
+  const { lowNanos, highNanos, evidenceCount } = forecast;
+  assert.deepEqual([lowNanos, highNanos, evidenceCount], [20n, 377n, 3]);
+  const own = { ...nothing, callCostsNanos: [10n, 10n, 10n], swapNanos: 30n, nextSwapNanos: 7n };
+  const alone = forecastToFinish(own);
+  assert.ok(alone.outcome === "range");
+  assert.deepEqual([alone.lowNanos, alone.highNanos], [10n, 97n]);
+});
+
 test("two calls and two trials are not enough evidence", () => {
   assert.deepEqual(
     forecastToFinish({ callCostsNanos: [10n, 20n], finishedTotalsNanos: [100n, 200n] }),

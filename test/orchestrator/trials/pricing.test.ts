@@ -69,6 +69,7 @@ test("by its own prices a trial costs exactly what the ledger has spent", async 
   );
   assert.equal(own.calls[0]?.charged.price_version, PRICE.version);
 
+  assert.equal(own.swap_nanos, "0");
   // The snapshot was 1 nano a token of input and 2 of output: this book has 2 and 10.
   const other = await pricing.reprice(trialId, { book: BOOK });
   const expected = own.calls.reduce(
@@ -77,6 +78,21 @@ test("by its own prices a trial costs exactly what the ledger has spent", async 
   );
   assert.equal(other.repriced_nanos, String(expected));
   assert.equal(other.calls[0]?.repriced.price_version, "test@2026-01-01");
+
+  // What a swap cost it is of the same sum at any price.
+  await rows(
+    gateway.database.sql,
+    sql`insert into model_swap (transfer_id, trial_id, pair, side, model, ended_at, duration_ms,
+        gpu_ms, cost_nanos, currency, charged_nanos, uncharged_nanos)
+      values (${gateway.ids.next("transfer")}, ${trialId}, 'p', 'normal', 'm', now(), 1, 1, 70,
+        'CAD', 50, 20)`,
+  );
+  const swapped = await pricing.reprice(trialId, { book: BOOK });
+  const { charged_nanos, repriced_nanos, difference_nanos, swap_nanos } = swapped;
+  assert.deepEqual(
+    [charged_nanos, repriced_nanos, difference_nanos, swap_nanos],
+    [String(spentNanos + 50n), String(expected + 50), other.difference_nanos, "50"],
+  );
 });
 
 test("another pair charges each side by its model, at a time of one's choice", async () => {
