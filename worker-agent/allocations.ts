@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { keepAllocationLog, LOG_FILES, type Output, readAllocationLog } from "./allocation-log.ts";
+import { makePassage } from "./rooms.ts";
 
 export interface AllocationsOptions {
   /** The worker-agent's command line. */
@@ -83,7 +84,7 @@ export async function openAllocations(
   const running = new Map<AllocationId, Running>();
   const slotsTaken = new Set<number>();
 
-  await mkdir(options.allocationsDir, { recursive: true });
+  await makePassage(options.allocationsDir);
   await mkdir(compiledDir(options), { recursive: true, mode: 0o700 });
   await adoptAll();
   return {
@@ -114,8 +115,7 @@ export async function openAllocations(
     const folder = join(options.allocationsDir, id);
     const slot = takeSlot();
     try {
-      // The agent's user passes through; what is inside has its own rights.
-      await mkdir(folder, { recursive: true, mode: 0o711 });
+      await makePassage(folder);
       const child = await spawnWorker(options, { enrolmentToken, folder, slot });
       const { pid } = child;
       if (pid === undefined) throw new Error(`${options.command[0]} could not be started`);

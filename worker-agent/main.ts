@@ -18,6 +18,8 @@ const GRACE_MS = 1_500;
 /** What it was at the start, and what has passed since: a clock that is set ends no agent. */
 const clock = { now: () => Math.round(performance.timeOrigin + performance.now()) };
 
+// A service's umask must not close what agents are to read; what they are not to has its own mode.
+process.umask(0o022);
 const stop = createStop();
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => stop.request("signal"));

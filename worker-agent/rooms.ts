@@ -44,6 +44,20 @@ export async function makeRooms(dir: string, runAs: RunAs | null): Promise<Rooms
   return rooms;
 }
 
+/**
+ * Makes a folder, and those on the way to it, for agents' users to pass through, not to list; what
+ * is inside has its own rights. A service's umask (0077 in our own units) does not close it; one
+ * that is there already stays as it is.
+ */
+export async function makePassage(dir: string): Promise<void> {
+  const first = await mkdir(dir, { recursive: true });
+  if (first === undefined) return;
+  for (let folder = dir; ; folder = dirname(folder)) {
+    await chmod(folder, 0o711);
+    if (folder === first || folder === dirname(folder)) return;
+  }
+}
+
 /** Gives a folder or file with all it holds to the user; symbolic links are not followed. */
 export async function handOver(path: string, runAs: RunAs | null): Promise<void> {
   if (runAs === null) return;

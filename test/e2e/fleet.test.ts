@@ -73,6 +73,9 @@ test("a fleet of two hosts", { skip, timeout: 580_000 }, async (t) => {
     await hosts.start("two", "big");
     const trial = await installation.untilState(id, TERMINAL, 120_000);
     assert.equal(trial.verdict, "passed", trial.reason ?? "");
+    const notes = (await installation.events(id)).filter(({ type }) => type === "trial.note");
+    const asUs = notes.filter(({ data }) => /runs as the/.test(String(data["message"])));
+    assert.deepEqual(asUs, [], "each agent has a user of its own");
     await hosts.end("small");
   });
 
@@ -152,7 +155,9 @@ function createHosts(installation: Installation) {
     await mkdir(dir(name), { recursive: true, mode: 0o711 });
     const agents = resolve(env["AUTOCODE_TEST_AGENTS_DIR"] ?? "");
     await symlink(agents, join(dir(name), "agents")).catch(() => {});
-    const child = spawn(process.execPath, [join(ROOT, "worker-agent/host/main.ts")], {
+    // As our own systemd units start it: what agents' users pass through and read is told apart.
+    const program = [process.execPath, join(ROOT, "worker-agent/host/main.ts")];
+    const child = spawn("sh", ["-c", 'umask 0077; exec "$@"', "sh", ...program], {
       stdio: ["ignore", "ignore", "pipe"],
       env: {
         ...cleanEnvironment(),

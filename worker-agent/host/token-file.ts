@@ -1,6 +1,7 @@
 /** The worker token of a host, kept across its restarts in a file that its user alone may read. */
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makePassage } from "../rooms.ts";
 
 export interface TokenFile {
   read(): Promise<string | null>;
@@ -19,7 +20,7 @@ export function createTokenFile(dir: string): TokenFile {
 
   /** Whole or not at all: a host that is killed meanwhile has the one before. */
   async function write(token: string): Promise<void> {
-    await mkdir(dir, { recursive: true, mode: 0o711 });
+    await makePassage(dir);
     await rm(`${path}.new`, { force: true });
     await writeFile(`${path}.new`, `${token}\n`, { mode: 0o600, flag: "wx", flush: true });
     await rename(`${path}.new`, path);

@@ -1,10 +1,10 @@
 /** What a host program is made of, on this machine. */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { findAgent } from "../agents/registry.ts";
 import { type Allocations, openAllocations } from "../allocations.ts";
 import { installAgent, verifyInstalled } from "../install.ts";
 import { sweepMarker } from "../process.ts";
+import { makePassage } from "../rooms.ts";
 import { measureCapabilities } from "./capabilities.ts";
 import { createHostClient } from "./client.ts";
 import type { HostConfig } from "./config.ts";
@@ -37,8 +37,7 @@ export async function wireHost(
   const { dir, env, firstUid } = config;
   const agentsDir = join(dir, "agents");
   const client = createHostClient(config.apiUrl);
-  // Agents' users pass through to their own folders.
-  await mkdir(dir, { recursive: true, mode: 0o711 });
+  await makePassage(dir);
   return {
     client,
     tokens: createTokenFile(dir),

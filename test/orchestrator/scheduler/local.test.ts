@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { AllocationId } from "../../../orchestrator/runtime/ids.ts";
@@ -53,6 +53,21 @@ test("at most `slots` run, the rest wait in line", async () => {
   await running(scheduler, placed[3]);
   assert.deepEqual(await statuses(scheduler, placed), ["failed", "running", "failed", "running"]);
   assert.deepEqual(folder.starts(third), []);
+});
+
+test("a service's umask closes no folder that agents' users pass through", async (t) => {
+  await using folder = await openSchedulerFolder();
+  const umask = process.umask(0o077);
+  t.after(() => process.umask(umask));
+  await using scheduler = await folder.open();
+  const placed = placement("wait");
+  await scheduler.place(placed);
+  await running(scheduler, placed);
+  const allocations = join(folder.path, "allocations");
+  for (const dir of [allocations, join(allocations, placed.allocationId)]) {
+    assert.equal((await stat(dir)).mode & 0o777, 0o711, dir);
+  }
+  await scheduler.stop(placed.allocationId);
 });
 
 test("a worker that ignores SIGTERM is killed after its grace", async () => {
