@@ -24,6 +24,7 @@ import { createKeys } from "./keys/postgres.ts";
 import { Problem } from "./problem.ts";
 import { createLayout, type Layout } from "./projects/layout.ts";
 import { type PostgresProjects, readProject } from "./projects/postgres.ts";
+import { makePassage } from "./projects/private-folders.ts";
 import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -185,6 +186,7 @@ export async function composeEgress(
   log: Log,
 ): Promise<EgressProcess> {
   await using opening = new AsyncDisposableStack();
+  await makePassage(config.home);
   const layout = createLayout(config.home);
   const db = opening.use(await openPostgresDatabase({ url: config.databaseUrl, log }));
   await migrate(db, { clock });

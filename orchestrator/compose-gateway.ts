@@ -30,6 +30,7 @@ import { createLedger } from "./ledger/postgres.ts";
 import { createDays, type Days } from "./projects/day.ts";
 import { createLayout } from "./projects/layout.ts";
 import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
+import { makePassage } from "./projects/private-folders.ts";
 import { type Background, startBackground } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -142,6 +143,7 @@ export async function composeGateway(
   log: Log,
 ): Promise<GatewayProcess> {
   await using opening = new AsyncDisposableStack();
+  await makePassage(config.home);
   const db = opening.use(await openPostgresDatabase({ url: config.databaseUrl, log }));
   await migrate(db, { clock });
   const scripted = createScriptedModel({ scriptsDir: config.scriptsDir });

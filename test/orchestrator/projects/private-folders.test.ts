@@ -5,7 +5,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createLayout } from "../../../orchestrator/projects/layout.ts";
-import { closeFolders } from "../../../orchestrator/projects/private-folders.ts";
+import { closeFolders, makePassage } from "../../../orchestrator/projects/private-folders.ts";
+
+test("what agents pass through stays open, whatever is made first below it", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "autocode-home-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const home = join(folder, "home");
+  await makePassage(home);
+  mkdirSync(createLayout(home).secrets, { recursive: true, mode: 0o700 });
+  const unmasked = 0o777 & ~process.umask();
+  for (const each of [home, join(home, "shared")]) {
+    assert.equal(statSync(each).mode & 0o777, unmasked, each);
+  }
+});
 
 test("the folders are made closed, and closed when they are found open", async (t) => {
   const home = mkdtempSync(join(tmpdir(), "autocode-home-"));

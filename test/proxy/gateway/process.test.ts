@@ -7,6 +7,7 @@
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { statSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
@@ -23,10 +24,11 @@ const READY = /gateway at (http\S+), metrics at (http\S+)\n/;
 
 async function openProcess(world: TestGateway, more: Record<string, string> = {}) {
   const folder = await openFolder("autocode-gateway-");
+  const home = join(folder.path, "home");
   const child: ChildProcess = spawn(process.execPath, [join(ROOT, "proxy/gateway/main.ts")], {
     env: {
       ...cleanEnvironment(),
-      AUTOCODE_HOME: folder.path,
+      AUTOCODE_HOME: home,
       DATABASE_URL: world.database.url,
       VLLM_BASE_URL: world.models.url,
       AUTOCODE_GATEWAY_GRACE_MS: "20000",
@@ -45,6 +47,7 @@ async function openProcess(world: TestGateway, more: Record<string, string> = {}
   const [, url = "", metricsUrl = ""] = READY.exec(output) ?? [];
   return {
     child,
+    home,
     url,
     metricsUrl,
     output: () => output,
@@ -121,6 +124,13 @@ test("calls are served and settled; its metrics are not on the workers' port", a
   assert.equal(response.headers.get("x-autocode-cost-nanos"), "120");
   assert.equal(response.headers.get("x-autocode-remaining-nanos"), "999880");
   assert.equal((await world.quiet(budget)).spentNanos, 120n);
+  // It was here before any orchestrator: agents' users must pass through what it made, later on.
+  const unmasked = 0o777 & ~process.umask();
+  const modes = [gateway.home, join(gateway.home, "shared")].map((each) => statSync(each).mode);
+  assert.deepEqual(
+    modes.map((mode) => mode & 0o777),
+    [unmasked, unmasked],
+  );
 
   for (const path of ["/metrics", "/healthz", "/readyz"]) {
     assert.equal((await fetch(gateway.url + path)).status, 404);
