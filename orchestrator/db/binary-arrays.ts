@@ -6,19 +6,21 @@
 
 export type ArrayType = "text" | "bigint" | "integer" | "boolean" | "timestamptz";
 
-/** Of `timestamptz`: milliseconds since 1970. A text may be given as its bytes in UTF-8. */
-export type Element = string | Buffer | number | boolean | null;
+/** Of `timestamptz`: milliseconds since 1970. A text may be given as parts of its UTF-8. */
+export type Element = string | readonly Buffer[] | number | boolean | null;
 
 const OIDS = { text: 25, bigint: 20, integer: 23, boolean: 16, timestamptz: 1184 } as const;
 /** 2000-01-01, from which the server counts. */
 const EPOCH_MS = 946_684_800_000;
 const HEAD_BYTES = 20;
+/** Enough for a number, and for what is not ASCII of a few texts. */
+const ELEMENT_BYTES = 16;
 const FIRST_BYTES = 1_024;
 const WORD = 2 ** 32;
 
 /** The value of a parameter that is cast to an array of `type`. */
 export function binaryArray(type: ArrayType, elements: readonly Element[]): Buffer {
-  let bytes = Buffer.allocUnsafe(FIRST_BYTES + 16 * elements.length);
+  let bytes = Buffer.allocUnsafe(elements.reduce(addLength, FIRST_BYTES));
   let at = HEAD_BYTES;
   let hasNull = false;
   for (const element of elements) {
@@ -27,12 +29,20 @@ export function binaryArray(type: ArrayType, elements: readonly Element[]): Buff
       makeRoom(4);
       at = bytes.writeInt32BE(-1, at);
     } else if (typeof element === "object") {
-      makeRoom(4 + element.length);
-      at = bytes.writeInt32BE(element.length, at);
-      at += element.copy(bytes, at);
+      const start = at + 4;
+      makeRoom(element.reduce(addBytes, 4));
+      at = start;
+      for (const part of element) at += part.copy(bytes, at);
+      bytes.writeInt32BE(at - start, start - 4);
     } else if (typeof element === "string") {
-      makeRoom(4 + 3 * element.length);
-      const length = bytes.write(element, at + 4);
+      // Three bytes a unit at most; most texts have one.
+      makeRoom(4 + element.length);
+      let length = bytes.write(element, at + 4);
+      // Near the end it may have been cut before a character.
+      if (at + 4 + length + 3 >= bytes.length) {
+        makeRoom(4 + 3 * element.length);
+        length = bytes.write(element, at + 4);
+      }
       bytes.writeInt32BE(length, at);
       at += 4 + length;
     } else {
@@ -69,4 +79,14 @@ export function binaryArray(type: ArrayType, elements: readonly Element[]): Buff
     bytes.writeInt32BE(high, at + 4);
     return bytes.writeUInt32BE(value - high * WORD, at + 8);
   }
+}
+
+function addLength(sum: number, element: Element): number {
+  if (typeof element === "string") return sum + element.length + ELEMENT_BYTES;
+  if (typeof element !== "object" || element === null) return sum + ELEMENT_BYTES;
+  return element.reduce(addBytes, sum + ELEMENT_BYTES);
+}
+
+function addBytes(sum: number, { length }: Buffer): number {
+  return sum + length;
 }

@@ -23,15 +23,21 @@ export interface LineBody {
   readonly byteCount: number;
 }
 
+export interface LineHeaders {
+  /** Their JSON. */
+  readonly span: Span;
+  /** Of names and values, in UTF-8. */
+  readonly byteCount: number;
+}
+
 export interface FlowLine {
   /** The whole line, without its end. */
   readonly bytes: Buffer;
   /** The record, with null where headers and bodies are; and the same as JSON. */
   readonly meta: FlowRecord;
   readonly metaJson: string;
-  /** JSON. */
-  readonly requestHeaders: string | null;
-  readonly responseHeaders: string | null;
+  readonly requestHeaders: LineHeaders | null;
+  readonly responseHeaders: LineHeaders | null;
   readonly requestBody: LineBody | null;
   readonly responseBody: LineBody | null;
 }
@@ -41,6 +47,8 @@ const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 const CLOSING = 0x7d;
+const OPENING_LIST = 0x5b;
+const CLOSING_LIST = 0x5d;
 const LETTER_U = 0x75;
 /** What a text in JSON does not simply go on with. */
 const IS_SPECIAL = Uint8Array.from({ length: 256 }, (_, code) =>
@@ -73,7 +81,7 @@ export function wholeOf({ bytes }: FlowLine): FlowRecord {
 interface Side {
   /** Of its JSON. */
   readonly end: number;
-  readonly headers: Span | null;
+  readonly headers: LineHeaders | null;
   readonly body: Span | null;
   readonly content: LineBody | null;
 }
@@ -97,13 +105,16 @@ function readOwn(bytes: Buffer): FlowLine {
     if (isName(bytes, name, nameEnd, "messages")) throw new SyntaxError("messages are read whole");
     return endOfValue(bytes, start);
   });
-  const metaJson = without(bytes, [request.headers, request.body, response.headers, response.body]);
+  const metaJson = without(bytes, [
+    ...[request.headers?.span ?? null, request.body],
+    ...[response.headers?.span ?? null, response.body],
+  ]);
   return {
     bytes,
     meta: JSON.parse(metaJson) as FlowRecord,
     metaJson,
-    requestHeaders: textOf(bytes, request.headers),
-    responseHeaders: textOf(bytes, response.headers),
+    requestHeaders: request.headers,
+    responseHeaders: response.headers,
     requestBody: request.content,
     responseBody: response.content,
   };
@@ -111,7 +122,7 @@ function readOwn(bytes: Buffer): FlowLine {
 
 /** A request or an answer. */
 function readSide(bytes: Buffer, from: number): Side {
-  let headers: Span | null = null;
+  let headers: LineHeaders | null = null;
   let body: Span | null = null;
   let content: LineBody | null = null;
   const end = eachMember(bytes, from, (name, nameEnd, start) => {
@@ -122,9 +133,9 @@ function readSide(bytes: Buffer, from: number): Side {
       body = { start, end: read.end };
       return read.end;
     }
-    const valueEnd = endOfValue(bytes, start);
-    if (isName(bytes, name, nameEnd, "headers")) headers = { start, end: valueEnd };
-    return valueEnd;
+    if (!isName(bytes, name, nameEnd, "headers")) return endOfValue(bytes, start);
+    headers = readHeaders(bytes, start);
+    return headers.span.end;
   });
   return { end, headers, body, content };
 }
@@ -187,8 +198,35 @@ function without(bytes: Buffer, spans: readonly (Span | null)[]): string {
   return text + bytes.toString("utf8", from);
 }
 
-function textOf(bytes: Buffer, span: Span | null): string | null {
-  return span && bytes.toString("utf8", span.start, span.end);
+/** `[["name","value"],…]` */
+function readHeaders(bytes: Buffer, start: number): LineHeaders {
+  let byteCount = 0;
+  let at = start;
+  if (bytes[start] === OPENING_LIST && bytes[start + 1] === CLOSING_LIST) {
+    return { span: { start, end: start + 2 }, byteCount };
+  }
+  expect(OPENING_LIST);
+  for (;;) {
+    expect(OPENING_LIST);
+    readOne();
+    expect(COMMA);
+    readOne();
+    expect(CLOSING_LIST);
+    if (bytes[at] !== COMMA) break;
+    at++;
+  }
+  expect(CLOSING_LIST);
+  return { span: { start, end: at }, byteCount };
+
+  function expect(code: number): void {
+    if (bytes[at++] !== code) throw new SyntaxError("no headers");
+  }
+
+  function readOne(): void {
+    const text = readContent(bytes, at);
+    byteCount += text.byteCount;
+    at = text.end + 1;
+  }
 }
 
 function endOfValue(bytes: Buffer, start: number): number {

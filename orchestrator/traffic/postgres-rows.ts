@@ -10,7 +10,7 @@ import type { Element } from "../db/binary-arrays.ts";
 import type { EpochMs } from "../runtime/clock.ts";
 import type { FlowId } from "../runtime/ids.ts";
 import { summaryOf } from "./filter.ts";
-import type { FlowLine } from "./flow-line.ts";
+import type { FlowLine, LineBody, LineHeaders } from "./flow-line.ts";
 import {
   type BodyPart,
   bodiesOf,
@@ -99,37 +99,39 @@ export function toRow(record: FlowRecord): FlowRow {
 
 /** The same row of the same record, of a line of the spool. */
 export function toRowOfLine(line: FlowLine): FlowRow {
-  const { meta, metaJson, requestHeaders, responseHeaders, requestBody, responseBody } = line;
-  const headers: HeaderPart = {
-    request: requestHeaders === null ? null : JSON.parse(requestHeaders),
-    response: responseHeaders === null ? null : JSON.parse(responseHeaders),
-  };
+  const { bytes, meta, metaJson, requestBody, responseBody } = line;
+  const { requestHeaders, responseHeaders } = line;
   const hasHeaders = requestHeaders !== null || responseHeaders !== null;
-  const bodies = [requestBody, responseBody].filter((body) => body !== null);
+  const headerCount = (requestHeaders?.byteCount ?? 0) + (responseHeaders?.byteCount ?? 0);
+  const headers = [hasHeaders ? headerCount : null, json(requestHeaders), json(responseHeaders)];
+  if (requestBody === null && responseBody === null) {
+    return rowOf(meta, metaJson, [...headers, null, null, null, null]);
+  }
   const [asked, answered] = [requestBody?.facts ?? "null", responseBody?.facts ?? "null"];
-  const facts = `{"request":${asked},"response":${answered},"messages":null}`;
-  const contents = (encoding: string) => {
-    const found = bodies.filter((body) => body.encoding === encoding);
-    return joinedLines(found.map(({ content }) => line.bytes.subarray(content.start, content.end)));
-  };
   return rowOf(meta, metaJson, [
-    ...[hasHeaders ? headerBytes(headers) : null, requestHeaders, responseHeaders],
-    ...(bodies.length === 0
-      ? [null, null, null, null]
-      : [
-          bodies.reduce((sum, { byteCount }) => sum + byteCount, 0),
-          ...[facts, contents("utf8"), contents("base64")],
-        ]),
+    ...headers,
+    (requestBody?.byteCount ?? 0) + (responseBody?.byteCount ?? 0),
+    `{"request":${asked},"response":${answered},"messages":null}`,
+    contents("utf8"),
+    contents("base64"),
   ]);
+
+  function json(part: LineHeaders | null): Element {
+    return part && [bytes.subarray(part.span.start, part.span.end)];
+  }
+
+  function contents(encoding: LineBody["encoding"]): Buffer[] {
+    const found: Buffer[] = [];
+    for (const body of [requestBody, responseBody]) {
+      if (body?.encoding !== encoding) continue;
+      if (found.length > 0) found.push(NEWLINE);
+      found.push(bytes.subarray(body.content.start, body.content.end));
+    }
+    return found;
+  }
 }
 
 const NEWLINE = Buffer.from("\n");
-
-function joinedLines(lines: readonly Buffer[]): Buffer {
-  const [first = Buffer.alloc(0), ...rest] = lines;
-  if (rest.length === 0) return first;
-  return Buffer.concat([first, ...rest.flatMap((line) => [NEWLINE, line])]);
-}
 
 /** @param record only what is its meta is looked at. */
 function rowOf(record: FlowRecord, metaJson: string, contents: FlowValues): FlowRow {
@@ -138,15 +140,32 @@ function rowOf(record: FlowRecord, metaJson: string, contents: FlowValues): Flow
   const startedAtMs = Date.parse(record.started_at);
   const { decision } = record;
   const values = [
-    ...[record.id, startedAtMs, record.source_id, record.sequence],
-    ...[key(record.project_id), key(record.trial_id), key(record.agent), record.door, record.kind],
-    ...[key(method?.toUpperCase() ?? null), key(host.toLowerCase()), textOrNull(path), status],
-    ...[decision.action, decision.reason, sent_bytes, received_bytes, record.error !== null],
-    ...[escapeText(urlOf(record)), metaText, ...contents],
+    record.id,
+    startedAtMs,
+    record.source_id,
+    record.sequence,
+    key(record.project_id),
+    key(record.trial_id),
+    key(record.agent),
+    record.door,
+    record.kind,
+    key(method?.toUpperCase() ?? null),
+    key(host.toLowerCase()),
+    textOrNull(path),
+    status,
+    decision.action,
+    decision.reason,
+    sent_bytes,
+    received_bytes,
+    record.error !== null,
+    escapeText(urlOf(record)),
+    metaText,
+    ...contents,
   ];
   let length = 1_000;
   for (const value of [metaText, ...contents]) {
-    length += typeof value === "string" || value instanceof Buffer ? value.length : 0;
+    if (typeof value === "string") length += value.length;
+    else if (Array.isArray(value)) for (const part of value) length += part.length;
   }
   return { id: record.id as FlowId, startedAtMs, values, length };
 }

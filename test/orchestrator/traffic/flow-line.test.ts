@@ -75,6 +75,7 @@ test("what no sink of ours wrote is left to whoever reads it whole", () => {
     ...[text.slice(0, -1), text.slice(0, 400), text.replace('"abc"', '"a\\/bc"')],
     ...[text.replace('"abc"', '"\\ud83d\\ude00"'), text.replace('"abc"', '"\\u0041"')],
     ...[text.replace('"abc"', '"a\\xbc"'), text.replace('"abc"', "3"), text.replace("abc", "a\nc")],
+    ...[text.replace('"content-type",', '"content-type" ,'), text.replace('"Host",', '"Host":')],
     ...[text.replace('"content":', '"kontent":'), text.replace('"utf8"', '"utf7"')],
     JSON.stringify({ ...record, messages: [message] } satisfies FlowRecord),
   ];
@@ -83,6 +84,8 @@ test("what no sink of ours wrote is left to whoever reads it whole", () => {
 
 /** Bytes and texts alike; JSON by what it says, its keys in the order they have. */
 function plain({ values, ...rest }: ReturnType<typeof toRow>) {
-  const texts = values.map((value) => (Buffer.isBuffer(value) ? value.toString() : value));
+  const texts = values.map((value) =>
+    Array.isArray(value) ? Buffer.concat(value).toString() : value,
+  );
   return { id: rest.id, startedAtMs: rest.startedAtMs, texts };
 }
