@@ -70,6 +70,8 @@ export interface LifeOptions {
   /** Never, unless given: a simulated worker is lost when its scheduler says so. */
   staleMs?: number;
   concurrency?: number;
+  /** Why a trial of a pair waits for its models; nothing, unless given. */
+  waitFor?: (pair: string) => string | null;
 }
 
 /** Stands for what a pair means; the simulated workers pay the ledger themselves. */
@@ -157,9 +159,11 @@ function openLife(parts: {
   leaseMs?: number;
   staleMs?: number;
   concurrency?: number;
+  waitFor?: (pair: string) => string | null;
 }) {
   const { db, home, secrets, clock, ids, random, scheduler } = parts;
   const { wakes = noWakes, leaseMs = LEASE_MS, staleMs = NEVER, concurrency = 2 } = parts;
+  const { waitFor = () => null } = parts;
   const log = createLog("silent");
   const layout = createLayout(home);
   const ledger = createLedger(db, clock);
@@ -175,7 +179,7 @@ function openLife(parts: {
   const blobs = createBlobs(layout, clock, random);
   const dropped: FlowDraft[] = [];
   const steps = createSteps(
-    { db, ledger, keys, projects, scheduler, clock, ids, enrolments },
+    { db, ledger, keys, projects, scheduler, clock, ids, enrolments, waitFor },
     { staleMs, stopGraceMs: 0, retryDelayMs: 1 },
   );
   return {

@@ -42,6 +42,11 @@ export interface ServedWorldOptions {
   engine?: Partial<typeof QUICK>;
   /** Of the trials that the test has. */
   payer?: SwapChargesDeps["payer"];
+  tell?: SwapChargesDeps["tell"];
+  /** One that outlives it; its own, unless given. */
+  database?: TestDatabase;
+  /** What plans say of a swap. */
+  swapMs?: number;
   /** Around the real one. */
   launcher?: (real: EngineLauncher) => EngineLauncher;
   nowMs?: () => number;
@@ -53,7 +58,7 @@ export type ServedWorld = Awaited<ReturnType<typeof openServedWorld>>;
 
 export async function openServedWorld(options: ServedWorldOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), "autocode-served-"));
-  const database = await openTestDatabase();
+  const database = options.database ?? (await openTestDatabase());
   const told: { trialId: string; data: Record<string, unknown> }[] = [];
   const weights = options.weights ?? storedWeights();
   const real = createPlanner({ catalog, gpus, own: async () => null, agents: [] });
@@ -62,7 +67,8 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
     plan: (request: Parameters<typeof real.plan>[0]): PairPlan => {
       const plan = real.plan(request);
       const { residency = plan.residency } = options;
-      return { ...plan, residency, swap_ms: residency === "alternate" ? 50 : null };
+      const { swapMs = residency === "alternate" ? 50 : null } = options;
+      return { ...plan, residency, swap_ms: swapMs };
     },
   };
   const others = async () => [{ host: MACHINE, is_alive: true }];
@@ -95,7 +101,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       ...{ db: database, ledgerIn: (tx) => createLedger(tx, clock), clock, log },
       payer: options.payer ?? (() => assert.fail("no trial is there to pay")),
       fx: catalog.book.fx,
-      tell: async (trialId, _type, data) => void told.push({ trialId, data }),
+      tell: options.tell ?? (async (trialId, _type, data) => void told.push({ trialId, data })),
     });
     const deps: ServersDeps = {
       ...{ db: database, launcher, weights, cards: catalog.cards, clock, log },
@@ -142,7 +148,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
   async function close(): Promise<void> {
     await first.servers.endAll();
     await first.launcher[Symbol.asyncDispose]();
-    await database[Symbol.asyncDispose]();
+    if (options.database === undefined) await database[Symbol.asyncDispose]();
     await rm(folder, { recursive: true });
   }
 }

@@ -14,10 +14,12 @@ export async function openTrialLife({
   slots = 4,
   staleMs,
   limits = "{}",
+  waitFor,
 }: {
   slots?: number;
   staleMs?: number;
   limits?: string;
+  waitFor?: (pair: string) => string | null;
 }) {
   const world = await openWorld(1);
   const scheduler = createTestScheduler(slots);
@@ -27,6 +29,7 @@ export async function openTrialLife({
     scheduler,
     concurrency: 4,
     ...(staleMs === undefined ? {} : { staleMs }),
+    ...(waitFor === undefined ? {} : { waitFor }),
   });
   await applyProject(life, limits);
   return { ...life, world, scheduler, create, enrol, reportAgent, [Symbol.asyncDispose]: close };

@@ -3,7 +3,8 @@
  * often, never beyond a budget, and seen wherever a cost is.
  *
  * Method: a real project, trial, ledger and database; the swap is as an engine's end of turn writes
- * it down. The ledger is audited at the end.
+ * it down, and in one test whole: pairs on fake engines, and a trial in line for the one that is
+ * not loaded. The ledger is audited at the end.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,11 +14,16 @@ import { createBudgets } from "../../../orchestrator/budgets/postgres.ts";
 import { createLedger } from "../../../orchestrator/ledger/postgres.ts";
 import { createDays } from "../../../orchestrator/projects/day.ts";
 import { createSwapPayer } from "../../../orchestrator/projects/swap-payer.ts";
+import { systemClock } from "../../../orchestrator/runtime/clock.ts";
 import { derivedId, type TrialId } from "../../../orchestrator/runtime/ids.ts";
 import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { openServedModels } from "../../../orchestrator/serving/served-models.ts";
 import { createSwapCharges, inCurrency } from "../../../orchestrator/serving/swap-charge.ts";
+import { createCatalogPairs } from "../../../orchestrator/trials/catalog-pairs.ts";
 import { createEgressEvents } from "../../../orchestrator/trials/egress-events.ts";
 import { auditLedger } from "../../support/audit.ts";
+import { eventually } from "../../support/eventually.ts";
+import { catalog, openServedWorld, states } from "../../support/served-models.ts";
 import { openTrialLife } from "../../support/trial-life.ts";
 
 type Life = Awaited<ReturnType<typeof openTrialLife>>;
@@ -137,6 +143,69 @@ test("who waits in line pays once it has a budget; once, at most what is left, a
     ],
   );
   await auditLedger(world.database);
+});
+
+test("a trial in line has its pair loaded, begins then, and pays for the swap", async () => {
+  const pairs = createCatalogPairs(
+    catalog,
+    () => [],
+    () => null,
+    systemClock,
+  );
+  await using life = await openTrialLife({ waitFor: pairs.waitFor });
+  const { db, ledger, projects, ids, world } = life;
+  const { clock, database } = world;
+  const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
+  await using served = await openServedWorld({
+    ...{ database, swapMs: 50, tell: createEgressEvents(db, clock).tell },
+    payer: createSwapPayer(db, projects, createDays({ db, ledgerIn, ids, clock })),
+  });
+  await using known = await openServedModels(
+    { db: database, clock: systemClock, log: createLog("silent") },
+    pairs.serve,
+    { periodMs: 60_000, waitMaxMs: 1_000 },
+  );
+  const look = async () => {
+    await served.servers.task.activate();
+    const list = await served.models.list();
+    return list.map((each) => `${each.pair} ${states(each)}`).toSorted();
+  };
+  const until = (...wanted: string[]) =>
+    eventually(look, (now) => now.join() === wanted.join(), 30_000);
+  for (const pair of ["14b", "7b"]) {
+    await served.models.up({ plan: { pair, gpu: "h100", gpu_count: 2 } });
+  }
+  // Each is seen to answer once, and the second has the GPUs then.
+  await until("coder-14b sleeping sleeping", "coder-7b ready ready");
+
+  const cell = { project: "p", agent: "aider", pair: "coder-14b", task: "task" };
+  const { id: created } = await life.trials.create({ ...cell, limit_nanos: "500000000" });
+  const id = created as TrialId;
+  await known.refresh();
+  await life.engine.advance();
+  assert.equal((await life.trials.get(id)).state, "queued");
+  await until("coder-14b ready ready", "coder-7b sleeping sleeping");
+  assert.deepEqual(await toldOf(life, id), [], "it has no budget yet");
+  await known.refresh();
+  await life.engine.advance();
+  await life.enrol(id);
+  await served.servers.task.activate();
+
+  // A row for each of its models.
+  const told = await toldOf(life, id);
+  assert.deepEqual(told.map(({ side }) => side).toSorted(), ["normal", "thinking"]);
+  const charged = told.reduce((sum, each) => sum + BigInt(String(each["charged_nanos"])), 0n);
+  assert.ok(charged > 0n);
+  assert.ok(told.every((each) => each["uncharged_reason"] === undefined));
+  const trial = await life.trials.get(id);
+  assert.deepEqual(
+    [trial.swap_nanos, trial.budget?.spent_nanos],
+    [String(charged), String(charged)],
+  );
+  const budgets = createBudgets({ db, ledger, projects, clock });
+  const { lines } = await budgets.statement(id, { limit: 50 });
+  assert.equal(lines.filter(({ reason, kind }) => reason === "swap" && kind === "post").length, 2);
+  await auditLedger(database);
 });
 
 test("a trial that ended without a budget pays nothing, and one that is gone holds nobody", async () => {
