@@ -7,7 +7,7 @@
  * asked, workers, and a CLI that is small. The transaction that takes a trial over a step is held
  * by a trigger (`step-holds.ts`). At one kill it is rolled back after the process has died, at the
  * next the process dies when it has committed. One world for all. CI takes the steps that differ
- * most, once; KILLS_EACH=20, the full form, takes all.
+ * most, once; KILLS_EACH=20, the full form, takes all (MINUTES=n ends it with a whole round).
  */
 import assert from "node:assert/strict";
 import { chmod, copyFile, mkdir, writeFile } from "node:fs/promises";
@@ -19,6 +19,7 @@ import type { EventPage } from "../../orchestrator/contract/events.ts";
 import type { LedgerReport } from "../../orchestrator/contract/ledger.ts";
 import type { Trial, TrialState } from "../../orchestrator/contract/trials.ts";
 import { rows } from "../../orchestrator/db/rows.ts";
+import { inTime } from "../simulation/seeds.ts";
 import { auditLedger } from "../support/audit.ts";
 import { openTestDatabase, type TestDatabase } from "../support/database.ts";
 import { eventually } from "../support/eventually.ts";
@@ -103,7 +104,7 @@ const NAMES = Object.keys(STEPS).filter((name) => IS_FULL || !FULL_ONLY.includes
 test(`R5: kill -9 at ${NAMES.length} steps of a trial, ${KILLS_EACH} times each`, async (t) => {
   await using world = await openWorld();
   const { database, deaths, replicas } = world;
-  for (let round = 0; round < KILLS_EACH; round++) {
+  for (const round of inTime([...Array(KILLS_EACH).keys()])) {
     world.round = round;
     await pass(world);
     await pauseAndGoOn(world);
@@ -113,7 +114,7 @@ test(`R5: kill -9 at ${NAMES.length} steps of a trial, ${KILLS_EACH} times each`
   t.diagnostic(`${[...deaths.values()].reduce((a, b) => a + b)} kills: ${NAMES.join(", ")}`);
   assert.deepEqual(
     NAMES.map((name) => deaths.get(name)),
-    NAMES.map(() => KILLS_EACH),
+    NAMES.map(() => world.round + 1),
   );
   await checkCharges(world);
   assert.equal(await world.replica.stop(), 0, world.replica.output());

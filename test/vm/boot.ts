@@ -1,6 +1,6 @@
 /**
  * Goal: a VM of our templates becomes a worker by itself, keeps what runs on it in its place (S15),
- * and finishes a trial: `npm run test:vm`.
+ * and finishes a trial while `vm follow` keeps it with the trial's checkpoints: `npm run test:vm`.
  *
  * Method: debootstrap makes a small Debian image (kept in .engines/vm), `autocode vm build` makes
  * a VM of it, qemu boots that (by KVM where it works, else emulated) with our cloud-init on its
@@ -36,8 +36,10 @@ const LOG = join(ROOT, ".engines/vm/boot.log");
 /** How many things the probe tries that must be denied. */
 const PROBED = 19;
 const KVM_MS = 20_000;
-const JOIN_MS = 1_200_000;
-const TRIAL_MS = 1_200_000;
+const JOIN_MS = 1_500_000;
+const TRIAL_MS = 1_500_000;
+/** Over what an emulated VM stands still for while its memory is written on a busy machine. */
+const LEASE_MS = 600_000;
 
 test("a VM of our templates joins the fleet, contains its agents, and finishes a trial", {
   skip: await whyNot(),
@@ -45,7 +47,7 @@ test("a VM of our templates joins the fleet, contains its agents, and finishes a
 }, async (t) => {
   await using folder = await openFolder("autocode-vm-");
   await using installation = await startInstallation({
-    env: { AUTOCODE_SCHEDULER: "fleet", AUTOCODE_WORKER_LEASE_MS: "120000" },
+    env: { AUTOCODE_SCHEDULER: "fleet", AUTOCODE_WORKER_LEASE_MS: String(LEASE_MS) },
   });
   const took = stopwatch(t);
   await makeBase(installation);
@@ -75,11 +77,22 @@ test("a VM of our templates joins the fleet, contains its agents, and finishes a
 
   await makeProject(installation, "in-a-vm", [`agents: [${AGENT}]`]);
   const what = ["--project", "in-a-vm", "--task", "fix-median", "--wall-ms", String(TRIAL_MS)];
+  await using follow = startFollow(installation, vmDir, joined?.name ?? "");
   const { id } = await installation.json<Trial>("trial", "run", ...what, "--detach");
   const trial = await installation.untilState(id, TERMINAL, TRIAL_MS);
   took("trial finished");
   assert.equal(trial.state, "succeeded", JSON.stringify(trial));
   assert.equal(trial.verdict, "passed");
+  await judgeIsolation(t, installation, id);
+  await follow.end();
+  t.diagnostic(`vm follow: ${follow.output().trimEnd()}`);
+  const kept = new RegExp(
+    `^took checkpoint_\\w+\\.${id}; the VM stood still for [1-9]\\d* ms$`,
+    "m",
+  );
+  assert.match(follow.output(), kept);
+  await goBack(installation, vmDir, id);
+  took("put back");
 });
 
 async function whyNot(): Promise<string | false> {
@@ -202,6 +215,72 @@ function startVm(dir: string, args: readonly string[]) {
       await writeFile(LOG, output);
     },
   };
+}
+
+/** The unit's own umask closes no folder to the agent's user (S15). */
+async function judgeIsolation(t: TestContext, installation: Installation, id: string) {
+  const events = await installation.events(id);
+  const notes = events.filter(({ type }) => type === "trial.note").map(({ data }) => data);
+  assert.deepEqual(
+    notes.filter(({ message }) => /runs as the orchestrator's own user/.test(String(message))),
+    [],
+  );
+  const isolation = events.find(({ type }) => type === "egress.isolation");
+  t.diagnostic(`egress: ${JSON.stringify(isolation?.data)}`);
+}
+
+/** `vm follow`, as a person leaves it running beside the VM. */
+function startFollow(installation: Installation, vmDir: string, worker: string) {
+  let output = "";
+  const args = ["vm", "follow", vmDir, "--worker", worker, "--keep", "1"];
+  const child = spawn(process.execPath, [join(ROOT, "bin/autocode.mjs"), ...args], {
+    cwd: installation.folder,
+    env: installation.environment,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (bytes: Buffer) => {
+      output += bytes;
+    });
+  }
+  const ended = new Promise<number | null>((done) => child.once("close", done));
+  return {
+    output: () => output,
+    /** Ctrl-C; a snapshot that is under way is finished first. */
+    async end() {
+      child.kill("SIGINT");
+      assert.equal(await ended, 0, output);
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGINT");
+      await ended;
+    },
+  };
+}
+
+/** Back in the midst of a trial that is over: the worker is there again, and the trial stays over. */
+async function goBack(installation: Installation, vmDir: string, id: string): Promise<void> {
+  const snapshots = await installation.json<{ name: string; trial_id: string | null }[]>(
+    ...["vm", "snapshot", "ls", vmDir],
+  );
+  assert.deepEqual(
+    snapshots.map(({ trial_id: owner }) => owner),
+    [id],
+  );
+  const { exit, err } = await installation.cli("vm", "restore", vmDir, snapshots[0]?.name ?? "");
+  assert.equal(exit, 0, err);
+  const restoredAt = new Date().toISOString();
+  const { workers } = await eventually(
+    () => installation.get<WorkerList>("workers"),
+    ({ workers: [worker] }) => (worker?.heartbeat_at ?? "") > restoredAt && worker?.used === 0,
+    JOIN_MS,
+  );
+  assert.deepEqual(
+    workers.map(({ status }) => status),
+    ["ready"],
+  );
+  const { state, verdict } = await installation.trial(id);
+  assert.deepEqual([state, verdict], ["succeeded", "passed"]);
 }
 
 /** Everything that the probe tried in the worker's sandbox was denied, and the machine goes on. */
