@@ -258,7 +258,7 @@ function startFollow(installation: Installation, vmDir: string, worker: string) 
   };
 }
 
-/** Back in the midst of a trial that is over: the worker is there again, and the trial stays over. */
+/** Back in the midst of a trial that is over: the worker is there again, the trial stays over. */
 async function goBack(installation: Installation, vmDir: string, id: string): Promise<void> {
   const snapshots = await installation.json<{ name: string; trial_id: string | null }[]>(
     ...["vm", "snapshot", "ls", vmDir],
