@@ -92,16 +92,16 @@ export function createFlowSink(
     [Symbol.asyncDispose]: dispose,
   };
 
-  function append(draft: FlowDraft): Promise<void> {
+  async function append(draft: FlowDraft): Promise<void> {
     const byteCount = sizeOf(draft);
     const fault = spool.fault();
-    if (fault !== null) return Promise.reject(refusal(fault));
+    if (fault !== null) throw refusal(fault);
     if (waitingBytes + byteCount > 2 * waitingBytesMax) {
-      return Promise.reject(refusal("more waits to be written than is kept in memory"));
+      throw refusal("more waits to be written than is kept in memory");
     }
+    refreshKnown();
     waitingBytes += byteCount;
     waitingCount++;
-    refreshKnown();
     return new Promise((resolve, reject) => {
       const waiting: Waiting = { draft, resolve: written, reject: failed };
       if (byteCount >= threadBytesMin) void onThread(waiting);
@@ -153,8 +153,8 @@ export function createFlowSink(
 
   async function onThread(waiting: Waiting): Promise<void> {
     const { draft, resolve, reject } = waiting;
-    thread ??= openRecordThread({ door: source.door, limits, known });
     try {
+      thread ??= openRecordThread({ door: source.door, limits, known });
       const record = await thread.toRecord(draft);
       spool.append(record).then(resolve, reject);
     } catch (error) {
