@@ -111,7 +111,7 @@ function swapsOf(trialId: SQL): SQL {
     where model_swap.trial_id = ${trialId})`;
 }
 
-/** The next one is as the last ones of its pair were, in this currency; none, where it is loaded. */
+/** The next is as the last ones of its pair were, in this currency; none where it is loaded. */
 async function gatherSwaps(db: Sql, { id, pair }: TrialRow, currency: string) {
   const [found] = await rows<{ swapped: string; next: string | null; is_away: boolean | null }>(
     db,

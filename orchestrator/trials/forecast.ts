@@ -22,7 +22,7 @@ export interface Evidence {
   swapNanos?: Nanos;
   /** What finished trials of the same task, agent and pair cost in all, swaps included. */
   finishedTotalsNanos: readonly Nanos[];
-  /** What it may be charged for loading its pair again; 0 or absent: it is loaded, or nobody knows. */
+  /** What it may be charged for loading its pair again; 0: it is loaded, or nobody knows. */
   nextSwapNanos?: Nanos;
 }
 
