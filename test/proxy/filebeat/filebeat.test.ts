@@ -24,7 +24,7 @@ import { ROOT } from "../../support/installation.ts";
 const ids = createIds(systemClock, systemRandom);
 const AT_MS = Date.UTC(2026, 10, 21, 12);
 /** Of Filebeat 9. */
-const PROCESSORS = ["drop_event", "script", "timestamp", "drop_fields"];
+const PROCESSORS = ["drop_event", "script", "drop_event", "timestamp", "drop_fields"];
 
 interface Configuration {
   "filebeat.inputs": { type: string; paths: string[]; parsers: object[] }[];
