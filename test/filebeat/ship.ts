@@ -173,7 +173,7 @@ test("what it ships is what our own shipper writes, each kind of record", { skip
     }),
     flowRecord(ids, NOON_MS, { request: { path: "/größe/\u{1f600}", query: null } }),
   ]);
-  const wrong = ["no record at all", '{"id":"cut', '{"hello":1}', "[]", "3"];
+  const wrong = [`no record at all${".".repeat(200)}`, '{"id":"cut', '{"hello":1}', "[]", "3"];
   await writeFile(join(world.dir, "kept", "wrong.ndjson"), `${wrong.join("\n")}\n`);
   await world.filebeat.start();
   for (const hit of await world.allThere()) {
