@@ -1,7 +1,7 @@
 /**
- * What the Elasticsearch for tests lacks for its makers' other programs: the answers at `/`, which a
- * whole one's module `rest-root` gives, with the server's own version, and at `/_license`. All else
- * goes to the server as it is; while it is away, so is this.
+ * What the Elasticsearch for tests lacks for its makers' other programs: the answers at `/`, which
+ * a whole one's module `rest-root` gives, with the server's own version, and at `/_license`. All
+ * else goes to the server as it is; while it is away, so is this.
  */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
