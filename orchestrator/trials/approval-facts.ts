@@ -11,6 +11,7 @@ import { lastShortage } from "./shortage.ts";
 
 /** Of how many finished trials at most; the newest say most of what models cost now. */
 const FINISHED_MAX = 100;
+/** Of each side. */
 const SWAPS_MAX = 10;
 
 /** Reads alone. Of a trial whose budget was never opened the amounts are 0. */
@@ -111,25 +112,28 @@ function swapsOf(trialId: SQL): SQL {
     where model_swap.trial_id = ${trialId})`;
 }
 
-/** The next is as the last ones of its pair were, in this currency; none where it is loaded. */
+/** The next is, of each side that is not loaded, as its last ones were, in this currency. */
 async function gatherSwaps(db: Sql, { id, pair }: TrialRow, currency: string) {
-  const [found] = await rows<{ swapped: string; next: string | null; is_away: boolean | null }>(
+  const [found] = await rows<{ swapped: string; next: string }>(
     db,
-    sql`with last as (
-        select charged_nanos + uncharged_nanos as cost
-        from model_swap join trial on trial.id = model_swap.trial_id
-          join project on project.id = trial.project_id
-        where model_swap.pair = ${pair} and project.currency = ${currency}
-          and charged_nanos + uncharged_nanos is not null
-        order by model_swap.ended_at desc limit ${SWAPS_MAX}
-      )
-      select ${swapsOf(sql`${id}`)} as swapped, (select ceil(avg(cost))::bigint from last) as next,
-        (select not bool_or(is_awake) from model_server where pair = ${pair} and is_wanted)
-          as is_away`,
+    sql`select ${swapsOf(sql`${id}`)} as swapped, (
+        select coalesce(ceil(sum(side.cost)), 0)::bigint
+        from model_server cross join lateral (
+          select avg(last.cost) as cost from (
+            select charged_nanos + uncharged_nanos as cost
+            from model_swap join trial on trial.id = model_swap.trial_id
+              join project on project.id = trial.project_id
+            where model_swap.pair = model_server.pair and model_swap.side = model_server.side
+              and project.currency = ${currency}
+              and charged_nanos + uncharged_nanos is not null
+            order by model_swap.ended_at desc limit ${SWAPS_MAX}
+          ) as last
+        ) as side
+        where model_server.pair = ${pair} and is_wanted and not is_awake
+      ) as next`,
   );
-  const { swapped = "0", next = null, is_away: isAway = null } = found ?? {};
-  const nextSwapNanos = isAway === true && next !== null ? readNanos(next) : 0n;
-  return { swapNanos: readNanos(swapped), nextSwapNanos };
+  const { swapped = "0", next = "0" } = found ?? {};
+  return { swapNanos: readNanos(swapped), nextSwapNanos: readNanos(next) };
 }
 
 function toFacts(forecast: Forecast, nextSwapNanos: Nanos): ApprovalFacts["forecast"] {

@@ -26,13 +26,18 @@ async function addCalls(life: Life, id: TrialId, costs: readonly number[]): Prom
   }
 }
 
-async function addSwap(life: Life, id: TrialId, charged: number, uncharged: number) {
+async function addSwap(
+  life: Life,
+  id: TrialId,
+  [charged, uncharged]: readonly [number, number],
+  side = "normal",
+) {
   const at = new Date(life.world.clock.now()).toISOString();
   await life.db.sql.execute(sql`
     insert into model_swap (transfer_id, trial_id, pair, side, model, ended_at, duration_ms, gpu_ms,
       cost_nanos, currency, charged_nanos, uncharged_nanos)
-    values (${derivedId("transfer", "swap", id)}, ${id}, 'any', 'normal', 'm', ${at}, 1, 1, 1, 'CAD',
-      ${charged}, ${uncharged})`);
+    values (${derivedId("transfer", "swap", id, side)}, ${id}, 'any', ${side}, 'm', ${at}, 1, 1, 1,
+      'CAD', ${charged}, ${uncharged})`);
 }
 
 async function facts(life: Life, id: TrialId) {
@@ -86,26 +91,53 @@ test("swaps are a part of what trials cost; a pair that is not loaded may cost o
   for (const costs of [[400], [500], [900]]) {
     const like = await startOne(life, costs);
     await finish(life, like);
-    await addSwap(life, like, 30, 10);
+    await addSwap(life, like, [30, 10]);
   }
-  await addSwap(life, id, 20, 0);
+  await addSwap(life, id, [20, 0]);
   const range = async () => {
     const { forecast } = await facts(life, id);
     return [forecast?.low_nanos, forecast?.high_nanos, forecast?.swap_nanos];
   };
   // From 430 to 930 in all, of which 320 are spent.
   assert.deepEqual(await range(), ["110", "610", undefined], "its pair is nobody's to load");
-  const at = new Date(life.world.clock.now()).toISOString();
-  await life.db.sql.execute(sql`
-    insert into model_server (pair, side, model, machine, base_url, plan, accepted_licences,
-      is_awake, state, detail, since, brought_up_at)
-    values ('any', 'normal', 'm', 'here', 'http://127.0.0.1:1', '{}', '{}', true, 'ready', '',
-      ${at}, ${at})`);
+  await bringUp(life, "normal");
   assert.deepEqual(await range(), ["110", "610", undefined], "it is loaded");
-  await life.db.sql.execute(sql`update model_server set is_awake = false, state = 'sleeping'`);
+  await putToSleep(life, "normal");
   // As the four before: 40, 40, 40 and 20.
   assert.deepEqual(await range(), ["110", "645", "35"]);
 });
+
+test("the next swap is what each side that is not loaded cost, which a trial pays all of", async () => {
+  await using life = await openTrialLife({ slots: 20 });
+  const id = await startOne(life, [100, 100, 100]);
+  for (const thinking of [100, 300]) {
+    const like = await startOne(life, [400]);
+    await addSwap(life, like, [30, 10]);
+    await addSwap(life, like, [thinking, 0], "thinking");
+  }
+  const next = async () => (await facts(life, id)).forecast?.swap_nanos;
+  for (const side of ["normal", "thinking"]) await bringUp(life, side);
+  assert.equal(await next(), undefined, "both are loaded");
+  await putToSleep(life, "thinking");
+  assert.equal(await next(), "200", "the models alternate: one side is loaded");
+  await putToSleep(life, "normal");
+  assert.equal(await next(), "240", "none is loaded");
+});
+
+async function bringUp({ db, world }: Life, side: string): Promise<void> {
+  const at = new Date(world.clock.now()).toISOString();
+  await db.sql.execute(sql`
+    insert into model_server (pair, side, model, machine, base_url, plan, accepted_licences,
+      is_awake, state, detail, since, brought_up_at)
+    values ('any', ${side}, 'm', 'here', ${`http://127.0.0.1/${side}`}, '{}', '{}', true, 'ready',
+      '', ${at}, ${at})`);
+}
+
+async function putToSleep({ db }: Life, side: string): Promise<void> {
+  await db.sql.execute(
+    sql`update model_server set is_awake = false, state = 'sleeping' where side = ${side}`,
+  );
+}
 
 test("tokens are forecast in tokens", async () => {
   await using life = await openTrialLife({});
