@@ -3,11 +3,13 @@
  * moved there whole and never written again, under a name that no other ever has.
  *
  * Invariant: what is kept is bounded, in bytes and in files; beyond it the oldest goes. Whoever
- * carries a segment away may remove it.
+ * carries a segment away may remove it. A folder that cannot be kept in stops nothing: the store
+ * has the segment, which then goes.
  */
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { monotonicMs } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
 
 export interface KeptSegments {
   /** Takes a segment out of the spool; one that is gone already was another's. */
@@ -15,8 +17,8 @@ export interface KeptSegments {
 }
 
 const DIR = "kept";
-/** Some hours of the smallest; whoever looks for new ones looks at each. */
-const FILES_MAX = 100_000;
+/** Near an hour of the smallest; whoever looks for new ones looks at each, and so does counting. */
+const FILES_MAX = 10_000;
 /** How often others' segments, and what was removed, are counted again. */
 const MEASURE_EVERY_MS = 60_000;
 /** What is left after the oldest went. */
@@ -26,19 +28,30 @@ const LEFT_SHARE = 9 / 10;
 export function createKeptSegments(
   spoolDir: string,
   bytesMax: number,
+  log: Pick<Log, "warn">,
   filesMax = FILES_MAX,
 ): KeptSegments {
   const dir = join(spoolDir, DIR);
   let byteCount = 0;
   let fileCount = 0;
   let measuredAtMs = Number.NEGATIVE_INFINITY;
+  let isTold = false;
   return { take };
 
   async function take(path: string): Promise<void> {
-    if (bytesMax === 0) {
-      await rm(path, { force: true });
-      return;
+    if (bytesMax > 0) {
+      try {
+        await keep(path);
+        isTold = false;
+      } catch (error) {
+        if (!isTold) log.warn({ err: error, dir }, "segments of traffic are not kept");
+        isTold = true;
+      }
     }
+    await rm(path, { force: true });
+  }
+
+  async function keep(path: string): Promise<void> {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     try {
       const { size } = await stat(path);

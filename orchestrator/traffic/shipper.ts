@@ -84,7 +84,7 @@ export function createShipper(
   given: Partial<ShipperOptions> = {},
 ): Shipper {
   const { recordsMax, bytesMax, keptBytesMax } = { ...DEFAULTS, ...given };
-  const kept = createKeptSegments(spoolDir, keptBytesMax);
+  const kept = createKeptSegments(spoolDir, keptBytesMax, log);
   const lookedAtMs = new Map<string, number>();
   let failures = 0;
   let notBeforeMs = 0;

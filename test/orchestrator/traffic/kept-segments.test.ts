@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { createIds } from "../../../orchestrator/runtime/ids.ts";
-import { createLog } from "../../../orchestrator/runtime/log.ts";
+import { createLog, type Log } from "../../../orchestrator/runtime/log.ts";
 import { seededRandom } from "../../../orchestrator/runtime/random.ts";
 import { createKeptSegments } from "../../../orchestrator/traffic/kept-segments.ts";
 import { createShipper } from "../../../orchestrator/traffic/shipper.ts";
@@ -49,14 +49,26 @@ async function openFolder() {
 test("nothing is kept where nothing was asked for", async () => {
   await using folder = await openFolder();
   const path = await folder.segment("process_a", 10);
-  await createKeptSegments(folder.dir, 0).take(path);
+  await createKeptSegments(folder.dir, 0, log).take(path);
   assert.deepEqual(await readdir(folder.dir), ["process_a"]);
   assert.deepEqual(await readdir(join(folder.dir, "process_a")), []);
 });
 
+test("where nothing can be kept the spool is emptied all the same, and it is told once", async () => {
+  await using folder = await openFolder();
+  await writeFile(join(folder.dir, "kept"), "no folder");
+  const told: string[] = [];
+  const warn = (_facts: object, words: string) => void told.push(words);
+  const kept = createKeptSegments(folder.dir, 100, { warn } as unknown as Log);
+  await kept.take(await folder.segment("process_a", 10));
+  await kept.take(await folder.segment("process_a", 10));
+  assert.deepEqual(await readdir(join(folder.dir, "process_a")), []);
+  assert.deepEqual(told, ["segments of traffic are not kept"]);
+});
+
 test("the oldest goes once more is kept than may be, whoever wrote it", async () => {
   await using folder = await openFolder();
-  const kept = createKeptSegments(folder.dir, 100);
+  const kept = createKeptSegments(folder.dir, 100, log);
   for (const process of ["process_b", "process_a", "process_b"]) {
     await kept.take(await folder.segment(process, 30));
   }
@@ -76,10 +88,10 @@ test("the oldest goes once more is kept than may be, whoever wrote it", async ()
 
 test("many small ones are bounded by their number, and what was there before counts", async () => {
   await using folder = await openFolder();
-  const before = createKeptSegments(folder.dir, 2 ** 20, 10);
+  const before = createKeptSegments(folder.dir, 2 ** 20, log, 10);
   for (let at = 0; at < 10; at++) await before.take(await folder.segment("process_a", 1));
   assert.equal((await folder.names()).length, 10);
-  const after = createKeptSegments(folder.dir, 2 ** 20, 10);
+  const after = createKeptSegments(folder.dir, 2 ** 20, log, 10);
   await after.take(await folder.segment("process_b", 1));
   const left = await folder.names();
   assert.equal(left.length, 9);
@@ -88,7 +100,7 @@ test("many small ones are bounded by their number, and what was there before cou
 
 test("one that another carried away meanwhile is nobody's trouble", async () => {
   await using folder = await openFolder();
-  const kept = createKeptSegments(folder.dir, 100);
+  const kept = createKeptSegments(folder.dir, 100, log);
   await kept.take(join(folder.dir, "process_a", "0000000000000001.0.ndjson"));
   assert.deepEqual(await folder.names(), []);
 });
