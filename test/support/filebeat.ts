@@ -1,6 +1,7 @@
 /** Filebeat for tests as a process, with our own configuration: started, asked, killed. */
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, open, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -77,12 +78,11 @@ export async function openFilebeat(spoolDir: string, url: string): Promise<Fileb
       stdio: ["ignore", file.fd, file.fd],
     });
     await file.close();
-    await eventually(
-      () => stats().then(Boolean, () => child?.exitCode !== null),
-      Boolean,
-      START_WITHIN_MS,
-    );
-    assert.equal(child.exitCode, null, JSON.stringify((await log()).slice(-3)));
+    const started = child;
+    const hasEnded = () => started.exitCode !== null || started.signalCode !== null;
+    await once(started, "spawn");
+    await eventually(() => stats().then(Boolean, hasEnded), Boolean, START_WITHIN_MS);
+    assert.ok(!hasEnded(), JSON.stringify((await log()).slice(-3)));
   }
 
   async function kill(): Promise<void> {

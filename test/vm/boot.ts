@@ -43,7 +43,7 @@ const LEASE_MS = 600_000;
 
 test("a VM of our templates joins the fleet, contains its agents, and finishes a trial", {
   skip: await whyNot(),
-  timeout: 3_000_000,
+  timeout: 5_400_000,
 }, async (t) => {
   await using folder = await openFolder("autocode-vm-");
   await using installation = await startInstallation({
