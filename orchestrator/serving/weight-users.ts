@@ -1,5 +1,4 @@
 /** Whose weights are in use, for who removes some. */
-import { sql } from "drizzle-orm";
 import type { Database } from "../db/database.ts";
 import { holdUps, modelPlan, readServers } from "./rows.ts";
 
@@ -10,14 +9,12 @@ export interface ServedWeights {
   quantisation: string;
 }
 
-/** Does `work` with what is in use, which does not grow before `work` is done. */
+/** Does `work`, a short one, with what is in use, which does not grow before `work` is done. */
 export async function withServedWeights<Value>(
   db: Pick<Database, "sql">,
   work: (served: readonly ServedWeights[]) => Promise<Value>,
 ): Promise<Value> {
   return db.sql.transaction(async (transaction) => {
-    // A file system that deletes slowly is no reason to lose the lock.
-    await transaction.execute(sql`set local idle_in_transaction_session_timeout = 0`);
     await holdUps(transaction);
     const servers = await readServers(transaction);
     return work(

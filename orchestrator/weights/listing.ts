@@ -1,19 +1,19 @@
 /** What the store's folder has, whole or not: read anew each time, as people copy and delete. */
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import type { StoredWeights } from "../contract/weights.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import { sizeOf } from "./weight-file.ts";
 
+/** What is removed and whose files are still there: a folder beside the revisions. */
+const REMOVED = ".removed-";
+
 /** By model, quantisation and revision. */
 export async function listWeights(dir: string): Promise<StoredWeights[]> {
   const found: StoredWeights[] = [];
-  for (const model of await folders(dir)) {
-    for (const quantisation of await folders(join(dir, model))) {
-      for (const revision of await folders(join(dir, model, quantisation))) {
-        found.push(await describe(join(dir, model, quantisation, revision), revision));
-      }
-    }
+  for (const folder of await revisions(dir)) {
+    const revision = basename(folder);
+    if (!revision.startsWith(REMOVED)) found.push(await describe(folder, revision));
   }
   return found;
 
@@ -59,6 +59,32 @@ const UNKNOWN = {
   accepted_at: null,
   pulled_at: null,
 } as const;
+
+/** In no time, however large it is: it stays on its disk. Its files go by `deleteSetAside`. */
+export async function setAside(folder: string): Promise<void> {
+  const aside = await mkdtemp(join(dirname(folder), REMOVED));
+  await rename(folder, join(aside, basename(folder)));
+}
+
+/** Also of what another process set aside, which may be deleting it as well, or have crashed. */
+export async function deleteSetAside(dir: string): Promise<void> {
+  for (const folder of await revisions(dir)) {
+    if (!basename(folder).startsWith(REMOVED)) continue;
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+/** The folders `<model>/<quantisation>/<revision>`. */
+async function revisions(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const model of await folders(dir)) {
+    for (const quantisation of await folders(join(dir, model))) {
+      const root = join(dir, model, quantisation);
+      found.push(...(await folders(root)).map((revision) => join(root, revision)));
+    }
+  }
+  return found;
+}
 
 async function folders(dir: string): Promise<string[]> {
   const entries = await readdir(dir, { withFileTypes: true }).catch((error) => {

@@ -90,6 +90,8 @@ export function createPulls(
   async function remove({ model, quantisation }: RemoveRequest): Promise<RemovedWeights> {
     const asked = modelsOf({ model }).map(({ card }) => card);
     const removed = await users((all) => removeUnused(asked, quantisation, all));
+    // After it, as it takes long; and whatever was removed, what a crash left goes with it.
+    await weights.deleteRemoved();
     if (removed.length === 0) {
       const names = asked.map(({ name }) => name).join(" and ");
       throw new Problem("not_found", `No weights of ${names} are in the store`);

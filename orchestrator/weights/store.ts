@@ -15,7 +15,7 @@ import { bringModel, diskFree, soundnessOf, totalOf, type Wanted } from "./bring
 import { folderSource, hashesOf, importedRevision, readFolder } from "./folder-source.ts";
 import type { Hub } from "./hub.ts";
 import { createLicences } from "./licences.ts";
-import { listWeights } from "./listing.ts";
+import { deleteSetAside, listWeights, setAside } from "./listing.ts";
 import { MANIFEST, type Manifest, readManifest, writeDurably } from "./manifest.ts";
 import { createMeter, type Meter } from "./meter.ts";
 import {
@@ -63,6 +63,7 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
     pull,
     verify,
     remove,
+    deleteRemoved: () => deleteSetAside(dir),
     list: () => listWeights(dir),
     freeBytes: () => freeBytes(dir),
     requireLicence: async (card, accepted, by) => {
@@ -186,7 +187,7 @@ export function createWeightStore(options: WeightStoreOptions): Weights {
     // The manifest first: without it the rest is no model, however this ends.
     for (const { dir: folder } of stored) {
       await rm(join(folder, MANIFEST), { force: true });
-      await rm(folder, { recursive: true, force: true });
+      await setAside(folder);
     }
     return stored.reduce((sum, { bytes }) => sum + bytes, 0);
   }

@@ -55,12 +55,14 @@ export interface Weights {
   ): Promise<readonly string[]>;
   /**
    * Removes a model's weights, whole or not; which revision is the model's stays known. How many
-   * bytes that freed; 0: none were here. Of several quantisations with the same files any removes
-   * them.
+   * bytes `deleteRemoved` frees by that; 0: none were here. Of several quantisations with the same
+   * files any removes them.
    *
    * @throws Problem `conflict` while they are pulled, or where one of `used` has the same files.
    */
   remove(card: ModelCard, quantisation: string, used: readonly string[]): Promise<number>;
+  /** Deletes the files of all that was removed, which may take minutes. Idempotent. */
+  deleteRemoved(): Promise<void>;
   /** All that is in the store, whole or not, by name. */
   list(): Promise<StoredWeights[]>;
   /** Bytes that are free where the store is. */

@@ -67,6 +67,7 @@ test("engines run the configured Python, and end with the machine's last orchest
       list: async () => [],
       verify: async () => [],
       remove: async () => 0,
+      deleteRemoved: async () => {},
       freeBytes: async () => 0,
     },
   };

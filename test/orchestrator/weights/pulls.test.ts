@@ -1,5 +1,6 @@
 /** Goal: what people ask to pull is found, and all that speaks against it is said before a byte. */
 import assert from "node:assert/strict";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadCards } from "../../../models/cards.ts";
@@ -164,6 +165,10 @@ test("weights are removed and counted, not those that an engine uses; they come 
   }
   assert.equal((await store.find(model, "bf16"))?.revision, revision);
   users = [];
+  const root = join(world.dir, model, "bf16");
+  await mkdir(join(root, ".removed-crashed", COMMIT), { recursive: true });
+  await writeFile(join(root, ".removed-crashed", COMMIT, "model.safetensors"), "what is left");
+  assert.equal((await store.list()).length, 1, "what was removed before a crash is no model");
   const bytes = stored?.bytes ?? 0;
   assert.ok(bytes > 0);
   assert.deepEqual(await pulls.remove({ model }), {
@@ -171,6 +176,11 @@ test("weights are removed and counted, not those that an engine uses; they come 
     removed: [{ model, quantisation: "bf16", bytes }],
   });
   assert.deepEqual(await store.list(), []);
+  const left = await readdir(root);
+  assert.deepEqual(
+    left.filter((name) => name === revision || name.startsWith(".removed-")),
+    [],
+  );
   assert.equal(await store.find(model, "bf16"), null);
   await assert.rejects(pulls.remove({ model }), refused("not_found", /No weights of made-up-1b/));
   assert.equal((await world.pull()).revision, revision);
