@@ -99,7 +99,7 @@ export async function buildServing(
       observe: createObserver(db, log),
       settleSwaps: charges.settle,
       tellGateway: parts.tellGateway,
-      program,
+      ...{ program, isShared },
     },
     { machine, engine: engineOptions(db), swap, idleMs: IDLE_MS, periodMs: PERIOD_MS },
   );
@@ -130,11 +130,14 @@ export async function buildServing(
   /** We leave before we look: of two that end at once the later one sees nobody, and ends them. */
   async function end(): Promise<void> {
     await register.leave();
-    const isShared = (await register.list()).some(
+    await servers.endAll();
+    await launcher[Symbol.asyncDispose]();
+  }
+
+  async function isShared(): Promise<boolean> {
+    return (await register.list()).some(
       ({ host, is_this: isThis, is_alive: isAlive }) => isAlive && !isThis && host === machine,
     );
-    if (!isShared) await servers.endAll();
-    await launcher[Symbol.asyncDispose]();
   }
 }
 

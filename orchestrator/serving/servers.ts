@@ -52,6 +52,8 @@ export interface ServersDeps {
   tellGateway: () => Promise<void>;
   /** Charges the swaps that are written down, and tells of them. */
   settleSwaps: () => Promise<unknown>;
+  /** Whether another orchestrator of this machine lives. */
+  isShared: () => Promise<boolean>;
   clock: Clock;
   /** Milliseconds that are never set back: what a swap takes is paid for, what fails waits. */
   nowMs: () => number;
@@ -81,7 +83,7 @@ export interface ServersOptions {
 export interface Servers extends AsyncDisposable {
   /** A duty of this machine's orchestrators. */
   readonly task: BackgroundTask;
-  /** Ends the engines of this machine and the rounds in which they are looked after. */
+  /** Ends the rounds, and the engines of this machine unless another here looks after them. */
   endAll(): Promise<void>;
 }
 

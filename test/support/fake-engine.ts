@@ -2,7 +2,8 @@
  * A model server as the launcher starts one: a process that is healthy after a while, lists its
  * model, answers chats with a fixed text and counts as vLLM does. What it is to do wrong comes in
  * its arguments: `--die <ms>` ends it as it loads, `POST /crash` later. A chat whose body names a
- * file as `hold_until` is answered once that is there.
+ * file as `hold_until` is answered once that is there. `POST /miss?looks=2` fails so many looks at
+ * it; each answer of that path is how many are left.
  */
 import { appendFileSync, existsSync } from "node:fs";
 import { createServer } from "node:http";
@@ -28,6 +29,7 @@ const model = text(values["served-model-name"] === undefined ? "model" : "served
 const PROMPT_TOKENS = 100;
 const OUTPUT_TOKENS = 20;
 let isAsleep = false;
+let missing = 0;
 let running = 0;
 let prompts = 0;
 let outputs = 0;
@@ -53,14 +55,22 @@ function listen(): void {
     const json = (status: number, body: unknown) => {
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     };
-    const [path = ""] = (request.url ?? "").split("?");
+    const [path = "", query] = (request.url ?? "").split("?");
     switch (path) {
       case "/health":
+        // A look ends with it, where what comes before it has failed.
+        if (missing > 0) {
+          missing -= 1;
+          return json(503, {});
+        }
         return json(200, {});
       case "/v1/models":
         return json(200, { object: "list", data: [{ id: model, object: "model" }] });
       case "/metrics":
-        return void response.end(metrics());
+        return missing > 0 ? json(503, {}) : void response.end(metrics());
+      case "/miss":
+        if (request.method === "POST") missing = Number(new URLSearchParams(query).get("looks"));
+        return json(200, missing);
       case "/sleep":
         isAsleep = true;
         return json(200, {});

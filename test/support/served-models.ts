@@ -50,6 +50,8 @@ export interface ServedWorldOptions {
   /** Around the real one. */
   launcher?: (real: EngineLauncher) => EngineLauncher;
   nowMs?: () => number;
+  /** Whether another orchestrator of the machine lives, until the world is closed. */
+  isShared?: () => boolean;
   /** Further arguments of a model's fake engine. */
   more?: (model: string) => string[];
 }
@@ -72,6 +74,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
     },
   };
   const others = async () => [{ host: MACHINE, is_alive: true }];
+  let isClosing = false;
   const first = await openLife();
   return {
     ...first,
@@ -109,6 +112,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
       settleSwaps: charges.settle,
       tellGateway: async () => {},
       nowMs: options.nowMs ?? monotonicMs,
+      isShared: async () => !isClosing && (options.isShared?.() ?? false),
       program: ({ card, baseUrl }) => {
         const { host, port } = listenAddress(baseUrl);
         const argv = [
@@ -146,6 +150,7 @@ export async function openServedWorld(options: ServedWorldOptions = {}) {
   }
 
   async function close(): Promise<void> {
+    isClosing = true;
     await first.servers.endAll();
     await first.launcher[Symbol.asyncDispose]();
     if (options.database === undefined) await database[Symbol.asyncDispose]();
