@@ -54,13 +54,14 @@ test("engines run the configured Python, and end with the machine's last orchest
   const python = await writePython(folder);
   const env = { AUTOCODE_HOME: folder, AUTOCODE_VLLM_PYTHON: python, AUTOCODE_GPUS: "2x h100" };
   const config = readConfig(env, folder);
+  await using joining = new AsyncDisposableStack();
   const joined = async (host: string) => {
     const options = { id: ids.next("process"), host, version: "1", heartbeatMs: 60_000 };
-    const register = createRegister(database, log, { ...options, silentMs: 600_000 });
+    const register = joining.use(createRegister(database, log, { ...options, silentMs: 600_000 }));
     await register.enter("http://127.0.0.1:1");
     return register;
   };
-  await using _elsewhere = await joined("another-machine");
+  await joined("another-machine");
   const weights = {
     ...storedWeights(),
     ...{
