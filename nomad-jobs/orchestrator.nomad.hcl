@@ -423,7 +423,7 @@ job "autocode-orchestrator" {
     task "orchestrator" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "30s"
+      kill_timeout = "60s"
 
       dynamic "config" {
         for_each = var.driver == "docker" ? [] : [local.node]

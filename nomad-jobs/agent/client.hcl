@@ -8,7 +8,7 @@ client {
   servers   = ["10.0.0.2:4647"]
   node_pool = "default"
 
-  # proxy.nomad.hcl and orchestrator.nomad.hcl ask for up to 30 s; a longer grace needs more.
+  # orchestrator.nomad.hcl and worker-vm.nomad.hcl ask for this; a longer grace needs more.
   max_kill_timeout = "60s"
 
   # What requirements.vm_template of a project or task asks for.

@@ -62,8 +62,9 @@ export interface EngineOptions {
 export const ENGINE_DEFAULTS: EngineOptions = {
   startMaxMs: 45 * 60_000,
   drainMaxMs: 10 * 60_000,
-  // With 10 s for workers before and an engine's own 30 s after, less than systemd's 90 s.
-  endMaxMs: 45_000,
+  // Workers before it have 10 s and our gateway 2 s; its last look may take 10 s longer, an
+  // engine's own end 30 s and, killed, 30 s more: 102 s of the 150 s in deploy/systemd.
+  endMaxMs: 20_000,
   settleMs: 5_500,
   missesMax: 5,
   restartsMax: 5,
