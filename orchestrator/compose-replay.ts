@@ -27,6 +27,6 @@ export function buildReplays({
 }): { trials: ReplayTrials; replays: Replays; server: ReplayServer } {
   const trials = createReplayTrials({ db, traffic, clock, ids });
   const { sourceOf, cassette: cassetteOf, diverged: onDiverged } = trials;
-  const replays = createReplays({ sourceOf, cassetteOf, onDiverged, redact });
+  const replays = createReplays({ clock, sourceOf, cassetteOf, onDiverged, redact });
   return { trials, replays, server: createReplayServer({ keys, replays, ids, log }) };
 }

@@ -44,28 +44,44 @@ export interface Playback {
   readonly byteCount: number;
 }
 
+/** How far a run is: little, so that it outlives the record's bodies in memory. */
+export interface Progress {
+  /** Exchanges by their place in the record, from 0. */
+  readonly played: Set<number>;
+  /** The folders of the recorded allocation, and what stands in their place in the replay. */
+  readonly folders: Map<string, string>;
+  hasDiverged: boolean;
+}
+
 /** Of an exchange what a run needs: its request as it is compared, its answer as it was. */
 interface Recorded extends Pick<Exchange, "position" | "door" | "response"> {
+  readonly place: number;
   readonly line: string;
   readonly body: Normal | null;
-  isPlayed: boolean;
 }
 
 const TOLD_MAX = 2_000;
 /** Of an exchange without its bodies: its headers above all. */
 const EXCHANGE_BYTES = 2_048;
 
-/** @param redact what the record's bodies went through, which a request is compared after. */
+export function createProgress(): Progress {
+  return { played: new Set(), folders: new Map(), hasDiverged: false };
+}
+
+/**
+ * @param redact what the record's bodies went through, which a request is compared after.
+ * @param progress where the run goes on, and what it goes on in.
+ */
 export function createPlayback(
   { exchanges }: Pick<Cassette, "exchanges">,
   redact: (text: string) => string = (text) => text,
+  progress: Progress = createProgress(),
 ): Playback {
   const recorded = exchanges.map(toRecorded);
-  /** The folders of the recorded allocation, and what stands in their place in the replay. */
-  const folders = new Map<string, string>();
-  let hasDiverged = false;
+  const { played, folders } = progress;
+  const isLeft = ({ place }: Recorded) => !played.has(place);
   const byteCount = recorded.reduce((sum, each) => sum + byteCountOf(each), 0);
-  return { ask, left: () => recorded.filter(({ isPlayed }) => !isPlayed).length, byteCount };
+  return { ask, left: () => recorded.filter(isLeft).length, byteCount };
 
   function ask(asked: Asked): Played {
     const line = lineOf(asked);
@@ -74,17 +90,17 @@ export function createPlayback(
       (each) => each.line === line && (each.body?.text ?? null) === (body?.text ?? null),
     );
     const isRead = asked.method === "GET" || asked.method === "HEAD";
-    const found = same.find(({ isPlayed }) => !isPlayed) ?? (isRead ? same.at(-1) : undefined);
+    const found = same.find(isLeft) ?? (isRead ? same.at(-1) : undefined);
     if (found === undefined) return diverged(line, body, asked.door);
-    found.isPlayed = true;
+    played.add(found.place);
     learn(found.body, body);
     return { outcome: "played", position: found.position, response: answerOf(found) };
   }
 
   function diverged(line: string, body: Normal | null, door: Exchange["door"]): Played {
-    const next = recorded.find((each) => !each.isPlayed && each.door === door);
-    const isFirst = !hasDiverged;
-    hasDiverged = true;
+    const next = recorded.find((each) => isLeft(each) && each.door === door);
+    const isFirst = !progress.hasDiverged;
+    progress.hasDiverged = true;
     const position = next?.position ?? recorded.length + 1;
     const told = tellDifference(next ?? null, line, body);
     return { outcome: "diverged", divergence: { position, ...told }, isFirst };
@@ -108,16 +124,15 @@ export function createPlayback(
     return { status, headers, body: Buffer.from(renamed(body?.content ?? "", folders, isStream)) };
   }
 
-  function toRecorded(exchange: Exchange): Recorded {
+  function toRecorded(exchange: Exchange, place: number): Recorded {
     const { position, door, request, response } = exchange;
     const path = `${request.path}${request.query === null ? "" : `?${request.query}`}`;
     const origin = `${request.scheme}://${request.host}:${request.port}`;
     const content = door === "egress" ? null : (request.body?.content ?? null);
     return {
-      ...{ position, door, response },
+      ...{ place, position, door, response },
       line: lineOf({ door, method: request.method, origin, path, body: null }),
       body: content === null || content === "" ? null : normalise(content),
-      isPlayed: false,
     };
   }
 }

@@ -6,7 +6,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Keys } from "../../orchestrator/keys/keys.ts";
-import { Problem } from "../../orchestrator/problem.ts";
+import { PROBLEMS, Problem } from "../../orchestrator/problem.ts";
 import type { Ids } from "../../orchestrator/runtime/ids.ts";
 import type { Log } from "../../orchestrator/runtime/log.ts";
 import { readBody } from "../gateway/body.ts";
@@ -65,7 +65,8 @@ export function createReplayServer({
     } catch (error) {
       if (!(error instanceof Problem)) log.error({ err: error }, "replay failed");
       const message = error instanceof Problem ? error.message : "The replay failed.";
-      refuse(exchange, { status: 503, code: "unavailable", message, isFinal: true });
+      const isFinal = !(error instanceof Problem && PROBLEMS[error.code].transient);
+      refuse(exchange, { status: 503, code: "unavailable", message, isFinal });
     }
   }
 

@@ -1,7 +1,7 @@
 /** Goal: the k-th equal request has the k-th answer; nothing is made up; the first lack is told. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { type Asked, createPlayback } from "../../../proxy/replay/playback.ts";
+import { type Asked, createPlayback, createProgress } from "../../../proxy/replay/playback.ts";
 import { cassetteOf } from "../../support/cassettes.ts";
 
 const PATH = "/v1/chat/completions";
@@ -118,6 +118,23 @@ test("an answer names the replay's folder, also later than the request that told
   const pieces = textOf(playback.ask(call({ m: 2 })));
   const told = [...pieces.matchAll(/"t":"([^"]*)"/g)].map(([, text]) => text).join("");
   assert.equal(told, NOW);
+});
+
+test("a run goes on with its record read anew: what was played, told and learned stays", () => {
+  const cassette = cassetteOf([
+    { body: { cwd: `${OLD}/workspace` }, answer: "1" },
+    { body: { m: 2 }, answer: `${OLD}/x` },
+  ]);
+  const progress = createProgress();
+  const playback = () => createPlayback(cassette, undefined, progress);
+  assert.equal(textOf(playback().ask(call({ cwd: `${NOW}/workspace` }))), "1");
+  const again = [1, 2].map(() => playback().ask(call({ cwd: `${NOW}/workspace` })));
+  assert.deepEqual(
+    again.map((played) => played.outcome === "diverged" && played.isFirst),
+    [true, false],
+  );
+  assert.equal(playback().left(), 1);
+  assert.equal(textOf(playback().ask(call({ m: 2 }))), `${NOW}/x`);
 });
 
 test("a request is compared after what its record was redacted by", () => {

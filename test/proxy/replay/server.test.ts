@@ -25,6 +25,7 @@ async function open(drafts: readonly ExchangeDraft[], read = () => cassetteOf(dr
   const told: [TrialId, Divergence][] = [];
   const ids = createIds(systemClock, systemRandom);
   const replays = createReplays({
+    clock: systemClock,
     sourceOf: async (id) => (id === REPLAY ? SOURCE : null),
     cassetteOf: async (): Promise<Cassette> => read(),
     onDiverged: async (id, divergence) => void told.push([id, divergence]),
@@ -128,5 +129,15 @@ test("a record that is no longer whole is said, and nothing is made up", async (
   });
   const answer = await t.ask({ m: 1 });
   assert.equal(answer.status, 503);
+  assert.equal(answer.headers.get("x-should-retry"), "false");
   assert.match(await answer.text(), /flow_1: its answer's body is gone/);
+});
+
+test("what passes by itself may be asked for again", async () => {
+  await using t = await open([], () => {
+    throw new Problem("unavailable", "there is no room for another record");
+  });
+  const answer = await t.ask({ m: 1 });
+  assert.deepEqual([answer.status, answer.headers.get("x-should-retry")], [503, null]);
+  assert.match(await answer.text(), /there is no room for another record/);
 });
