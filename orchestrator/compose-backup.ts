@@ -1,6 +1,5 @@
 /** Backups of a running installation, and `autocode restore`, which needs that none runs. */
 import { createReadStream } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { sql } from "drizzle-orm";
 import type { Backups } from "./backup/backup.ts";
 import { EnvelopeFault, unwrap } from "./backup/envelope.ts";
@@ -47,7 +46,6 @@ export interface RestoreRequest {
 export async function restoreBackup(request: RestoreRequest): Promise<Restored> {
   const config = readConfig();
   const log = createLog("silent");
-  await mkdir(config.home, { recursive: true });
   await using alone = await holdAlone(config);
   await using database = await openDatabase(config, alone.layout);
   await refuseRunning(database.db);

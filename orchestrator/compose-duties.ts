@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { makePassage } from "../worker-agent/rooms.ts";
 import type { Access } from "./api/access.ts";
 import { RESTORING_MARK } from "./backup/backup.ts";
 import type { Finding } from "./contract/system.ts";
@@ -35,6 +36,8 @@ export async function takePlace(layout: Layout, { isRestoring = false } = {}): P
       `A restore of ${layout.home} was cut off before its end: run \`autocode restore\` again`,
     );
   }
+  // Before the closed ones below it, whatever the umask.
+  await makePassage(layout.shared);
   const seats = await openSeats(layout.orchestrators, hostname());
   const seat = await seats.take();
   return { seats, seat, [Symbol.asyncDispose]: () => seat[Symbol.asyncDispose]() };

@@ -11,6 +11,7 @@ import { openEmbeddedProxy } from "../proxy/egress/embedded.ts";
 import type { EgressProxy } from "../proxy/egress/guard.ts";
 import { openMitmproxy } from "../proxy/egress/mitmproxy.ts";
 import { createEgressGuard, type EgressGuardOptions } from "../proxy/egress/sessions-postgres.ts";
+import { makePassage } from "../worker-agent/rooms.ts";
 import { gatewayAddress } from "./addresses.ts";
 import { buildReplays } from "./compose-replay.ts";
 import { openSecrets } from "./compose-secrets.ts";
@@ -24,7 +25,6 @@ import { createKeys } from "./keys/postgres.ts";
 import { Problem } from "./problem.ts";
 import { createLayout, type Layout } from "./projects/layout.ts";
 import { type PostgresProjects, readProject } from "./projects/postgres.ts";
-import { makePassage } from "./projects/private-folders.ts";
 import { type BackgroundTask, startBackground } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -186,8 +186,8 @@ export async function composeEgress(
   log: Log,
 ): Promise<EgressProcess> {
   await using opening = new AsyncDisposableStack();
-  await makePassage(config.home);
   const layout = createLayout(config.home);
+  await makePassage(layout.shared);
   const db = opening.use(await openPostgresDatabase({ url: config.databaseUrl, log }));
   await migrate(db, { clock });
   const { secrets, watch } = opening.use(await openSecrets(config, log));

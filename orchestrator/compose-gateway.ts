@@ -15,6 +15,7 @@ import type { GatewayDeps } from "../proxy/gateway/gateway.ts";
 import { createGateway, type Gateway } from "../proxy/gateway/server.ts";
 import { createUndiciUpstream } from "../proxy/gateway/undici.ts";
 import { AGENTS } from "../worker-agent/agents/registry.ts";
+import { makePassage } from "../worker-agent/rooms.ts";
 import { openApiKeys, refreshTask } from "./compose-secrets.ts";
 import { openTraffic } from "./compose-traffic.ts";
 import { type Config, HOSTED, type ProviderConfig } from "./config.ts";
@@ -30,7 +31,6 @@ import { createLedger } from "./ledger/postgres.ts";
 import { createDays, type Days } from "./projects/day.ts";
 import { createLayout } from "./projects/layout.ts";
 import { createProjects, dayOf, type PostgresProjects } from "./projects/postgres.ts";
-import { makePassage } from "./projects/private-folders.ts";
 import { type Background, startBackground } from "./runtime/background.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { createIds } from "./runtime/ids.ts";
@@ -143,7 +143,9 @@ export async function composeGateway(
   log: Log,
 ): Promise<GatewayProcess> {
   await using opening = new AsyncDisposableStack();
-  await makePassage(config.home);
+  const layout = createLayout(config.home);
+  // Before any closed folder below it: who makes that first closes what is missing above it.
+  await makePassage(layout.shared);
   const db = opening.use(await openPostgresDatabase({ url: config.databaseUrl, log }));
   await migrate(db, { clock });
   const scripted = createScriptedModel({ scriptsDir: config.scriptsDir });
@@ -156,7 +158,6 @@ export async function composeGateway(
   const ledger = createLedger(db, clock);
   const ledgerIn = (tx: Parameters<typeof createLedger>[0]) => createLedger(tx, clock);
   const days = createDays({ db, ledgerIn, ids, clock });
-  const layout = createLayout(config.home);
   const tasks = createTasks(db, layout, clock, ids);
   const agents = AGENTS.map(({ facts }) => facts);
   const funds = { db, ledger, ledgerIn };

@@ -4,6 +4,8 @@ import { join } from "node:path";
 
 export interface Layout {
   home: string;
+  /** What no project owns; agents' users pass through it to their allocations. */
+  shared: string;
   postgres: string;
   configs: string;
   /** The sealed secrets and their key. */
@@ -41,6 +43,7 @@ export function createLayout(home: string, seat = 0): Layout {
   const own = seat === 0 ? "" : `-${seat}`;
   return {
     home,
+    shared,
     postgres: join(shared, "postgres"),
     configs: join(shared, "configs"),
     secrets: join(shared, "vault-secrets"),

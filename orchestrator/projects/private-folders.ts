@@ -8,14 +8,6 @@ import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Layout } from "./layout.ts";
 
-/**
- * Makes the folders that agents' users pass through. Before any closed one below them: who makes
- * that first, with what is missing above it, closes these as well. Idempotent.
- */
-export async function makePassage(home: string): Promise<void> {
-  await mkdir(join(home, "shared"), { recursive: true });
-}
-
 /** Idempotent; also closes what an earlier version left open. */
 export async function closeFolders(layout: Layout): Promise<void> {
   const modes: [folder: string, mode: number][] = [

@@ -5,17 +5,22 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createLayout } from "../../../orchestrator/projects/layout.ts";
-import { closeFolders, makePassage } from "../../../orchestrator/projects/private-folders.ts";
+import { closeFolders } from "../../../orchestrator/projects/private-folders.ts";
+import { makePassage } from "../../../worker-agent/rooms.ts";
 
-test("what agents pass through stays open, whatever is made first below it", async (t) => {
+test("what agents pass through stays open, whatever the umask, and is made below it", async (t) => {
+  const umask = process.umask(0o077);
+  t.after(() => process.umask(umask));
   const folder = mkdtempSync(join(tmpdir(), "autocode-home-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const home = join(folder, "home");
-  await makePassage(home);
-  mkdirSync(createLayout(home).secrets, { recursive: true, mode: 0o700 });
-  const unmasked = 0o777 & ~process.umask();
-  for (const each of [home, join(home, "shared")]) {
-    assert.equal(statSync(each).mode & 0o777, unmasked, each);
+  const layout = createLayout(home);
+  await makePassage(layout.shared);
+  mkdirSync(layout.secrets, { recursive: true, mode: 0o700 });
+  await closeFolders(layout);
+  await makePassage(layout.shared);
+  for (const each of [home, layout.shared, layout.allocations]) {
+    assert.equal(statSync(each).mode & 0o777, 0o711, each);
   }
 });
 

@@ -125,11 +125,10 @@ test("calls are served and settled; its metrics are not on the workers' port", a
   assert.equal(response.headers.get("x-autocode-remaining-nanos"), "999880");
   assert.equal((await world.quiet(budget)).spentNanos, 120n);
   // It was here before any orchestrator: agents' users must pass through what it made, later on.
-  const unmasked = 0o777 & ~process.umask();
   const modes = [gateway.home, join(gateway.home, "shared")].map((each) => statSync(each).mode);
   assert.deepEqual(
     modes.map((mode) => mode & 0o777),
-    [unmasked, unmasked],
+    [0o711, 0o711],
   );
 
   for (const path of ["/metrics", "/healthz", "/readyz"]) {
