@@ -1,7 +1,7 @@
 /**
  * Goal: engines that end with their machine's last orchestrator cut no call that a gateway of
  * another process has at them, but for one that takes too long; what answers nothing waits for
- * nothing. That holds where two end at once, where another comes meanwhile, and for one look missed.
+ * nothing. That holds where two end at once, where another comes meanwhile, and for a missed look.
  *
  * Method: real rows and processes, with a fake engine behind; calls go past every gateway of ours.
  */
