@@ -17,9 +17,23 @@ const HEAD_BYTES = 20;
 const ELEMENT_BYTES = 16;
 const FIRST_BYTES = 1_024;
 const WORD = 2 ** 32;
+/** Integers of these many bytes are from -limit to below it. */
+const INTEGER_LIMIT = 2 ** 31;
+const BIGINT_LIMIT = 2 ** 63;
 
-/** The value of a parameter that is cast to an array of `type`. */
-export function binaryArray(type: ArrayType, elements: readonly Element[]): Buffer {
+/** A value that is none of its type: what the server would have refused, had it been written. */
+export class UnfitElement extends Error {}
+
+/**
+ * The value of a parameter that is cast to an array of `type`. `name`: what it is, for a refusal.
+ *
+ * @throws UnfitElement for a number that the type does not hold, or an element of another type.
+ */
+export function binaryArray(
+  type: ArrayType,
+  elements: readonly Element[],
+  name: string = type,
+): Buffer {
   let bytes = Buffer.allocUnsafe(elements.reduce(addLength, FIRST_BYTES));
   let at = HEAD_BYTES;
   let hasNull = false;
@@ -28,6 +42,8 @@ export function binaryArray(type: ArrayType, elements: readonly Element[]): Buff
       hasNull = true;
       makeRoom(4);
       at = bytes.writeInt32BE(-1, at);
+    } else if ((typeof element === "object" || typeof element === "string") !== (type === "text")) {
+      throw unfit(element);
     } else if (typeof element === "object") {
       const start = at + 4;
       makeRoom(element.reduce(addBytes, 4));
@@ -64,16 +80,24 @@ export function binaryArray(type: ArrayType, elements: readonly Element[]): Buff
     bytes = grown;
   }
 
+  function unfit(element: Element): UnfitElement {
+    const told = typeof element === "number" ? element : `a ${typeof element}`;
+    return new UnfitElement(`${name}: ${told} is no ${type}`);
+  }
+
   function writeNumber(element: number | boolean): number {
-    if (type === "boolean") {
+    if (typeof element === "boolean" || type === "boolean") {
+      if (typeof element !== type) throw unfit(element);
       bytes.writeInt32BE(1, at);
       return bytes.writeUInt8(Number(element), at + 4);
     }
+    const value = type === "timestamptz" ? (element - EPOCH_MS) * 1_000 : element;
+    const limit = type === "integer" ? INTEGER_LIMIT : BIGINT_LIMIT;
+    if (!Number.isInteger(value) || value < -limit || value >= limit) throw unfit(element);
     if (type === "integer") {
       bytes.writeInt32BE(4, at);
-      return bytes.writeInt32BE(Number(element), at + 4);
+      return bytes.writeInt32BE(value, at + 4);
     }
-    const value = type === "timestamptz" ? (Number(element) - EPOCH_MS) * 1_000 : Number(element);
     bytes.writeInt32BE(8, at);
     const high = Math.floor(value / WORD);
     bytes.writeInt32BE(high, at + 4);

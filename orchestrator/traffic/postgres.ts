@@ -8,8 +8,8 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { FlowGroup } from "../contract/flow-choices.ts";
 import type { FlowPage, FlowRecord, FlowTotals } from "../contract/flows.ts";
-import { binaryArray } from "../db/binary-arrays.ts";
-import type { Database } from "../db/database.ts";
+import { binaryArray, UnfitElement } from "../db/binary-arrays.ts";
+import type { Database, Statement } from "../db/database.ts";
 import { type Day, dayOf, listPartitions, makePartitions } from "../db/partitions.ts";
 import { readTime, rows, serverError } from "../db/rows.ts";
 import { together } from "../db/statement.ts";
@@ -164,7 +164,7 @@ export function createPostgresTraffic(
     return rejected;
   }
 
-  /** One that the server would never take is found by halves. */
+  /** One that the server would never take, or cannot be told, is found by halves. */
   async function insert(batch: readonly FlowRow[], rejected: Map<FlowId, string>) {
     const refusal = await guarded(() => insertOnce(batch));
     if (refusal === null) return;
@@ -180,22 +180,14 @@ export function createPostgresTraffic(
 
   /** Null, or why the server takes none of them as they are. */
   async function insertOnce(batch: readonly FlowRow[]): Promise<string | null> {
-    const statement = {
-      text: APPEND,
-      values: FLOW_COLUMNS.map(([, type], column) => {
-        return binaryArray(
-          type,
-          batch.map(({ values }) => values[column] ?? null),
-        );
-      }),
-    };
     const days = new Set(batch.map(({ startedAtMs }) => dayOf(startedAtMs)));
     for (let isSecond = false; ; isSecond = true) {
       await makeDays(days);
       try {
-        await together(db, [statement]);
+        await together(db, [appending(batch)]);
         return null;
       } catch (error) {
+        if (error instanceof UnfitElement) return error.message;
         const code = serverError(error)?.code ?? "";
         // Retention dropped a day meanwhile, in this process or another.
         if (code === CHECK_VIOLATION && !isSecond && /no partition/.test(wordsOf(error))) {
@@ -368,6 +360,17 @@ export function createPostgresTraffic(
       }),
     );
   }
+}
+
+/** @throws UnfitElement when a value of one of them is none of its column. */
+function appending(batch: readonly FlowRow[]): Statement {
+  return {
+    text: APPEND,
+    values: FLOW_COLUMNS.map(([name, type], column) => {
+      const elements = batch.map(({ values }) => values[column] ?? null);
+      return binaryArray(type, elements, name);
+    }),
+  };
 }
 
 function positionOf(row: Found | undefined): Position | null {

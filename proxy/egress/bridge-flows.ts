@@ -122,12 +122,20 @@ function fill(flow: Flow, said: Said, parts: readonly Buffer[]): void {
     certificate_sha256: said.certificate_sha256 ?? null,
   };
   const { status, headers } = said;
-  if (typeof status === "number") flow.response = { status, headers: headers ?? [] };
+  if (typeof status === "number") {
+    if (isStatus(status)) flow.response = { status, headers: headers ?? [] };
+    else flow.error ??= `The answer's status is none: ${status}. It is recorded without the answer`;
+  }
   flow.messages =
     said.messages?.map(({ at_ms, from, is_text, byte_count }, at) => ({
       ...{ atMs: Math.round(flow.startedAtMs + at_ms), from, isText: is_text },
       body: { kept: bodies[at] ?? Buffer.alloc(0), byteCount: byte_count },
     })) ?? null;
+}
+
+/** RFC 9110, 15: three digits. mitmproxy reads any number that a server sends, and passes it on. */
+function isStatus(status: number): boolean {
+  return Number.isInteger(status) && status >= 100 && status <= 999;
 }
 
 function keptBody(kept: Buffer | undefined, byteCount: number): Flow["requestBody"] {

@@ -5,6 +5,7 @@ import {
   type ArrayType,
   binaryArray,
   type Element,
+  UnfitElement,
 } from "../../../orchestrator/db/binary-arrays.ts";
 import { together } from "../../../orchestrator/db/statement.ts";
 import { openTestDatabase } from "../../support/database.ts";
@@ -14,7 +15,7 @@ const CASES: readonly [ArrayType, readonly Element[], unknown[] | null][] = [
   ["text", ["", "a", null, "null", '"', "{}", LONG], null],
   ["text", [[Buffer.from(LONG)], [Buffer.alloc(0)], [], "é"], [LONG, "", "", "é"]],
   ["bigint", [0, -1, 1, null, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER], null],
-  ["integer", [0, -5, 2 ** 31 - 1, null], null],
+  ["integer", [0, -5, 2 ** 31 - 1, -(2 ** 31), null], null],
   ["boolean", [true, false, null], null],
   [
     "timestamptz",
@@ -48,4 +49,32 @@ test("a text that the server cannot keep is refused in its words", async () => {
   const values = [binaryArray("text", ["a\0b"])];
   const asked = together(db, [{ text: "select unnest($1::text[])", values }]);
   await assert.rejects(asked, /invalid byte sequence/);
+});
+
+test("what is none of its type is refused by its name, and never cut to something else", () => {
+  const wrong: [ArrayType, Element, string][] = [
+    ["integer", 99_999_999_999, "99999999999"],
+    ["integer", 2 ** 31, "2147483648"],
+    ["integer", -(2 ** 31) - 1, "-2147483649"],
+    ["integer", 200.5, "200.5"],
+    ["integer", Number.NaN, "NaN"],
+    ["integer", "1234", "a string"],
+    ["integer", true, "a boolean"],
+    ["bigint", 2 ** 63, "9223372036854776000"],
+    ["bigint", 0.1, "0.1"],
+    ["bigint", Number.POSITIVE_INFINITY, "Infinity"],
+    ["timestamptz", Number.NaN, "NaN"],
+    ["boolean", 1, "1"],
+    ["text", 1, "1"],
+  ];
+  for (const [type, element, told] of wrong) {
+    assert.throws(
+      () => binaryArray(type, [null, element], "status"),
+      (error) => {
+        assert.ok(error instanceof UnfitElement, String(error));
+        assert.equal(error.message, `status: ${told} is no ${type}`);
+        return true;
+      },
+    );
+  }
 });

@@ -1,6 +1,7 @@
 /**
  * Goal: a connection that is gone before it is known whose it is leaves nothing behind at the
- * bridge: no place that its session is short of, and no tunnel.
+ * bridge: no place that its session is short of, and no tunnel. What a server answers is no record
+ * that nobody can keep.
  *
  * Method: the addon's end of a real socket, by the test; and a guard that answers when the test
  * says so, with connections that end before.
@@ -141,4 +142,25 @@ test("a question that comes after its connection's end has no number, and takes 
     assert.equal((await bridge.ask({ ...question, client: 0 })).outcome, "refuse");
   }
   assert.equal((await bridge.ask({ ...question, client: 1 })).outcome, "open");
+});
+
+test("an answer whose status is none is recorded without it, and says so", {
+  timeout: 20_000,
+}, async () => {
+  await using bridge = await openBridge();
+  const statuses = [99_999_999_999, 1_000, 99, 200.5, -1, 100, 999];
+  for (const [at, status] of statuses.entries()) {
+    const question = QUESTIONS["request"] as Said;
+    const answer = await bridge.ask({ ...question, client: 1, flow: at + 1 });
+    assert.equal(answer.outcome, "forward");
+    bridge.tell({ kind: "flow", client: 1, flow: at + 1, status, headers: [] });
+  }
+  await bridge.ask({ kind: "open" });
+  assert.deepEqual(
+    bridge.made.drafts.map(({ response, error }) => response?.status ?? error),
+    statuses.map((status) => {
+      if (status === 100 || status === 999) return status;
+      return `The answer's status is none: ${status}. It is recorded without the answer`;
+    }),
+  );
 });
