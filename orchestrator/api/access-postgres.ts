@@ -11,7 +11,7 @@ import { Problem } from "../problem.ts";
 import { type Clock, rfc3339 } from "../runtime/clock.ts";
 import type { Ids } from "../runtime/ids.ts";
 import type { Random } from "../runtime/random.ts";
-import type { Access, Role } from "./access.ts";
+import type { Access, Caller, Role } from "./access.ts";
 
 type Purpose = "cli" | "login_link" | "session" | "named";
 
@@ -44,7 +44,7 @@ export function createAccess(
     ...{ createToken, renewToken, listTokens, revokeToken },
   };
 
-  async function authenticate(token: string): Promise<Role | null> {
+  async function authenticate(token: string): Promise<Caller | null> {
     if (token.length > TOKEN_LENGTH_MAX) return null;
     const [found] = await rows<Found>(
       database.sql,
@@ -54,11 +54,11 @@ export function createAccess(
     if (found === undefined) return null;
     const { role, name, revoked_at: revokedAt, expires_at: expiresAt } = found;
     const isExpired = expiresAt !== null && readTime(expiresAt) <= clock.now();
-    if (name === null) return revokedAt !== null || isExpired ? null : role;
+    if (name === null) return revokedAt !== null || isExpired ? null : { role, name };
     if (revokedAt !== null) throw refusal(name, "revoked", revokedAt);
     if (expiresAt !== null && isExpired) throw refusal(name, "expired", expiresAt);
     await noteUse(found);
-    return role;
+    return { role, name };
   }
 
   async function noteUse({ id, used_at: usedAt }: Found): Promise<void> {

@@ -3,14 +3,20 @@ import type { ApiRole, ApiToken, ApiTokenFacts, NewApiToken } from "../contract/
 
 export type Role = ApiRole;
 
+/** Whose token it is. `name` is a named token's; null for the command line's and a session. */
+export interface Caller {
+  role: Role;
+  name: string | null;
+}
+
 export interface Access {
   /**
-   * The role of an API token or a session; null when it is unknown, expired or revoked.
+   * Whose an API token or a session is; null when it is unknown, expired or revoked.
    *
    * @throws Problem `unauthenticated` for a named token that expired or was revoked: who holds it
    * is told which, and when.
    */
-  authenticate(token: string): Promise<Role | null>;
+  authenticate(token: string): Promise<Caller | null>;
   /** A token for the command line of this machine; earlier ones are revoked, but for `kept`. */
   issueCliToken(kept?: readonly string[]): Promise<string>;
   /** The secret of a login link, good for one use within `validMs`. */

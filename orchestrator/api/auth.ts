@@ -10,7 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import { Problem } from "../problem.ts";
 import type { WorkerId } from "../runtime/ids.ts";
 import type { Session } from "../trials/worker-sessions.ts";
-import type { Role } from "./access.ts";
+import type { Caller, Role } from "./access.ts";
 import type { Services } from "./services.ts";
 
 /**
@@ -26,6 +26,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** The caller's role; null where the route needs none or the caller has none. */
     role: Role | null;
+    /** The name of the named token that was sent; null for any other caller. */
+    tokenName: string | null;
     /** The allocation behind a `worker` route. */
     workerSession: Session | null;
     /** The worker behind a `host` route. */
@@ -46,6 +48,7 @@ export function guard(
   allowedHosts: readonly string[],
 ): void {
   api.decorateRequest("role", null);
+  api.decorateRequest("tokenName", null);
   api.decorateRequest("workerSession", null);
   api.decorateRequest("workerId", null);
   api.addHook("onRoute", refuseUndeclared);
@@ -64,7 +67,7 @@ export function guard(
         request.workerId = await hosts.authenticate(bearerToken(request) ?? "");
         return;
       case "page":
-        request.role = await roleOf(request);
+        request.role = (await callerOf(request))?.role ?? null;
         return;
       case "viewer":
       case "operator":
@@ -84,27 +87,29 @@ export function guard(
   }
 
   async function requireRole(request: FastifyRequest, needed: Role): Promise<void> {
-    const role = await roleOf(request);
-    if (role === null) {
+    const caller = await callerOf(request);
+    if (caller === null) {
       throw new Problem(
         "unauthenticated",
         "Send an API token as Bearer, or log in with the link that `autocode login` prints",
       );
     }
+    const { role, name } = caller;
     if (RANK[role] < RANK[needed]) {
       throw new Problem("forbidden", `This needs the role ${needed}, and yours is ${role}`);
     }
     request.role = role;
+    request.tokenName = name;
   }
 
-  async function roleOf(request: FastifyRequest): Promise<Role | null> {
+  async function callerOf(request: FastifyRequest): Promise<Caller | null> {
     const bearer = bearerToken(request);
     if (bearer !== null) return access.authenticate(bearer);
     const cookie = request.cookies[SESSION_COOKIE];
     if (cookie === undefined || cookie === "") return null;
-    const role = await access.authenticate(cookie);
-    if (role !== null && !SAFE_METHODS.has(request.method)) refuseCrossSite(request);
-    return role;
+    const caller = await access.authenticate(cookie);
+    if (caller !== null && !SAFE_METHODS.has(request.method)) refuseCrossSite(request);
+    return caller;
   }
 }
 

@@ -274,7 +274,7 @@ function services(state: State): Services {
     clock: systemClock,
     log: createLog("silent"),
     access: {
-      authenticate: async (token) => (token === SESSION ? "admin" : null),
+      authenticate: async (token) => (token === SESSION ? { role: "admin", name: null } : null),
       issueCliToken: async () => SESSION,
       issueLoginLink: async () => "fixture",
       redeemLoginLink: async (secret) =>

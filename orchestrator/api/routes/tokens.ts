@@ -1,5 +1,6 @@
 /**
- * Named API tokens, for admins. Who makes or revokes one leaves a line in the log, with its name.
+ * Named API tokens, for admins. Who makes or revokes one leaves a line in the log, with its name
+ * and the name of the token that it was done with.
  *
  * Invariant: an answer that is kept for its repeat has no secret. A repeat gets another secret,
  * while nobody has used the first.
@@ -88,5 +89,6 @@ export function tokenRoutes(
 }
 
 function note(request: FastifyRequest, what: string, name: string, facts: object = {}): void {
-  request.log.info({ token_name: name, ...facts, role: request.role, from: request.ip }, what);
+  const { role, tokenName: by, ip: from } = request;
+  request.log.info({ token_name: name, ...facts, role, by, from }, what);
 }

@@ -184,7 +184,7 @@ test("tokens", async (t) => {
     const first = await access.issueCliToken();
     const second = await access.issueCliToken();
     assert.equal(await access.authenticate(first), null);
-    assert.equal(await access.authenticate(second), "admin");
+    assert.deepEqual(await access.authenticate(second), { role: "admin", name: null });
   });
 
   await t.test("of a login link are no API tokens", async () => {

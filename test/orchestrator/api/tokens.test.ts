@@ -157,8 +157,10 @@ test("no secret of a token is in a table or the log, which tells who made and re
   const made = [await create(NIGHTLY, "k1"), await create(NIGHTLY, "k1")];
   const secrets = made.map((answer) => (answer.json() as ApiToken).token);
   await get("/api/v1/trials", secrets[1]);
-  await post("/api/v1/tokens/nightly/revoke");
-  await post("/api/v1/tokens/nightly/revoke");
+  const ada = (await create({ name: "ada", role: "admin", ttl_ms: null }, "k2")).json() as ApiToken;
+  const byAda = { authorization: `Bearer ${ada.token}` };
+  await post("/api/v1/tokens/nightly/revoke", undefined, byAda);
+  await post("/api/v1/tokens/nightly/revoke", undefined, byAda);
 
   for (const secret of secrets) {
     for (const table of ["api_token", "idempotency"]) {
@@ -174,10 +176,13 @@ test("no secret of a token is in a table or the log, which tells who made and re
   const told = lines
     .map((line) => JSON.parse(line) as Record<string, unknown>)
     .filter(({ token_name: name }) => name !== undefined)
-    .map(({ msg, token_name: name, token_role: its, role, from }) => [msg, name, its, role, from]);
+    .map(({ msg, token_name: name, token_role: its, role, by, from }) => [
+      ...[msg, name, its, role, by, from],
+    ]);
   assert.deepEqual(told, [
-    ["named token made", "nightly", "operator", "admin", "127.0.0.1"],
-    ["named token revoked", "nightly", undefined, "admin", "127.0.0.1"],
+    ["named token made", "nightly", "operator", "admin", null, "127.0.0.1"],
+    ["named token made", "ada", "admin", "admin", null, "127.0.0.1"],
+    ["named token revoked", "nightly", undefined, "admin", "ada", "127.0.0.1"],
   ]);
 });
 

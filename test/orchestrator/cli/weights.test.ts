@@ -116,7 +116,7 @@ test("weights at the command line", async (t) => {
         {
           ...fixture.services,
           weights,
-          access: { ...fixture.access, authenticate: async () => role },
+          access: { ...fixture.access, authenticate: async () => ({ role, name: null }) },
         },
         { version: "0.0.0" },
       );
