@@ -187,8 +187,9 @@ export function toRecord(
 
   /** An archive says nothing as it is: what it holds is looked at. */
   async function hidesSecret(bytes: Buffer, coding: string): Promise<boolean> {
-    const before = redaction.count();
     const { bytes: inner } = await inflate(bytes, coding, limits.bodyBytesMax);
+    // Not across the wait: what is taken out of the other body meanwhile is not in this one.
+    const before = redaction.count();
     redaction.text(inner.toString("latin1"), true);
     return redaction.count() > before;
   }

@@ -79,6 +79,41 @@ test("a bomb of 200 MB ends at the bound", async () => {
   assert.deepEqual([kept.length, isWhole], [BYTES_MAX, false]);
 });
 
+test("an archive is kept or hidden by what it holds, whatever the other body had in it", async () => {
+  const secret = "a-secret-that-is-known";
+  const redactor = createRedactor({ values: [{ value: secret, kind: "key" }], sha256: new Set() });
+  const limits = { bodyBytesMax: BYTES_MAX, messageBytesMax: BYTES_MAX };
+  const contents = {
+    clean: gzipSync("nothing to hide"),
+    dirty: gzipSync(`it holds ${secret}`),
+    text: Buffer.from(`said: ${secret}`),
+  };
+  const wanted = {
+    clean: contents.clean.toString("base64"),
+    dirty: "[redacted:compressed]",
+    text: "said: [redacted:key]",
+  };
+  for (const [asked, answered] of [
+    ["clean", "text"],
+    ["text", "clean"],
+    ["clean", "dirty"],
+    ["dirty", "clean"],
+    ["clean", "clean"],
+    ["dirty", "dirty"],
+  ] as const) {
+    const draft = flowDraft(ids, NOW_MS, {
+      request: { body: captureOf(contents[asked]) },
+      response: { headers: [], body: captureOf(contents[answered]) },
+    });
+    const record = await toRecord(draft, "egress", redactor.begin([]), limits);
+    assert.deepEqual(
+      [record.request?.body?.content, record.response?.body?.content],
+      [wanted[asked], wanted[answered]],
+      `${asked}, ${answered}`,
+    );
+  }
+});
+
 test("text is text, in whatever it is written; other bytes are base64", async () => {
   assert.deepEqual(await bodyOf("grün €", []), said("grün €", 9));
   const utf16 = Buffer.from("\ufeffgrün", "utf16le");
