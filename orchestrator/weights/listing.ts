@@ -62,8 +62,8 @@ const UNKNOWN = {
 
 /** In no time, however large it is: it stays on its disk. Its files go by `deleteSetAside`. */
 export async function setAside(folder: string): Promise<void> {
-  const aside = await mkdtemp(join(dirname(folder), REMOVED));
-  await rename(folder, join(aside, basename(folder)));
+  // Over an empty folder a rename is as good as without one, which another may delete just now.
+  await rename(folder, await mkdtemp(join(dirname(folder), REMOVED)));
 }
 
 /** Also of what another process set aside, which may be deleting it as well, or have crashed. */
