@@ -57,7 +57,7 @@ const BEAT_PERIOD_MS = 5_000;
 const KNOWN_KEPT_MS = 1_000;
 /** How long records are made here before others have their turn. */
 const TURN_MS = 4;
-/** What a draft costs beside its bodies. */
+/** What a draft costs beside what is in it. */
 const DRAFT_BYTES = 2_048;
 
 /** `[Symbol.asyncDispose]` waits for what is accepted, and closes the spool. */
@@ -121,7 +121,9 @@ export function createFlowSink(
   function left(byteCount: number): void {
     waitingBytes -= byteCount;
     waitingCount--;
-    if (waitingCount === 0) emptied?.resolve();
+    if (waitingCount > 0) return;
+    emptied?.resolve();
+    emptied = null;
   }
 
   function here(waiting: Waiting): void {
@@ -189,8 +191,12 @@ export function createFlowSink(
   }
 
   async function dispose(): Promise<void> {
-    emptied ??= Promise.withResolvers();
-    if (waitingCount > 0) await emptied.promise;
+    // Whoever was told that his is written may append again at once.
+    while (waitingCount > 0) {
+      emptied ??= Promise.withResolvers();
+      await emptied.promise;
+      await yieldOnce();
+    }
     await thread?.[Symbol.asyncDispose]();
     await beat().catch((error: unknown) => {
       log.debug({ err: error, source_id: source.id }, "source of traffic not told of at its end");
@@ -214,8 +220,11 @@ function isSame(one: KnownSecrets, other: KnownSecrets): boolean {
 
 function sizeOf({ request, response, messages }: FlowDraft): number {
   let byteCount = DRAFT_BYTES;
-  byteCount += request?.body?.kept.length ?? 0;
-  byteCount += response?.body?.kept.length ?? 0;
+  byteCount += (request?.path.length ?? 0) + (request?.query?.length ?? 0);
+  for (const side of [request, response]) {
+    byteCount += side?.body?.kept.length ?? 0;
+    for (const header of side?.headers ?? []) byteCount += header[0].length + header[1].length;
+  }
   for (const { body } of messages ?? []) byteCount += body.kept.length;
   return byteCount;
 }

@@ -39,8 +39,10 @@ async function openWorld(waitingBytesMax: number) {
     flowDraft(ids, NOW_MS, {
       request: { method: "POST", body: captureOf(`${SECRET} ${"word ".repeat(byteCount / 5)}`) },
     });
+  const headed = (name: string, value: string) =>
+    flowDraft(ids, NOW_MS, { response: { headers: [[name, value]], body: null } });
   return {
-    ...{ sink, shipper, store, sources, draft, list },
+    ...{ sink, shipper, store, sources, draft, headed, list },
     [Symbol.asyncDispose]: async () => {
       await database[Symbol.asyncDispose]();
       await rm(dir, { recursive: true });
@@ -80,6 +82,34 @@ test("what waits is bounded: behind first, then refused, and none of it when it 
   await sink.append(world.draft(10_000));
   await sink[Symbol.asyncDispose]();
   assert.deepEqual(await world.shipper.drain(), { stored: 31 - refused.length, rejected: 0 });
+});
+
+test("headers count in what waits, as bodies do", async () => {
+  await using world = await openWorld(50_000);
+  const { sink } = world;
+  for (const [name, value] of [
+    ["x-long", "v".repeat(60_000)],
+    ["n".repeat(60_000), "short"],
+  ] as const) {
+    const appended = sink.append(world.headed(name, value));
+    assert.equal(sink.isBehind(), true);
+    await appended;
+    assert.equal(sink.isBehind(), false);
+  }
+  await sink[Symbol.asyncDispose]();
+});
+
+test("what is appended as soon as the last was written is waited for at the end, too", async () => {
+  await using world = await openWorld(64 * 2 ** 20);
+  const { sink } = world;
+  const [count, largeCount] = [40, 4];
+  const appending = (async () => {
+    for (let at = 0; at < count; at++) {
+      await sink.append(world.draft(at % (count / largeCount) === 0 ? 100_000 : 100));
+    }
+  })();
+  await Promise.all([appending, sink[Symbol.asyncDispose]()]);
+  assert.deepEqual(await world.shipper.drain(), { stored: count, rejected: 0 });
 });
 
 test("a secret that becomes known is redacted from the next draft on, small or large", async () => {
