@@ -96,7 +96,7 @@ test("a VM of our templates joins the fleet, contains its agents, and finishes a
   took("put back");
 });
 
-/** The example's task, with time for its tests where there is no KVM: up to two minutes were seen. */
+/** The example's task, with time for its tests where no KVM is: up to two minutes were seen. */
 async function slowerTask(folder: string): Promise<string> {
   const task = join(folder, "fix-median");
   await cp(join(ROOT, "examples/tasks/fix-median"), task, { recursive: true });
