@@ -258,7 +258,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
   async function readCalls(): Promise<CallRecord[]> {
     for (const started = Date.now(); ; await sleep(5)) {
       if (/settlements_pending 0/.test(await gateway.metrics())) break;
-      assert.ok(Date.now() - started < 10_000, "calls that are not settled");
+      assert.ok(Date.now() - started < 30_000, "calls that are not settled");
     }
     return rows<CallRecord>(database.sql, sql`select * from call order by started_at, id`);
   }
@@ -269,7 +269,7 @@ export async function openTestGateway(given: TestGatewayOptions = {}) {
       const balance = await ledger.balance(account);
       assert.ok(balance !== null);
       if (balance.reservedNanos === 0n && isLater(balance.spentNanos)) return balance;
-      assert.ok(Date.now() - started < 10_000, `${balance.reservedNanos} nanos are still held`);
+      assert.ok(Date.now() - started < 30_000, `${balance.reservedNanos} nanos are still held`);
     }
   }
 
