@@ -47,13 +47,15 @@ export function createGenerations(
   async function add({ number, text }: Generation): Promise<boolean> {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const draft = join(dir, `.${name}.${Buffer.from(random.bytes(8)).toString("hex")}`);
+    let found: number[];
     try {
       await writeSynced(draft, text);
       if (!(await linkNew(draft, pathOf(number)))) return false;
+      // At once: once another built on ours, it passes for history, and its writer writes it again.
+      found = await numbers();
     } finally {
       await rm(draft, { force: true });
     }
-    const found = await numbers();
     if (Math.max(...found) > number) {
       // Ours had been written before, and taken away with its successor there: it is history.
       await rm(pathOf(number), { force: true });
