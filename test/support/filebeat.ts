@@ -77,10 +77,10 @@ export async function openFilebeat(spoolDir: string, url: string): Promise<Fileb
       env: environment,
       stdio: ["ignore", file.fd, file.fd],
     });
-    await file.close();
     const started = child;
     const hasEnded = () => started.exitCode !== null || started.signalCode !== null;
     await once(started, "spawn");
+    await file.close();
     await eventually(() => stats().then(Boolean, hasEnded), Boolean, START_WITHIN_MS);
     assert.ok(!hasEnded(), JSON.stringify((await log()).slice(-3)));
   }
